@@ -1,0 +1,3 @@
+from .seg_distill import SegDistill
+
+__all__ = ['SegDistill']

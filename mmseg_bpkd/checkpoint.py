@@ -1,0 +1,60 @@
+"""Reading checkpoints of plain and of distillation runs, with errors that say what is wrong."""
+import os.path as osp
+import pickle
+from typing import Dict
+from urllib.error import URLError
+
+import torch
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+STUDENT = 'architecture.'  # the name under which MMRazor's algorithms keep the student
+
+
+def read_checkpoint(source: str) -> dict:
+    """Reads a checkpoint from a file or an address, onto the CPU.
+
+    Raises:
+        FileNotFoundError: if there is no such file, or it cannot be downloaded.
+        ValueError: if it is no checkpoint, or only a part of one.
+    """
+    try:
+        checkpoint = CheckpointLoader.load_checkpoint(source, map_location='cpu')
+    except FileNotFoundError:
+        raise FileNotFoundError(f'no checkpoint {source}') from None
+    except URLError as error:
+        cache = osp.join(torch.hub.get_dir(), 'checkpoints', osp.basename(source))
+        raise FileNotFoundError(f'cannot download {source} ({error.reason}): fetch it elsewhere and put it at {cache}, '
+                                'or give its path instead of the address') from error
+    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+        raise ValueError(f'{source} is no readable checkpoint (truncated?): {error}') from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f'{source} holds a {type(checkpoint).__name__}, expected a dict with the key "state_dict"')
+    return checkpoint
+
+
+def segmentor_state(checkpoint: dict) -> Dict[str, Tensor]:
+    """The plain segmentor's weights: the student's where the checkpoint is one of a distillation."""
+    state = {key.removeprefix('module.'): value for key, value in checkpoint.get('state_dict', checkpoint).items()}
+    student = {key[len(STUDENT):]: value for key, value in state.items() if key.startswith(STUDENT)}
+    return student or state
+
+
+def load_strictly(model: nn.Module, state: Dict[str, Tensor], source: str) -> None:
+    """Loads all of `state` into all of `model`.
+
+    Raises:
+        ValueError: if one has weights that the other lacks, or of another shape.
+    """
+    problems = []
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # shapes
+        problems = str(error).splitlines()[1:]
+    else:
+        missing = [key for key in missing if not key.endswith('num_batches_tracked')]
+        problems += [f'{len(keys)} {what}: {", ".join(keys[:3])}{", ..." if len(keys) > 3 else ""}'
+                     for what, keys in (('missing', missing), ('unexpected', unexpected)) if keys]
+    if problems:
+        raise ValueError(f'{source} is not a checkpoint of this {type(model).__name__}: ' +
+                         '; '.join(problem.strip() for problem in problems[:3]))

@@ -1,0 +1,216 @@
+"""The wiring of losses to a teacher and a student."""
+from inspect import Parameter, signature
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS, DefaultScope
+from mmrazor.models.architectures.connectors import ConvModuleConnector
+from mmrazor.models.distillers import ConfigurableDistiller
+from mmrazor.models.task_modules.recorder import ModuleInputsRecorder, ModuleOutputsRecorder, RecorderManager
+from mmseg.models.utils import resize
+from torch import Tensor, nn
+
+SIDES = {'S': 'student', 'T': 'teacher'}
+RECORDS = ('preds', 'feats', 'backbone')
+
+
+@MODELS.register_module()
+class SegDistiller(ConfigurableDistiller):
+    """Hands each loss the records that the arguments of its `forward` name.
+
+    ===================== ==========================================================================================
+    `preds_S`, `preds_T`  logits before upsampling, (N, C, h, w): output of the decode head's `conv_seg`, of the last
+                          stage of a cascade
+    `feats_S`, `feats_T`  the head's feature before dropout and classifier, (N, D, h, w)
+    `backbone_S`, `..._T` the backbone's stages, a tuple
+    `gt`                  the label, (N, H, W)
+    ===================== ==========================================================================================
+
+    A student's tensor is resized to the teacher's (bilinear). A loss with `align = True` gets a trained 1x1
+    convolution from the student's width to the teacher's; one with `any_width = True` compares different widths itself.
+    A loss with `terms(...)` returning a dict is logged term by term.
+
+    Args:
+        losses: {name: config}; a name must contain "loss", or MMEngine would not train on it.
+        student_recorders, teacher_recorders, connectors: as in MMRazor, for what the names above do not reach.
+        loss_forward_mappings: {loss: {argument: dict(recorder=..., from_student=..., ...)}} as in MMRazor; what it says
+            goes before the names.
+
+    Raises:
+        ValueError: for a loss whose name or arguments cannot be served, or tensors that do not fit.
+        RuntimeError: for a record that a forward pass did not fill.
+    """
+
+    def __init__(self,
+                 losses: Dict[str, dict],
+                 student_recorders: Optional[Dict[str, dict]] = None,
+                 teacher_recorders: Optional[Dict[str, dict]] = None,
+                 connectors: Optional[Dict[str, dict]] = None,
+                 loss_forward_mappings: Optional[Dict[str, dict]] = None) -> None:
+        for name in losses:
+            if 'loss' not in name:
+                raise ValueError(f'the loss named {name!r} would be logged but not trained on: '
+                                 'MMEngine sums only names that contain "loss"')
+        with DefaultScope.overwrite_default_scope('mmrazor'):  # its recorders and connectors, without a prefix
+            super().__init__(student_recorders, teacher_recorders, connectors=connectors, distill_losses=losses)
+        explicit = loss_forward_mappings or {}
+        unknown = set(explicit) - set(losses)
+        if unknown:
+            raise ValueError(f'loss_forward_mappings names {sorted(unknown)}, but the losses are {sorted(losses)}')
+        self.takes_gt = []
+        self.loss_forward_mappings = {
+            name: dict(self._mappings(name, loss, explicit.get(name, {})))
+            for name, loss in self.distill_losses.items()
+        }
+
+    def _mappings(self, loss_name: str, loss: nn.Module, explicit: dict) -> Iterator[Tuple[str, dict]]:
+        arguments = signature(loss.forward).parameters
+        unknown = set(explicit) - set(arguments)
+        if unknown:
+            raise ValueError(f'loss_forward_mappings of {loss_name} has {sorted(unknown)}, but the forward of '
+                             f'{type(loss).__name__} takes {list(arguments)}')
+        for argument, parameter in arguments.items():
+            record, _, side = argument.rpartition('_')
+            if argument in explicit:
+                yield argument, dict(explicit[argument])
+            elif argument == 'gt':
+                self.takes_gt.append(loss_name)
+            elif record in RECORDS and side in SIDES:
+                mapping = dict(recorder=record, from_student=side == 'S')
+                yield argument, dict(mapping, data_idx=0) if record == 'feats' else mapping
+            elif parameter.default is Parameter.empty:
+                raise ValueError(f'{loss_name}: nothing is known to pass as {argument!r} to {type(loss).__name__}; '
+                                 f'known are gt and {", ".join(RECORDS)} with _S or _T; others need '
+                                 'loss_forward_mappings')
+
+    def prepare_from_student(self, model: BaseModel) -> None:
+        self.align_corners = model.align_corners
+        self._add_recorders(self.student_recorders, model, from_student=True)
+        self.student_widths = self._aligned_widths(model, from_student=True)
+        super().prepare_from_student(model)
+
+    def prepare_from_teacher(self, model: BaseModel) -> None:
+        self._add_recorders(self.teacher_recorders, model, from_student=False)
+        teacher_widths = self._aligned_widths(model, from_student=False)
+        for (loss_name, argument), width in self.student_widths.items():
+            connector = f'{loss_name}_{argument}'
+            self.connectors[connector] = ConvModuleConnector(
+                width, teacher_widths[loss_name, f'{argument[:-1]}T'], act_cfg=None)
+            self.loss_forward_mappings[loss_name][argument]['connector'] = connector
+        self._check_loss_forward_mappings(self.distill_losses, self.loss_forward_mappings, self.student_recorders,
+                                          self.teacher_recorders)
+        super().prepare_from_teacher(model)
+
+    def compute_distill_losses(self, gt: Tensor) -> Dict[str, Tensor]:
+        """Every loss, or every term of it, from the records of the last forward passes, which are then dropped.
+
+        Args:
+            gt: (N, H, W).
+        """
+        losses = {}
+        try:
+            for name, loss in self.distill_losses.items():
+                arguments = self._arguments(name, gt)
+                if hasattr(loss, 'terms'):
+                    losses.update({f'{name}_{term}': value for term, value in loss.terms(**arguments).items()})
+                else:
+                    losses[name] = loss(**arguments)
+        finally:
+            for recorder in (*self.student_recorders.recorders.values(), *self.teacher_recorders.recorders.values()):
+                recorder.reset_data_buffer()
+        return losses
+
+    def _arguments(self, loss_name: str, gt: Tensor) -> Dict[str, Any]:
+        arguments = {}
+        for argument, mapping in self.loss_forward_mappings[loss_name].items():
+            recorders = self.student_recorders if mapping['from_student'] else self.teacher_recorders
+            recorder = recorders.get_recorder(mapping['recorder'])
+            if not recorder.data_buffer:
+                raise RuntimeError(f'{loss_name}: {argument} was never captured: the forward pass of the '
+                                   f'{SIDES["S" if mapping["from_student"] else "T"]} did not go through '
+                                   f'{recorder.source!r} (record {mapping["recorder"]!r})')
+            arguments[argument] = self.get_record(**mapping)
+        for argument in arguments:
+            partner = f'{argument[:-2]}_T'
+            if argument.endswith('_S') and partner in arguments:
+                arguments[argument] = self._fit(loss_name, argument[:-2], arguments[argument], arguments[partner])
+        if loss_name in self.takes_gt:
+            arguments['gt'] = gt
+        return arguments
+
+    def _fit(self, loss_name: str, record: str, student: Any, teacher: Any) -> Any:
+        """The student's tensor at the teacher's size."""
+        if isinstance(student, (list, tuple)) and isinstance(teacher, (list, tuple)) and len(student) == len(teacher):
+            return [self._fit(loss_name, record, s, t) for s, t in zip(student, teacher)]
+        if not (isinstance(student, Tensor) and isinstance(teacher, Tensor)):
+            raise ValueError(f'{loss_name}: {record} is a {_kind(student)} of the student and a {_kind(teacher)} of the '
+                             'teacher, which cannot be compared')
+        shapes = f'{loss_name}: {record} is {tuple(student.shape)} of the student, {tuple(teacher.shape)} of the teacher'
+        if student.ndim != teacher.ndim or len(student) != len(teacher):
+            raise ValueError(f'{shapes}, which do not fit')
+        if student.shape[1] != teacher.shape[1] and not getattr(self.distill_losses[loss_name], 'any_width', False):
+            why = 'they have different numbers of classes' if record == 'preds' else 'their widths differ'
+            raise ValueError(f'{shapes}: {why}')
+        if student.ndim == 4 and student.shape[2:] != teacher.shape[2:]:
+            return resize(student, teacher.shape[2:], mode='bilinear', align_corners=self.align_corners)
+        return student
+
+    def _add_recorders(self, recorders: RecorderManager, model: BaseModel, from_student: bool) -> None:
+        for mappings in self.loss_forward_mappings.values():
+            for mapping in mappings.values():
+                name = mapping.get('recorder')
+                if mapping.get('from_student') is from_student and name in RECORDS and name not in recorders.recorders:
+                    recorders.recorders[name] = _recorder(name, model)
+
+    def _aligned_widths(self, model: BaseModel, from_student: bool) -> Dict[Tuple[str, str], int]:
+        """Widths of the records that aligners stand between: {(loss, argument): channels}."""
+        widths = {}
+        for loss_name, mappings in self.loss_forward_mappings.items():
+            if not getattr(self.distill_losses[loss_name], 'align', False):
+                continue
+            for argument, mapping in mappings.items():
+                if mapping['from_student'] is from_student and 'connector' not in mapping:
+                    widths[loss_name, argument] = _width(loss_name, mapping, model)
+        return widths
+
+
+def _recorder(record: str, model: BaseModel):
+    if record == 'backbone':
+        return ModuleOutputsRecorder('backbone')
+    name, head = _classifying_head(model)
+    if record == 'preds':
+        return ModuleOutputsRecorder(f'{name}.conv_seg')
+    return ModuleInputsRecorder(f'{name}.conv_seg' if head.dropout is None else f'{name}.dropout')
+
+
+def _classifying_head(model: BaseModel) -> Tuple[str, nn.Module]:
+    name, head = 'decode_head', model.decode_head
+    if isinstance(head, nn.ModuleList):
+        name, head = f'decode_head.{len(head) - 1}', head[-1]
+    if not hasattr(head, 'conv_seg'):
+        raise ValueError(f'{type(head).__name__} has no conv_seg: say with recorders and loss_forward_mappings where '
+                         'its logits and features are')
+    return name, head
+
+
+def _width(loss_name: str, mapping: dict, model: BaseModel) -> int:
+    if mapping['recorder'] == 'feats':
+        return _classifying_head(model)[1].conv_seg.in_channels
+    if mapping['recorder'] == 'backbone' and 'data_idx' in mapping:
+        return _stage_widths(model)[mapping['data_idx']]
+    raise ValueError(f'{loss_name} asks for an aligner on the record {mapping["recorder"]!r}, whose width is not known: '
+                     'name one stage of the backbone with data_idx, or give a connector')
+
+
+def _stage_widths(model: BaseModel) -> List[int]:
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        stages = model.backbone(next(model.parameters()).new_zeros(1, 3, 64, 64))
+    model.train(training)
+    return [stage.shape[1] for stage in stages]
+
+
+def _kind(value: Any) -> str:
+    return f'{type(value).__name__} of {len(value)}' if isinstance(value, (list, tuple)) else type(value).__name__

@@ -1,0 +1,92 @@
+"""Checkpoints that are there whole or not at all, however the process ends."""
+import os
+import os.path as osp
+from glob import escape, glob
+
+from mmengine.dist import is_main_process
+from mmengine.fileio import LocalBackend
+from mmengine.fileio.backends import register_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+PARTIAL = '.part'
+
+
+class AtomicLocalBackend(LocalBackend):
+    """Local files that appear under their name only once their content is on the disk."""
+
+    def put(self, obj: bytes, filepath: str) -> None:
+        os.makedirs(osp.dirname(filepath) or '.', exist_ok=True)
+        with open(f'{filepath}{PARTIAL}', 'wb') as file:
+            file.write(obj)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(f'{filepath}{PARTIAL}', filepath)
+        folder = os.open(osp.dirname(filepath) or '.', os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+
+    def put_text(self, obj: str, filepath: str, encoding: str = 'utf-8') -> None:
+        self.put(obj.encode(encoding), filepath)
+
+
+register_backend('atomic', AtomicLocalBackend)
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(CheckpointHook):
+    """mmengine's `CheckpointHook`, which writes in place and deletes the old checkpoint before it writes the new one.
+
+    Here checkpoints and `last_checkpoint` are written to a temporary name, flushed and renamed; only then is an old
+    one deleted. Takes the arguments of `CheckpointHook`.
+    """
+
+    def __init__(self, *args, backend_args: dict = dict(backend='atomic'), **kwargs) -> None:
+        super().__init__(*args, backend_args=backend_args, **kwargs)
+
+    def before_train(self, runner: Runner) -> None:
+        super().before_train(runner)
+        if is_main_process():
+            for leftover in glob(osp.join(escape(self.out_dir), f'*{PARTIAL}')):
+                os.remove(leftover)
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        expired = []
+        if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
+            if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
+                expired.append(self._path(self.keep_ckpt_ids.popleft()))
+            self.keep_ckpt_ids.append(step)
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+
+        self.last_ckpt = self._path(step)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            self.filename_tmpl.format(step),
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args)
+        if is_main_process():
+            AtomicLocalBackend().put_text(self.last_ckpt, osp.join(runner.work_dir, 'last_checkpoint'))
+            self._remove(expired)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        replaced = []
+        self.file_backend.remove = replaced.append  # until the new best one is written
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+        finally:
+            del self.file_backend.remove
+        self._remove(replaced)
+
+    def _path(self, step: int) -> str:
+        return self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
+
+    def _remove(self, paths: list) -> None:
+        for path in paths:
+            if self.file_backend.isfile(path):
+                self.file_backend.remove(path)

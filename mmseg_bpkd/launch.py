@@ -1,0 +1,76 @@
+"""What `tools/train.py` and `tools/test.py` do before a Runner exists: read the config, check it, find the devices."""
+import argparse
+import os
+import os.path as osp
+from typing import Iterator, Optional, Tuple
+from unittest import mock
+
+import torch
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.dist import init_dist, is_distributed
+from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
+from mmengine.registry import MODEL_WRAPPERS
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--work-dir', help='where logs and results go; default: work_dirs/<name of the config>')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
+                        help='changes to the config: model.distiller.losses.loss_bpkd.tau_edge=2')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by some launchers')
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config of the command line, with its options merged and a work directory."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if not osp.isfile(args.config):
+        raise FileNotFoundError(f'no config {args.config}')
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+    return cfg
+
+
+def check_data_roots(cfg: Config, *dataloaders: str) -> None:
+    """Raises: FileNotFoundError for the first folder that a data loader names and that is not there."""
+    for name in dataloaders:
+        for place, folder in _data_folders(cfg.get(name) or {}, name):
+            if '://' not in folder and not osp.isdir(folder):
+                raise FileNotFoundError(f'{place} is {folder!r}, which is not a folder: README says what to download; '
+                                        f'--cfg-options {place}=PATH names another place')
+
+
+def _data_folders(node, place: str) -> Iterator[Tuple[str, str]]:
+    if isinstance(node, dict):
+        root = node.get('data_root')
+        if root:
+            yield f'{place}.data_root', root
+        for key, child in node.items():
+            yield from _data_folders(child, f'{place}.{key}')
+    elif isinstance(node, (list, tuple)):
+        for i, child in enumerate(node):
+            yield from _data_folders(child, f'{place}.{i}')
+
+
+def use_available_devices(cfg: Config) -> None:
+    """Lets a distributed run work without CUDA, where mmengine would touch `torch.cuda` and need SyncBN's kernels."""
+    if cfg.launcher == 'none' or torch.cuda.is_available():
+        return
+    if not is_distributed():
+        with mock.patch.object(torch.cuda, 'set_device'):  # init_dist calls it whatever the backend
+            init_dist(cfg.launcher, backend='gloo')
+    wrapper: Optional[ConfigDict] = cfg.get('model_wrapper_cfg')
+    if wrapper is None:
+        cfg.model_wrapper_cfg = dict(
+            type='CPUDistributedDataParallel',
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False))
+
+
+@MODEL_WRAPPERS.register_module()
+class CPUDistributedDataParallel(MMDistributedDataParallel):
+    """DDP of a model on the CPU: no device ids, and BN where SyncBN has no implementation."""
+
+    def __init__(self, module: torch.nn.Module, device_ids=None, **kwargs) -> None:
+        super().__init__(module=revert_sync_batchnorm(module), **kwargs)

@@ -1,0 +1,60 @@
+"""Train a plain or a distillation config.
+
+    python tools/train.py configs/bpkd/bpkd_pspnet-r18w32_pspnet-r18w16_1xb8-3k_camvid-192x192.py
+    python tools/train.py CONFIG --resume auto --amp --seed 1 --cfg-options model.teacher_ckpt=teacher.pth
+
+Several GPUs: tools/dist_train.sh; Slurm: tools/slurm_train.sh.
+"""
+import argparse
+import os.path as osp
+import sys
+
+sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # a checkout works without being installed
+
+import mmseg_bpkd  # noqa: E402,F401
+from mmengine.config import Config  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+from mmseg_bpkd.launch import (add_common_arguments, check_data_roots, load_config,  # noqa: E402
+                               use_available_devices)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config')
+    parser.add_argument('--resume', nargs='?', const='auto', metavar='PATH',
+                        help='continue from a checkpoint; from the last one in the work directory if "auto" or empty')
+    parser.add_argument('--amp', action='store_true', help='mixed precision')
+    parser.add_argument('--seed', type=int, help='default: the one of the config; of the checkpoint when resuming')
+    parser.add_argument('--deterministic', action='store_true', help='only deterministic kernels on a GPU')
+    add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
+    cfg.setdefault('randomness', dict(seed=0))
+    if args.seed is not None:
+        cfg.randomness.seed = args.seed
+    if args.deterministic:
+        cfg.randomness.deterministic = True
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.resume:
+        cfg.resume = True
+        if args.resume != 'auto':
+            if not osp.isfile(args.resume):
+                raise FileNotFoundError(f'--resume: no checkpoint {args.resume}')
+            cfg.load_from = args.resume
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args)
+    apply_training_options(cfg, args)
+    check_data_roots(cfg, 'train_dataloader', 'val_dataloader')
+    use_available_devices(cfg)
+    Runner.from_cfg(cfg).train()
+
+
+if __name__ == '__main__':
+    main()
