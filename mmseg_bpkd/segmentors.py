@@ -43,6 +43,22 @@ def resolve_segmentor(segmentor: dict,
     return model
 
 
+def deployed_model(model: dict) -> ConfigDict:
+    """The plain segmentor that a model config trains: the student of a distillation, or the model itself."""
+    model = copy.deepcopy(ConfigDict(model))
+    kind = model.get('type')
+    if kind in ('SegDistill', 'PlainSegmentor'):
+        common = {key: model.get(key) for key in ('num_classes', 'data_preprocessor', 'test_cfg')}
+        segmentor = model.get('student') if kind == 'SegDistill' else {
+            key: value for key, value in model.items() if key not in common and key != 'type'}
+        return resolve_segmentor(segmentor, **common)
+    if 'architecture' in model:  # MMRazor's own algorithms
+        student = resolve_segmentor(model.architecture)
+        student.setdefault('data_preprocessor', model.get('data_preprocessor'))
+        return student
+    return model
+
+
 def build_segmentor(model: dict) -> BaseModel:
     with DefaultScope.overwrite_default_scope('mmseg'):
         return SEGMENTORS.build(model)

@@ -1,4 +1,5 @@
 from .atomic_checkpoint import AtomicCheckpointHook
+from .draw_predictions import DrawPredictionsHook
 from .exact_resume import ExactResumeHook
 
-__all__ = ['AtomicCheckpointHook', 'ExactResumeHook']
+__all__ = ['AtomicCheckpointHook', 'DrawPredictionsHook', 'ExactResumeHook']

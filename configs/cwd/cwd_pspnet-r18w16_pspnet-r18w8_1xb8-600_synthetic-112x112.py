@@ -1,0 +1,2 @@
+_base_ = ['../_base_/pairs/pspnet-r18w16_pspnet-r18w8_synthetic.py', '../_base_/distillers/cwd.py']
+model = dict(distiller=_base_.distiller)

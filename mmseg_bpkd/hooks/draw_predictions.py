@@ -1,0 +1,34 @@
+"""Predictions painted beside the label, for any data set."""
+import os.path as osp
+from typing import Sequence
+
+import mmcv
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from mmseg.engine.hooks import SegVisualizationHook
+from mmseg.structures import SegDataSample
+
+
+@HOOKS.register_module()
+class DrawPredictionsHook(SegVisualizationHook):
+    """mmseg's `SegVisualizationHook`, which reads each image's file again; this one draws the image that was tested,
+    so that a data set without files has pictures too."""
+
+    def _after_iter(self,
+                    runner: Runner,
+                    batch_idx: int,
+                    data_batch: dict,
+                    outputs: Sequence[SegDataSample],
+                    mode: str = 'val') -> None:
+        if not self.draw or mode == 'train' or not self.every_n_inner_iters(batch_idx, self.interval):
+            return
+        for image, output in zip(data_batch['inputs'], outputs):
+            height, width = output.ori_shape
+            rgb = image.permute(1, 2, 0).cpu().numpy()[..., ::-1]
+            self._visualizer.add_datasample(
+                f'{mode}_{osp.basename(output.img_path)}',
+                mmcv.imresize(rgb, (width, height)),
+                data_sample=output,
+                show=self.show,
+                wait_time=self.wait_time,
+                step=runner.iter)

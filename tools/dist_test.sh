@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Test on several GPUs of this machine, or processes where there is no GPU:
+#     tools/dist_test.sh CONFIG CHECKPOINT GPUS [arguments of tools/test.py]
+# On several machines: the same on each, with NNODES, its own NODE_RANK, and the MASTER_ADDR and PORT of the first.
+set -euo pipefail
+[ $# -ge 3 ] || { sed -n 2,4p "$0"; exit 2; }
+python -m torch.distributed.run --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" \
+    --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}" --nproc_per_node="$3" \
+    "$(dirname "$0")/test.py" "$1" "$2" --launcher pytorch "${@:4}"

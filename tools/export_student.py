@@ -1,0 +1,76 @@
+"""Turn a distillation checkpoint into a plain MMSegmentation one.
+
+    python tools/export_student.py CONFIG work_dirs/RUN/iter_80000.pth student.pth
+
+writes student.pth (the student's weights, class names and palette) and student.py, the plain config that goes with it:
+
+    model = mmseg.apis.init_model('student.py', 'student.pth')
+"""
+import argparse
+import os.path as osp
+import sys
+
+sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # a checkout works without being installed
+
+import mmseg_bpkd  # noqa: E402,F401
+import torch  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+from mmengine.registry import DATASETS, init_default_scope  # noqa: E402
+from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint, segmentor_state  # noqa: E402
+from mmseg_bpkd.segmentors import build_segmentor, deployed_model  # noqa: E402
+
+CONFIG_KEYS = ('default_scope', 'env_cfg', 'vis_backends', 'visualizer', 'log_processor', 'log_level', 'default_hooks',
+               'test_cfg', 'test_dataloader', 'test_evaluator', 'test_pipeline')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='of the distillation')
+    parser.add_argument('checkpoint')
+    parser.add_argument('out', help='the checkpoint to write, NAME.pth; the config is written to NAME.py')
+    parser.add_argument('--half', action='store_true', help='store the weights in half the space, rounded to float16')
+    args = parser.parse_args()
+    if not args.out.endswith('.pth'):
+        parser.error(f'the exported checkpoint must be named *.pth, got {args.out}')
+    return args
+
+
+def plain_config(cfg: Config) -> Config:
+    """What testing and `init_model` need, with transforms that MMSegmentation knows."""
+    plain = Config({key: cfg[key] for key in CONFIG_KEYS if key in cfg})
+    plain.model = deployed_model(cfg.model)
+    plain.model.pop('pretrained', None)
+    plain.model.backbone.pop('init_cfg', None)
+    for pipeline in (plain.test_pipeline, plain.test_dataloader.dataset.pipeline):
+        for transform in pipeline:
+            if transform.type == 'LoadCheckedAnnotations':  # `inference_model` looks for the stock name
+                transform.type = 'LoadAnnotations'
+                transform.pop('num_classes')
+                transform.pop('ignore_index', None)
+    plain.custom_imports = dict(imports=['mmseg_bpkd'], allow_failed_imports=True)  # for its metrics and data sets
+    plain.default_hooks.pop('checkpoint', None)
+    return plain
+
+
+def dataset_meta(cfg: Config, checkpoint: dict) -> dict:
+    meta = checkpoint.get('meta', {}).get('dataset_meta') or DATASETS.get(cfg.test_dataloader.dataset.type).METAINFO
+    return dict(classes=tuple(meta['classes']), palette=[list(colour) for colour in meta['palette']])
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = Config.fromfile(args.config)
+    init_default_scope('mmseg')
+    checkpoint = read_checkpoint(args.checkpoint)
+    plain = plain_config(cfg)
+    model = build_segmentor(plain.model)
+    load_strictly(model, segmentor_state(checkpoint), args.checkpoint)
+    state = {key: value.half() if args.half and value.is_floating_point() else value
+             for key, value in model.state_dict().items()}
+    torch.save(dict(meta=dict(dataset_meta=dataset_meta(cfg, checkpoint)), state_dict=state), args.out)
+    plain.dump(osp.splitext(args.out)[0] + '.py')
+    print(f'wrote {args.out} and {osp.splitext(args.out)[0]}.py')
+
+
+if __name__ == '__main__':
+    main()
