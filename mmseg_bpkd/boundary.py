@@ -175,7 +175,8 @@ def _pool_unevenly(sets: Tensor, num_members: int, size: Tuple[int, int], chunk:
     bits = 8 * sets.element_size()
     pooled = []
     for i, word in enumerate(sets):
-        for shifts in torch.arange(min(bits, num_members - i * bits), dtype=sets.dtype, device=sets.device).split(chunk):
+        all_shifts = torch.arange(min(bits, num_members - i * bits), dtype=sets.dtype, device=sets.device)
+        for shifts in all_shifts.split(chunk):
             members = (word.unsqueeze(1) >> shifts.view(-1, 1, 1)) & 1
             pooled.append(F.adaptive_avg_pool2d(members.float(), size))
     return torch.cat(pooled, dim=1)

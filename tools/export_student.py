@@ -12,12 +12,12 @@ import sys
 
 sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # a checkout works without being installed
 
-import mmseg_bpkd  # noqa: E402,F401
-import torch  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-from mmengine.registry import DATASETS, init_default_scope  # noqa: E402
-from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint, segmentor_state  # noqa: E402
-from mmseg_bpkd.segmentors import build_segmentor, deployed_model  # noqa: E402
+import mmseg_bpkd  # noqa: F401
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
+from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint, segmentor_state
+from mmseg_bpkd.segmentors import build_segmentor, deployed_model
 
 CONFIG_KEYS = ('default_scope', 'env_cfg', 'vis_backends', 'visualizer', 'log_processor', 'log_level', 'default_hooks',
                'test_cfg', 'test_dataloader', 'test_evaluator', 'test_pipeline')

@@ -15,17 +15,17 @@ from typing import Dict
 
 sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # a checkout works without being installed
 
-import mmseg_bpkd  # noqa: E402,F401
-from mmengine.config import Config  # noqa: E402
-from mmengine.dist import is_main_process  # noqa: E402
-from mmengine.model import is_model_wrapper  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
-from mmseg.evaluation import IoUMetric  # noqa: E402
-from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint, segmentor_state  # noqa: E402
-from mmseg_bpkd.launch import (add_common_arguments, check_data_roots, load_config,  # noqa: E402
+import mmseg_bpkd  # noqa: F401
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmseg.evaluation import IoUMetric
+from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint, segmentor_state
+from mmseg_bpkd.launch import (add_common_arguments, check_data_roots, load_config,
                                use_available_devices)
-from mmseg_bpkd.metrics import keep_per_class  # noqa: E402
-from mmseg_bpkd.segmentors import deployed_model  # noqa: E402
+from mmseg_bpkd.metrics import keep_per_class
+from mmseg_bpkd.segmentors import deployed_model
 
 
 def parse_args() -> argparse.Namespace:
@@ -64,7 +64,7 @@ def test(cfg: Config, checkpoint: str) -> Dict[str, dict]:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
-    cfg.work_dir = args.work_dir or osp.join(cfg.work_dir, 'test')  # the config dumped beside the training stays as it is
+    cfg.work_dir = args.work_dir or osp.join(cfg.work_dir, 'test')  # leave the config of the training alone
     if args.show_dir:
         cfg.default_hooks.visualization = dict(type='DrawPredictionsHook', draw=True, interval=1)
         cfg.visualizer.save_dir = args.show_dir

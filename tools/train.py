@@ -11,10 +11,10 @@ import sys
 
 sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # a checkout works without being installed
 
-import mmseg_bpkd  # noqa: E402,F401
-from mmengine.config import Config  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
-from mmseg_bpkd.launch import (add_common_arguments, check_data_roots, load_config,  # noqa: E402
+import mmseg_bpkd  # noqa: F401
+from mmengine.config import Config
+from mmengine.runner import Runner
+from mmseg_bpkd.launch import (add_common_arguments, check_data_roots, load_config,
                                use_available_devices)
 
 

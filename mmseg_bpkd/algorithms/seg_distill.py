@@ -117,8 +117,8 @@ class SegDistill(SingleTeacherDistill):
         ours, theirs = self.data_preprocessor, self.teacher.data_preprocessor
         for owner, preprocessor in (('student', ours), ('teacher', theirs)):
             if type(preprocessor) is not SegDataPreProcessor:
-                raise TypeError(f'the {owner} has a {type(preprocessor).__name__}: only between two '
-                                'SegDataPreProcessors is it known how to convert the input of the student to the teacher')
+                raise TypeError(f'the {owner} has a {type(preprocessor).__name__}: the input of the student can be '
+                                'converted to that of the teacher only if both have a SegDataPreProcessor')
         self.flip_channels = ours.channel_conversion != theirs.channel_conversion
         mean_S, std_S = _normalisation(ours, self.flip_channels)
         mean_T, std_T = _normalisation(theirs, flip=False)

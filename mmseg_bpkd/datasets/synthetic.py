@@ -57,8 +57,8 @@ class RenderScene(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         image, label = _rendered(results['split'], results['scene'], self.size)
-        results.update(
-            img=image.copy(), gt_seg_map=label.copy(), seg_fields=['gt_seg_map'], img_shape=image.shape[:2], ori_shape=image.shape[:2])
+        results.update(img=image.copy(), gt_seg_map=label.copy(), seg_fields=['gt_seg_map'])
+        results.update(img_shape=image.shape[:2], ori_shape=image.shape[:2])
         return results
 
 
@@ -93,8 +93,8 @@ class Scene:
         self.label[:] = CLASSES.index('sky')
         wave = self.horizon + 0.02 * np.sin(rng.uniform(0, 6) + rng.uniform(2, 9) * np.linspace(0, 1, 40))
         x = np.linspace(0, self.aspect, 40)
-        self._polygon('ground', [*zip(x, wave), (self.aspect, 1.1), (0, 1.1)], rng.uniform(60, 140) + rng.normal(0, 8, 3),
-                      texture=18, grain=0.02)
+        asphalt = rng.uniform(60, 140) + rng.normal(0, 8, 3)
+        self._polygon('ground', [*zip(x, wave), (self.aspect, 1.1), (0, 1.1)], asphalt, texture=18, grain=0.02)
 
     def skyline(self) -> None:
         rng = self.rng
@@ -152,7 +152,8 @@ class Scene:
     def _pole(self, x: float, base: float, nearness: float) -> None:
         rng = self.rng
         top = base - nearness * rng.uniform(0.25, 0.55)
-        self._line('pole', [(x, base), (x + rng.normal(0, 0.01), top)], rng.integers(2, 5), np.full(3, rng.uniform(50, 170)))
+        steel = np.full(3, rng.uniform(50, 170))
+        self._line('pole', [(x, base), (x + rng.normal(0, 0.01), top)], rng.integers(2, 5), steel)
         kind, r = rng.integers(0, 4), nearness * rng.uniform(0.025, 0.05)
         paint = rng.uniform(40, 255, 3)
         if kind == 0:
@@ -170,9 +171,8 @@ class Scene:
             self._ellipse('vehicle', (wheel, base), (0.22 * tall, 0.22 * tall), np.full(3, rng.uniform(10, 40)))
         self._polygon('vehicle', self._box(x, base - 0.55 * tall, long, 0.55 * tall), paint, 8)
         a, b = np.sort(rng.uniform(0.05, 0.95, 2)) if rng.random() < 0.3 else (0.15, 0.85)
-        cabin = [(x + a * long, base - 0.5 * tall), (x + (a + 0.1) * long, base - tall), (x + (b - 0.1) * long, base - tall),
-                 (x + b * long, base - 0.5 * tall)]
-        self._polygon('vehicle', cabin, paint * 0.5 + rng.uniform(20, 90))
+        cabin = [(a, 0.5), (a + 0.1, 1), (b - 0.1, 1), (b, 0.5)]
+        self._polygon('vehicle', [(x + u * long, base - v * tall) for u, v in cabin], paint * 0.5 + rng.uniform(20, 90))
 
     def _person(self, x: float, base: float, nearness: float) -> None:
         rng = self.rng
@@ -181,7 +181,8 @@ class Scene:
             self._polygon('person', self._box(x + (leg - 0.05) * tall, base - 0.5 * tall, 0.09 * tall, 0.5 * tall),
                           rng.uniform(20, 120, 3))
         self._ellipse('person', (x, base - 0.6 * tall), (0.17 * tall, 0.25 * tall), rng.uniform(20, 230, 3), 8)
-        self._ellipse('person', (x, base - 0.92 * tall), (0.08 * tall, 0.1 * tall), rng.uniform((90, 110, 140), (180, 200, 235)))
+        skin = rng.uniform((90, 110, 140), (180, 200, 235))
+        self._ellipse('person', (x, base - 0.92 * tall), (0.08 * tall, 0.1 * tall), skin)
 
     @staticmethod
     def _box(x: float, y: float, width: float, height: float) -> list:

@@ -144,9 +144,10 @@ class SegDistiller(ConfigurableDistiller):
         if isinstance(student, (list, tuple)) and isinstance(teacher, (list, tuple)) and len(student) == len(teacher):
             return [self._fit(loss_name, record, s, t) for s, t in zip(student, teacher)]
         if not (isinstance(student, Tensor) and isinstance(teacher, Tensor)):
-            raise ValueError(f'{loss_name}: {record} is a {_kind(student)} of the student and a {_kind(teacher)} of the '
+            raise ValueError(f'{loss_name}: {record} is a {_kind(student)} of the student, a {_kind(teacher)} of the '
                              'teacher, which cannot be compared')
-        shapes = f'{loss_name}: {record} is {tuple(student.shape)} of the student, {tuple(teacher.shape)} of the teacher'
+        shapes = (f'{loss_name}: {record} is {tuple(student.shape)} of the student, '
+                  f'{tuple(teacher.shape)} of the teacher')
         if student.ndim != teacher.ndim or len(student) != len(teacher):
             raise ValueError(f'{shapes}, which do not fit')
         if student.shape[1] != teacher.shape[1] and not getattr(self.distill_losses[loss_name], 'any_width', False):
@@ -199,8 +200,8 @@ def _width(loss_name: str, mapping: dict, model: BaseModel) -> int:
         return _classifying_head(model)[1].conv_seg.in_channels
     if mapping['recorder'] == 'backbone' and 'data_idx' in mapping:
         return _stage_widths(model)[mapping['data_idx']]
-    raise ValueError(f'{loss_name} asks for an aligner on the record {mapping["recorder"]!r}, whose width is not known: '
-                     'name one stage of the backbone with data_idx, or give a connector')
+    raise ValueError(f'{loss_name} asks for an aligner on the record {mapping["recorder"]!r}, whose width is not '
+                     'known: name one stage of the backbone with data_idx, or give a connector')
 
 
 def _stage_widths(model: BaseModel) -> List[int]:

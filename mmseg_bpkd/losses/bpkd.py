@@ -26,8 +26,8 @@ class BPKDLoss(nn.Module):
         void_edges: whether a border to void is an edge.
         edge_norm: 'class' or 'paper', see `edge_kl`.
         pre_mask, post_mask: the paper's PRM and POM (Table 4).
-        edge_over, body_over: where the softmax runs (Table 3), over 'classes' or 'positions'. `post_mask`, `class_weight`
-            and `edge_norm` belong to an edge loss over classes.
+        edge_over, body_over: where the softmax runs (Table 3), over 'classes' or 'positions'. `post_mask`,
+            `class_weight` and `edge_norm` belong to an edge loss over classes.
 
     Raises:
         ValueError: for a choice that does not exist, or a class_weight of the wrong length.
@@ -91,9 +91,9 @@ class BPKDLoss(nn.Module):
         if self.edge_weight:
             terms['edge'] = self.edge_weight * self._edge(preds_S, preds_T, masks)
         if self.body_weight:
-            rest = 1 - masks
+            body_S, body_T = (full(preds) * (1 - masks) for preds in (preds_S, preds_T))
             divergence = channel_kl if self.body_over == 'positions' else pixel_kl
-            terms['body'] = self.body_weight * divergence(full(preds_S) * rest, full(preds_T) * rest, self.tau_body).mean()
+            terms['body'] = self.body_weight * divergence(body_S, body_T, self.tau_body).mean()
         return terms
 
     def _edge(self, preds_S: Tensor, preds_T: Tensor, masks: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""The mathematics of the losses. Logits are (N, C, H, W); half precision is raised to float32; the teacher is detached."""
+"""The mathematics of the losses.
+
+Logits are (N, C, H, W). Half precision is raised to float32, and the teacher is detached.
+"""
 import torch
 import torch.nn.functional as F
 from torch import Tensor

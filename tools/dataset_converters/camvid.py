@@ -43,7 +43,8 @@ def convert_split(source: str, target: str, split: str) -> int:
     names = sorted(name for name in os.listdir(images) if name.endswith('.png'))
     unpaired = set(names) ^ {name for name in os.listdir(labels) if name.endswith('.png')}
     if unpaired:
-        raise FileNotFoundError(f'{len(unpaired)} files are only in one of {images} and {labels}: {sorted(unpaired)[:3]}')
+        raise FileNotFoundError(f'{len(unpaired)} files are in only one of {images} and {labels}: '
+                                f'{sorted(unpaired)[:3]}')
     for name in names:
         convert_label(osp.join(labels, name), osp.join(target, 'annotations', split, name))
         shutil.copyfile(osp.join(images, name), osp.join(target, 'images', split, name))

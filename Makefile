@@ -1,0 +1,23 @@
+# make demo [DATA=path/to/camvid]   train a teacher and four students, compare them
+# make test                         run the tests      (make test ARGS="-m slow": the slow ones)
+# make lint                         check the style
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+demo: $(VENV)/installed
+	$(BIN)/python tools/demo.py $(if $(DATA),--data $(DATA))
+
+test: $(VENV)/installed
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+
+$(VENV)/installed: requirements.txt setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+.PHONY: demo test lint
