@@ -6,7 +6,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..boundary import edge_masks
-from .functional import channel_kl, edge_kl, full, pixel_kl
+from .functional import channel_kl, check_same_shape, edge_kl, full, pixel_kl
 
 
 @MODELS.register_module()
@@ -83,6 +83,7 @@ class BPKDLoss(nn.Module):
         """
         if not self.edge_weight and not self.body_weight:
             return {}
+        check_same_shape(preds_S, preds_T)
         num_classes = preds_S.shape[1]
         if self.class_weight.ndim and len(self.class_weight) != num_classes:
             raise ValueError(f'class_weight has {len(self.class_weight)} values for {num_classes} classes')

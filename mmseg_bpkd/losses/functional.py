@@ -19,7 +19,7 @@ def pixel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0) -> Tensor:
 
 def channel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0) -> Tensor:
     """KL(teacher || student) over the positions of each channel, times tau^2: (N, C) (CWD, arXiv 2011.13256, eq. 4)."""
-    _check_same_shape(preds_S, preds_T)
+    check_same_shape(preds_S, preds_T)
     return _kl(preds_S.flatten(2), preds_T.flatten(2), tau, dim=2)
 
 
@@ -47,14 +47,14 @@ def edge_kl(preds_S: Tensor,
     Returns:
         A scalar; zero, with a gradient path, where no image has an edge.
     """
-    masks = masks.to(full(preds_S).dtype)
+    masks, class_weight = masks.to(full(preds_S)), class_weight.to(full(preds_S))
     if pre_mask:
         preds_S, preds_T = full(preds_S) * masks, full(preds_T) * masks
     phi = pixel_kl(preds_S, preds_T, tau)
     if post_mask:
-        area = (masks > 0).sum((2, 3))
-        share = 1 / phi[0].numel() if norm == 'paper' else 1 / (area > 0).sum(1, keepdim=True).clamp(min=1)
-        weight = torch.einsum('nchw,nc->nhw', masks, class_weight.to(masks) * share / area.clamp(min=1))
+        area = (masks > 0).sum((2, 3)).to(masks)
+        share = 1 / phi[0].numel() if norm == 'paper' else 1 / (area > 0).sum(1, keepdim=True).clamp(min=1).to(masks)
+        weight = torch.einsum('nchw,nc->nhw', masks, class_weight * share / area.clamp(min=1))
     else:
         on_edge = masks.amax(1) > 0
         weight = on_edge / on_edge.sum((1, 2), keepdim=True).clamp(min=1)
@@ -62,13 +62,13 @@ def edge_kl(preds_S: Tensor,
 
 
 def _kl(preds_S: Tensor, preds_T: Tensor, tau: float, dim: int) -> Tensor:
-    _check_same_shape(preds_S, preds_T)
+    check_same_shape(preds_S, preds_T)
     log_S = F.log_softmax(full(preds_S) / tau, dim)
     log_T = F.log_softmax(full(preds_T.detach()) / tau, dim)
     return tau**2 * F.kl_div(log_S, log_T, reduction='none', log_target=True).sum(dim)
 
 
-def _check_same_shape(preds_S: Tensor, preds_T: Tensor) -> None:
+def check_same_shape(preds_S: Tensor, preds_T: Tensor) -> None:
     if preds_S.shape != preds_T.shape:
         raise ValueError(f'student and teacher must have the same shape to be compared, got {tuple(preds_S.shape)} and '
                          f'{tuple(preds_T.shape)}')

@@ -1,0 +1,152 @@
+import numpy as np
+import oracles
+import pytest
+import torch
+from oracles import VOID, grid
+
+from mmseg_bpkd.boundary import boundary_band, edge_masks
+
+TWO_CLASSES = '''
+    0 0 0 1 1
+    0 0 0 1 1
+    0 0 0 1 1'''
+VOID_BETWEEN = '''
+    0 0 . . 1 1
+    0 0 . . 1 1
+    0 0 . . 1 1'''
+VOID_ASIDE = '''
+    0 0 0 .
+    0 0 0 .
+    1 1 1 .'''
+POLE = '''
+    0 0 0 0 0 0 0 0
+    0 0 0 1 0 0 0 0
+    0 0 0 1 0 0 0 0
+    0 0 0 1 0 0 0 0
+    0 0 0 0 0 0 0 0'''
+CORNERS = '''
+    0 1 0 1
+    2 . 2 .
+    0 1 0 1'''
+ONE_CLASS = '''
+    2 2 2
+    2 2 2'''
+ALL_VOID = '''
+    . . .
+    . . .'''
+DRAWN = [TWO_CLASSES, VOID_BETWEEN, VOID_ASIDE, POLE, CORNERS, ONE_CLASS, ALL_VOID]
+
+
+def batch(*drawings: str) -> torch.Tensor:
+    return torch.tensor(np.stack([grid(drawing) for drawing in drawings]))
+
+
+def blobs(num_classes: int, height: int, width: int, cell: int, void: int = VOID) -> torch.Tensor:
+    coarse = torch.randint(0, num_classes, (2, -(-height // cell), -(-width // cell)))
+    gt = coarse.repeat_interleave(cell, 1).repeat_interleave(cell, 2)[:, :height, :width].clone()
+    gt[torch.rand(gt.shape) < 0.05] = void
+    return gt
+
+
+def test_the_edge_of_a_straight_border_lies_half_a_window_on_either_side():
+    masks = edge_masks(batch(TWO_CLASSES), num_classes=2, size=(3, 5), kernel_size=3)
+    edge = torch.tensor([0., 0, 1, 1, 0]).expand(3, 5)
+    assert torch.equal(masks[0, 0], edge) and torch.equal(masks[0, 1], edge)
+
+
+def test_a_border_to_void_is_an_edge_only_if_asked():
+    gt = batch(VOID_BETWEEN)
+    assert edge_masks(gt, 2, (3, 6), kernel_size=3).sum() == 0
+    literal = edge_masks(gt, 2, (3, 6), kernel_size=3, void_edges=True)
+    assert torch.equal(literal[0, 0], torch.tensor([0., 1, 1, 0, 0, 0]).expand(3, 6))
+
+
+def test_a_cell_holds_the_share_of_its_pixels_that_are_edge():
+    masks = edge_masks(batch(VOID_ASIDE)[:, 1:, :], 2, (1, 2), kernel_size=3)
+    assert masks[0, 0].tolist() == [[1.0, 0.5]] and masks[0, 1].tolist() == [[1.0, 0.5]]
+
+
+@pytest.mark.parametrize('void_edges', [False, True])
+@pytest.mark.parametrize('kernel_size', [1, 3, 5, 7])
+@pytest.mark.parametrize('drawing', DRAWN)
+def test_edge_masks_of_drawings_are_the_oracles(drawing, kernel_size, void_edges):
+    gt = batch(drawing)
+    masks = edge_masks(gt, 3, gt.shape[1:], kernel_size, VOID, void_edges)
+    expected = oracles.edge_masks(gt.numpy(), 3, gt.shape[1:], kernel_size, void_edges)
+    assert torch.equal(masks, torch.tensor(expected, dtype=torch.float32))
+
+
+@pytest.mark.parametrize('void_edges', [False, True])
+@pytest.mark.parametrize(('num_classes', 'shape', 'size', 'kernel_size'), [
+    (2, (16, 24), (2, 3), 7),
+    (3, (12, 18), (4, 6), 3),
+    (8, (16, 16), (4, 4), 5),
+    (9, (16, 20), (4, 4), 7),
+    (19, (16, 32), (2, 4), 7),
+    (59, (24, 24), (3, 3), 3),
+    (150, (24, 32), (3, 4), 7),
+    (256, (32, 32), (4, 4), 7),
+])
+def test_edge_masks_of_random_maps_are_exactly_the_oracles(num_classes, shape, size, kernel_size, void_edges):
+    """Up to 256 classes in an image of few pixels: one, two, four and eight bytes a set, and several words."""
+    void = VOID if num_classes <= VOID else -1
+    gt = blobs(num_classes, *shape, cell=2, void=void)
+    masks = edge_masks(gt, num_classes, size, kernel_size, void, void_edges)
+    expected = oracles.edge_masks(gt.numpy(), num_classes, size, kernel_size, void_edges, void)
+    assert expected.max() > 0
+    assert torch.equal(masks, torch.tensor(expected, dtype=torch.float32))
+
+
+@pytest.mark.parametrize('num_classes', [3, 70])
+@pytest.mark.parametrize(('shape', 'size'), [((13, 17), (3, 5)), ((16, 17), (4, 4)), ((9, 9), (9, 2))])
+def test_grids_that_do_not_divide_use_adaptive_pooling(num_classes, shape, size):
+    gt = blobs(num_classes, *shape, cell=1)
+    masks = edge_masks(gt, num_classes, size, 3)
+    np.testing.assert_allclose(masks.numpy(), oracles.edge_masks(gt.numpy(), num_classes, size, 3), atol=1e-6)
+
+
+def test_images_of_a_batch_do_not_see_each_others_classes():
+    together = batch(POLE, POLE.replace('1', '2'))
+    apart = [edge_masks(together[i:i + 1], 3, (5, 8), 3) for i in range(2)]
+    assert torch.equal(edge_masks(together, 3, (5, 8), 3), torch.cat(apart))
+
+
+@pytest.mark.parametrize('ignore_index', [-1, 255, 300])
+def test_void_may_be_any_number(ignore_index):
+    gt = blobs(4, 16, 16, cell=3)
+    renumbered = gt.masked_fill(gt == VOID, ignore_index)
+    assert torch.equal(edge_masks(renumbered, 4, (4, 4), 5, ignore_index), edge_masks(gt, 4, (4, 4), 5))
+
+
+@pytest.mark.parametrize('kernel_size', [0, 2, 10])
+def test_an_even_window_is_refused(kernel_size):
+    with pytest.raises(ValueError, match=f'odd.*{kernel_size}'):
+        edge_masks(batch(POLE), 2, (5, 8), kernel_size)
+
+
+def test_masks_are_float32_within_zero_and_one_and_leave_the_label_alone():
+    gt = blobs(5, 32, 32, cell=4)
+    before = gt.clone()
+    masks = edge_masks(gt.to(torch.uint8), 5, (4, 4))
+    assert masks.dtype == torch.float32 and masks.min() >= 0 and masks.max() <= 1
+    assert torch.equal(gt, before)
+
+
+@pytest.mark.parametrize('half_width', [1, 2, 3])
+@pytest.mark.parametrize('drawing', DRAWN)
+def test_bands_of_drawings_are_the_oracles(drawing, half_width):
+    gt = batch(drawing)
+    assert boundary_band(gt, half_width)[0].tolist() == oracles.boundary_band(gt[0].numpy(), half_width).tolist()
+
+
+@pytest.mark.parametrize('half_width', [1, 3, 6, 11])
+@pytest.mark.parametrize('num_classes', [2, 19, 256])
+def test_bands_of_random_maps_are_the_oracles(num_classes, half_width):
+    gt = blobs(min(num_classes, 255), 25, 31, cell=7)
+    expected = np.stack([oracles.boundary_band(label, half_width) for label in gt.numpy()])
+    assert boundary_band(gt, half_width).tolist() == expected.tolist()
+
+
+def test_a_band_needs_a_width():
+    with pytest.raises(ValueError, match='at least 1'):
+        boundary_band(batch(POLE), 0)

@@ -1,0 +1,232 @@
+import numpy as np
+import oracles
+import pytest
+import torch
+from mmengine.registry import MODELS
+from mmrazor.models.losses import ChannelWiseDivergence
+
+from mmseg_bpkd.boundary import edge_masks
+from mmseg_bpkd.losses import BPKDLoss, ChannelWiseFeatureLoss, ChannelWiseLoss, PixelWiseLoss
+
+LOSSES = {
+    'bpkd': BPKDLoss,
+    'bpkd as in the paper': lambda: BPKDLoss(50, 20, 2, edge_norm='paper'),
+    'bpkd without PRM': lambda: BPKDLoss(pre_mask=False),
+    'bpkd without POM': lambda: BPKDLoss(post_mask=False),
+    'bpkd, the other softmaxes': lambda: BPKDLoss(edge_over='positions', body_over='classes'),
+    'cwd': ChannelWiseLoss,
+    'cwd on features': ChannelWiseFeatureLoss,
+    'kd': PixelWiseLoss,
+}
+
+
+def scene(dtype=torch.float64, requires_grad=False):
+    """Logits of two images, three classes, 4x5 cells, and a label of 8x10 pixels with borders and void."""
+    gt = torch.zeros(2, 8, 10, dtype=torch.long)
+    gt[0, :, 5:] = 1
+    gt[0, 6:, :3] = 2
+    gt[1, 4:] = 2
+    gt[1, :, 7] = 1
+    gt[:, :2, :2] = oracles.VOID
+    preds_S, preds_T = torch.randn(2, 2, 3, 4, 5).to(dtype)
+    return preds_S.requires_grad_(requires_grad), preds_T, gt
+
+
+def call(loss, preds_S, preds_T, gt):
+    return loss(preds_S, preds_T, gt) if isinstance(loss, BPKDLoss) else loss(preds_S, preds_T)
+
+
+@pytest.mark.parametrize('tau', [1.0, 4.0])
+def test_pixel_wise_loss_is_the_oracles(tau):
+    preds_S, preds_T, _ = scene()
+    expected = 2 * oracles.pixel_wise(preds_S.numpy(), preds_T.numpy(), tau)
+    assert PixelWiseLoss(weight=2, tau=tau)(preds_S, preds_T).item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize('tau', [1.0, 4.0])
+@pytest.mark.parametrize('loss', [ChannelWiseLoss, ChannelWiseFeatureLoss])
+def test_channel_wise_loss_is_the_oracles(loss, tau):
+    preds_S, preds_T, _ = scene()
+    expected = 3 * oracles.channel_wise(preds_S.numpy(), preds_T.numpy(), tau)
+    assert loss(weight=3, tau=tau)(preds_S, preds_T).item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize('tau', [1.0, 4.0])
+def test_channel_wise_loss_is_mmrazors(tau):
+    preds_S, preds_T, _ = scene()
+    expected = ChannelWiseDivergence(tau, loss_weight=5)(preds_S, preds_T)
+    torch.testing.assert_close(ChannelWiseLoss(weight=5, tau=tau)(preds_S, preds_T), expected)
+
+
+@pytest.mark.parametrize('alpha', [1.0, [0.5, 1.0, 3.0]])
+@pytest.mark.parametrize('norm', ['class', 'paper'])
+@pytest.mark.parametrize('pre_mask', [True, False])
+@pytest.mark.parametrize('post_mask', [True, False])
+def test_the_edge_term_is_the_oracles_under_every_switch(post_mask, pre_mask, norm, alpha):
+    preds_S, preds_T, gt = scene()
+    loss = BPKDLoss(7, 0, alpha, 3, tau_edge=2, edge_norm=norm, pre_mask=pre_mask, post_mask=post_mask)
+    masks = oracles.edge_masks(gt.numpy(), 3, (4, 5), 3)
+    expected = 7 * oracles.bpkd_edge(preds_S.numpy(), preds_T.numpy(), masks, np.broadcast_to(alpha, 3), 2, norm,
+                                     pre_mask, post_mask)
+    terms = loss.terms(preds_S, preds_T, gt)
+    assert list(terms) == ['edge'] and expected > 0
+    assert terms['edge'].item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(('body_over', 'oracle'), [('positions', oracles.channel_wise),
+                                                   ('classes', oracles.pixel_wise)])
+def test_the_body_term_is_the_oracles(body_over, oracle):
+    preds_S, preds_T, gt = scene()
+    rest = 1 - oracles.edge_masks(gt.numpy(), 3, (4, 5), 3)
+    terms = BPKDLoss(0, 7, kernel_size=3, tau_body=2, body_over=body_over).terms(preds_S, preds_T, gt)
+    assert list(terms) == ['body']
+    expected = 7 * oracle(preds_S.numpy() * rest, preds_T.numpy() * rest, 2)
+    assert terms['body'].item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_edge_term_over_positions_is_the_oracles():
+    preds_S, preds_T, gt = scene()
+    masks = oracles.edge_masks(gt.numpy(), 3, (4, 5), 3)
+    term = BPKDLoss(7, 0, kernel_size=3, edge_over='positions').terms(preds_S, preds_T, gt)['edge']
+    expected = 7 * oracles.channel_wise(preds_S.numpy() * masks, preds_T.numpy() * masks, 1)
+    assert term.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_forward_is_the_sum_of_the_terms():
+    args = scene()
+    loss = BPKDLoss()
+    assert loss(*args).item() == pytest.approx(sum(term.item() for term in loss.terms(*args).values()))
+
+
+def test_a_weight_of_zero_leaves_its_term_out():
+    preds_S, preds_T, gt = scene(requires_grad=True)
+    nothing = BPKDLoss(0, 0)(preds_S, preds_T, gt)
+    nothing.backward()
+    assert nothing.item() == 0 and preds_S.grad.abs().sum() == 0
+
+
+def test_the_default_norm_does_not_depend_on_crop_size():
+    """A scene twice as large, cell for cell and pixel for pixel, costs the same."""
+    preds_S, preds_T, _ = scene()
+    gt = torch.zeros(2, 8, 10, dtype=torch.long)
+    gt[:, 4:] = 1
+    loss = BPKDLoss(1, 0, kernel_size=5)
+    twice = [x.repeat(1, 1, 1, 2) for x in (preds_S, preds_T)]
+    torch.testing.assert_close(loss(*twice, gt.repeat(1, 1, 2)), loss(preds_S, preds_T, gt))
+
+
+@pytest.mark.parametrize('name', LOSSES)
+def test_equal_logits_cost_nothing(name):
+    _, preds_T, gt = scene()
+    preds_S = preds_T.clone().requires_grad_()
+    value = call(LOSSES[name](), preds_S, preds_T, gt)
+    value.backward()
+    assert value.item() == pytest.approx(0, abs=1e-12) and preds_S.grad.abs().max() < 1e-12
+
+
+@pytest.mark.parametrize('name', LOSSES)
+def test_gradients_are_those_of_the_value(name):
+    preds_S, preds_T, gt = scene(requires_grad=True)
+    loss = LOSSES[name]()
+    assert torch.autograd.gradcheck(lambda x: call(loss, x, preds_T, gt), (preds_S,))
+
+
+@pytest.mark.parametrize('name', LOSSES)
+def test_the_teacher_gets_no_gradient(name):
+    preds_S, preds_T, gt = scene(requires_grad=True)
+    preds_T.requires_grad_()
+    call(LOSSES[name](), preds_S, preds_T, gt).backward()
+    assert preds_T.grad is None and preds_S.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize('fill', [1, oracles.VOID])
+@pytest.mark.parametrize('name', LOSSES)
+def test_without_edges_or_labels_the_loss_is_finite_and_attached(name, fill):
+    preds_S, preds_T, gt = scene(requires_grad=True)
+    value = call(LOSSES[name](), preds_S, preds_T, gt.fill_(fill))
+    value.backward()
+    assert torch.isfinite(value) and torch.isfinite(preds_S.grad).all()
+
+
+@pytest.mark.parametrize('fill', [1, oracles.VOID])
+@pytest.mark.parametrize('switches', [{}, dict(pre_mask=False), dict(post_mask=False), dict(edge_norm='paper')])
+def test_without_edges_the_edge_term_is_exactly_zero_with_a_gradient(switches, fill):
+    preds_S, preds_T, gt = scene(requires_grad=True)
+    value = BPKDLoss(1, 0, **switches)(preds_S, preds_T, gt.fill_(fill))
+    value.backward()
+    assert value.item() == 0 and preds_S.grad.abs().sum() == 0
+
+
+@pytest.mark.parametrize('switches', [{}, dict(pre_mask=False), dict(post_mask=False), dict(edge_norm='paper'),
+                                      dict(edge_over='positions')])
+def test_void_cells_are_inert_in_the_edge_term(switches):
+    preds_S, preds_T, gt = scene()
+    loss = BPKDLoss(1, 0, kernel_size=3, **switches)
+    before = loss(preds_S, preds_T, gt)
+    preds_S[:, :, 0, 0] += 100  # the cell of the 2x2 void pixels
+    assert before > 0
+    torch.testing.assert_close(loss(preds_S, preds_T, gt), before)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('name', LOSSES)
+def test_half_precision_is_raised_to_float32(name, dtype):
+    preds_S, preds_T, gt = scene(dtype)
+    preds_S, preds_T = 40 * preds_S, 40 * preds_T
+    value = call(LOSSES[name](), preds_S.requires_grad_(), preds_T, gt)
+    value.backward()
+    expected = call(LOSSES[name](), preds_S.float(), preds_T.float(), gt)
+    assert value.dtype == torch.float32 and torch.isfinite(preds_S.grad).all()
+    torch.testing.assert_close(value, expected)
+
+
+@pytest.mark.parametrize('name', LOSSES)
+def test_float64_stays(name):
+    assert call(LOSSES[name](), *scene()).dtype == torch.float64
+
+
+@pytest.mark.parametrize('name', [name for name in LOSSES if 'features' not in name])
+def test_another_number_of_classes_is_an_error_with_both_shapes(name):
+    preds_S, preds_T, gt = scene()
+    with pytest.raises(ValueError, match=r'\(2, 3, 4, 5\).*\(2, 2, 4, 5\)'):
+        call(LOSSES[name](), preds_S, preds_T[:, :2], gt)
+
+
+@pytest.mark.parametrize(('argument', 'value'), [('edge_norm', 'image'), ('edge_over', 'pixels'),
+                                                 ('body_over', 'pixels')])
+def test_an_unknown_choice_is_refused_with_the_choices(argument, value):
+    with pytest.raises(ValueError, match=f"{argument} must be one of .*'{value}'"):
+        BPKDLoss(**{argument: value})
+
+
+def test_inner_weights_of_another_number_of_classes_are_refused():
+    with pytest.raises(ValueError, match='class_weight has 2 values for 3 classes'):
+        BPKDLoss(class_weight=[1.0, 2.0])(*scene())
+
+
+def test_edges_over_positions_need_the_pre_mask():
+    with pytest.raises(ValueError, match='pre_mask'):
+        BPKDLoss(edge_over='positions', pre_mask=False)
+
+
+def test_an_unknown_argument_or_loss_is_refused():
+    with pytest.raises(TypeError, match='kernel'):
+        MODELS.build(dict(type='BPKDLoss', kernel=7))
+    with pytest.raises(KeyError, match='BPKLoss'):
+        MODELS.build(dict(type='BPKLoss'))
+
+
+def test_a_border_moves_the_loss_from_body_to_edge():
+    """Disagreement at a border is the edge term's; away from it, the body term's."""
+    gt = torch.zeros(1, 32, 32, dtype=torch.long)
+    gt[:, :, 16:] = 1
+    preds_T = torch.zeros(1, 2, 32, 32)
+    at_border, inside = preds_T.clone(), preds_T.clone()
+    at_border[:, 0, 8, 15:17] = 5
+    inside[:, 0, 8, 3:5] = 5
+    loss = BPKDLoss()
+    assert edge_masks(gt, 2, (32, 32)).sum() == 2 * 6 * 32
+    terms = loss.terms(at_border, preds_T, gt)
+    assert terms['edge'] > 0 and terms['body'] == 0
+    terms = loss.terms(inside, preds_T, gt)
+    assert terms['edge'] == 0 and terms['body'] > 0
