@@ -5,6 +5,7 @@ broken, so a healthy installation is left alone, and running it twice changes no
 """
 import importlib
 import importlib.util
+import pickle
 import sys
 import types
 from importlib.machinery import ModuleSpec
@@ -118,7 +119,7 @@ def allow_mmengine_checkpoints() -> None:
     def history_getattr(owner, name):
         if owner is HistoryBuffer and name in statistics:
             return getattr(owner, name)
-        raise RuntimeError(f'a checkpoint may look up only the statistics of HistoryBuffer, not {name!r} of {owner!r}')
+        raise pickle.UnpicklingError(f'a checkpoint may look up only the statistics of HistoryBuffer, not {name!r}')
 
     multiarray = importlib.import_module('numpy._core.multiarray' if hasattr(np, '_core') else 'numpy.core.multiarray')
     torch.serialization.add_safe_globals([

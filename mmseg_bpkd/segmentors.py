@@ -53,9 +53,10 @@ def deployed_model(model: dict) -> ConfigDict:
             key: value for key, value in model.items() if key not in common and key != 'type'}
         return resolve_segmentor(segmentor, **common)
     if 'architecture' in model:  # MMRazor's own algorithms
-        student = resolve_segmentor(model.architecture)
-        student.setdefault('data_preprocessor', model.get('data_preprocessor'))
-        return student
+        architecture = model.architecture
+        if 'cfg_path' in architecture:
+            architecture.pop('pretrained', None)  # there, whether to load published weights
+        return resolve_segmentor(architecture, data_preprocessor=model.get('data_preprocessor'))
     return model
 
 

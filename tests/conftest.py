@@ -15,6 +15,7 @@ from mmengine.registry import init_default_scope
 @pytest.fixture(autouse=True)
 def _same_start_for_every_test():
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # the tensors are tiny
     init_default_scope('mmseg')
 
 

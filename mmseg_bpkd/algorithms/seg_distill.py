@@ -106,8 +106,9 @@ class SegDistill(SingleTeacherDistill):
         return super()._apply(fn, recurse)
 
     def __deepcopy__(self, memo: dict) -> 'SegDistill':
-        """A copy (EMA makes one) shares the frozen teacher."""
-        memo[id(self.teacher)] = self.teacher
+        """A copy (EMA makes one) shares the frozen teacher and what its hooks record into."""
+        for shared in (self.teacher, self.distiller.teacher_recorders):
+            memo[id(shared)] = shared
         new = memo[id(self)] = type(self).__new__(type(self))
         new.__dict__ = copy.deepcopy(self.__dict__, memo)
         return new

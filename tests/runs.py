@@ -1,0 +1,75 @@
+"""Whole training runs of the command line, seconds long."""
+import os
+import os.path as osp
+import signal
+import subprocess
+import sys
+import time
+
+import tiny
+import torch
+from conftest import ROOT
+
+ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1', PYTHONPATH=osp.dirname(__file__))
+DEMO = 'bpkd/bpkd_pspnet-r18w16_pspnet-r18w8_1xb8-600_synthetic-112x112.py'
+
+
+def write_config(folder, max_iters: int = 6, base: str = DEMO, more: str = '') -> str:
+    """A config of the repository, shrunk: networks, crops and schedule. The teacher's checkpoint lies beside it."""
+    teacher = osp.join(folder, 'teacher.pth')
+    if not osp.isfile(teacher):
+        tiny.save_teacher(teacher, width=8, num_classes=9)
+    path = osp.join(folder, 'config.py')
+    with open(path, 'w') as file:
+        file.write(f'''
+_base_ = {osp.join(ROOT, 'configs', base)!r}
+width = dict(
+    backbone=dict(base_channels=4, stem_channels=4), decode_head=dict(in_channels=32, channels=8),
+    auxiliary_head=dict(in_channels=16, channels=4))
+model = dict(
+    teacher=dict(backbone=dict(base_channels=8, stem_channels=8), decode_head=dict(in_channels=64, channels=16),
+                 auxiliary_head=dict(in_channels=32, channels=8)),
+    student=width, teacher_ckpt={teacher!r}, data_preprocessor=dict(size=(48, 48)))
+pipeline = _base_.train_pipeline
+pipeline[3].crop_size = (48, 48)
+train_dataloader = dict(batch_size=2, dataset=dict(num_scenes=7, pipeline=pipeline))
+val_dataloader = dict(dataset=dict(num_scenes=4))
+test_dataloader = val_dataloader
+param_scheduler = [dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=0, end={max_iters}, by_epoch=False)]
+train_cfg = dict(max_iters={max_iters}, val_interval={max_iters})
+default_hooks = dict(checkpoint=dict(interval=2), logger=dict(interval=1))
+{more}
+''')
+    return path
+
+
+def command(tool: str, *args) -> list:
+    return [sys.executable, osp.join(ROOT, 'tools', tool), *map(str, args)]
+
+
+def call(tool: str, *args, check: bool = True) -> subprocess.CompletedProcess:
+    done = subprocess.run(command(tool, *args), capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT)
+    if check and done.returncode:
+        raise AssertionError(f'{tool} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}')
+    return done
+
+
+def kill_when(ready, tool: str, *args) -> None:
+    """Starts a tool and sends SIGKILL to it and all of its workers as soon as `ready()`."""
+    process = subprocess.Popen(command(tool, *args), env=dict(ENVIRONMENT, SLOW_STEPS='1'), cwd=ROOT,
+                               start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.time() + 120
+    while not ready():
+        assert process.poll() is None, f'{tool} ended before it could be killed'
+        assert time.time() < deadline, f'{tool} did not get there in time'
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def student(path) -> dict:
+    return torch.load(path)['state_dict']
+
+
+def same(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)

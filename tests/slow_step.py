@@ -1,0 +1,23 @@
+"""A hook for tests that interrupt: steps, and on demand the writing of a checkpoint, take long enough to be hit."""
+import os
+import time
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+
+@HOOKS.register_module()
+class SlowStepHook(Hook):
+
+    def __init__(self, slow_writing: bool = False) -> None:
+        if slow_writing:
+            fsync = os.fsync
+
+            def slow_fsync(descriptor):
+                time.sleep(0.5)
+                fsync(descriptor)
+            os.fsync = slow_fsync
+
+    def after_train_iter(self, runner, *args, **kwargs) -> None:
+        if os.environ.get('SLOW_STEPS'):
+            time.sleep(0.2)

@@ -1,0 +1,217 @@
+import copy
+import itertools
+import os
+import pickle
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from mmengine.registry import DATASETS, TRANSFORMS
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from mmseg_bpkd.datasets import CamVidDataset, ResumableSampler
+from mmseg_bpkd.datasets.sampler import SampleIndex
+from mmseg_bpkd.datasets.synthetic import CLASSES, render_scene
+
+
+def take(sampler, n):
+    return list(itertools.islice(sampler, n))
+
+
+def test_every_epoch_is_a_new_permutation():
+    stream = take(ResumableSampler(range(7), seed=3), 21)
+    epochs = [stream[i:i + 7] for i in (0, 7, 14)]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_a_stream_can_start_anywhere_and_carries_the_same_seeds():
+    whole, rest = ResumableSampler(range(7), seed=3), ResumableSampler(range(7), seed=3)
+    rest.start = 16
+    expected = take(whole, 40)[16:]
+    got = take(rest, 24)
+    assert got == expected and [i.seed for i in got] == [i.seed for i in expected]
+
+
+def test_ranks_share_one_stream(monkeypatch):
+    streams = []
+    for rank in range(2):
+        monkeypatch.setattr('mmseg_bpkd.datasets.sampler.get_dist_info', lambda rank=rank: (rank, 2))
+        streams.append(take(ResumableSampler(range(7), seed=3), 14))
+    monkeypatch.undo()
+    joined = [index for pair in zip(*streams) for index in pair]
+    single = take(ResumableSampler(range(7), seed=3), 28)
+    assert joined == single and [i.seed for i in joined] == [i.seed for i in single]
+
+
+def test_other_seeds_give_other_streams():
+    assert take(ResumableSampler(range(50), seed=0), 50) != take(ResumableSampler(range(50), seed=1), 50)
+    assert take(ResumableSampler(range(50), seed=0), 100)[50:] != take(ResumableSampler(range(50), seed=1), 50)
+
+
+def test_without_shuffling_the_order_is_kept():
+    assert take(ResumableSampler(range(3), shuffle=False, seed=0), 7) == [0, 1, 2, 0, 1, 2, 0]
+
+
+def test_the_seed_survives_the_way_to_a_worker():
+    index = pickle.loads(pickle.dumps(SampleIndex(5, 77)))
+    assert index == 5 and index.seed == 77
+
+
+class Noise:
+    """Random numbers behind `SeedAugmentation`, of every generator that transforms use."""
+
+    def __init__(self):
+        self.seed = TRANSFORMS.build(dict(type='SeedAugmentation'))
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        self.seed(dict(sample_idx=index))
+        return int(index), random.random(), np.random.random(), torch.rand(()).item()
+
+
+def test_augmentation_does_not_depend_on_the_number_of_workers():
+    streams = []
+    for workers in (0, 2):
+        loader = DataLoader(Noise(), 2, sampler=ResumableSampler(range(6), seed=1), num_workers=workers)
+        streams.append([[x.tolist() for x in batch] for batch in itertools.islice(loader, 8)])
+    assert streams[0] == streams[1]
+    assert len({tuple(batch[1]) for batch in streams[0]}) == 8  # and differs from batch to batch
+
+
+def test_a_plain_index_has_no_seed_to_offer():
+    with pytest.raises(TypeError, match='ResumableSampler'):
+        TRANSFORMS.build(dict(type='SeedAugmentation'))(dict(sample_idx=3))
+
+
+@pytest.fixture
+def labelled(tmp_path) -> dict:
+    label = np.zeros((4, 4), np.uint8)
+    label[0] = (0, 10, 255, 11)
+    Image.fromarray(label).save(tmp_path / 'label.png')
+    return dict(img_path='image.png', seg_map_path=str(tmp_path / 'label.png'), seg_fields=[], reduce_zero_label=False)
+
+
+def test_a_label_outside_the_classes_is_named_with_its_file(labelled):
+    load = TRANSFORMS.build(dict(type='LoadCheckedAnnotations', num_classes=11))
+    with pytest.raises(ValueError, match=r'label\.png has the values \[11\]: expected classes 0 to 10, or 255'):
+        load(labelled)
+
+
+def test_a_label_within_the_classes_is_read_as_it_is(labelled):
+    results = TRANSFORMS.build(dict(type='LoadCheckedAnnotations', num_classes=12))(labelled)
+    assert results['gt_seg_map'][0].tolist() == [0, 10, 255, 11]
+
+
+def test_a_missing_label_is_named_with_its_image(labelled):
+    load = TRANSFORMS.build(dict(type='LoadCheckedAnnotations', num_classes=11))
+    with pytest.raises(FileNotFoundError, match=r'image image\.png has no label: expected .*missing\.png'):
+        load(dict(labelled, seg_map_path=labelled['seg_map_path'].replace('label.png', 'missing.png')))
+
+
+def tutorial_layout(root, splits=('train', 'val')):
+    for split in splits:
+        (root / split).mkdir(parents=True)
+        (root / f'{split}annot').mkdir()
+        for i in range(2):
+            Image.fromarray(np.full((6, 8, 3), i, np.uint8)).save(root / split / f'{i}.png')
+            Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8) % 12).save(root / f'{split}annot' / f'{i}.png')
+
+
+def convert(*args):
+    return subprocess.run([sys.executable, os.path.join(ROOT, 'tools/dataset_converters/camvid.py'), *map(str, args)],
+                          capture_output=True, text=True)
+
+
+def test_the_camvid_converter_writes_what_the_data_set_reads(tmp_path):
+    tutorial_layout(tmp_path / 'CamVid')
+    done = convert(tmp_path / 'CamVid', tmp_path / 'camvid')
+    assert done.returncode == 0 and 'train: 2 images (the published split has 367)' in done.stdout
+    pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadCheckedAnnotations', num_classes=11)]
+    data = CamVidDataset(data_root=str(tmp_path / 'camvid'), pipeline=pipeline,
+                         data_prefix=dict(img_path='images/val', seg_map_path='annotations/val'))
+    sample = data[1]
+    expected = np.arange(48).reshape(6, 8) % 12
+    assert len(data) == 2 and sample['img'].max() == 1
+    assert (sample['gt_seg_map'] == np.where(expected == 11, 255, expected)).all()
+
+
+def test_the_camvid_converter_says_what_is_wrong(tmp_path):
+    assert 'none of the folders' in convert(tmp_path, tmp_path / 'camvid').stderr
+    tutorial_layout(tmp_path / 'unpaired')
+    (tmp_path / 'unpaired/trainannot/1.png').unlink()
+    assert "only one of" in convert(tmp_path / 'unpaired', tmp_path / 'camvid').stderr
+    tutorial_layout(tmp_path / 'wrong')
+    Image.fromarray(np.full((6, 8), 30, np.uint8)).save(tmp_path / 'wrong/valannot/0.png')
+    assert 'expected one channel with values 0 to 11' in convert(tmp_path / 'wrong', tmp_path / 'camvid').stderr
+
+
+def test_camvid_without_its_folder_says_which(tmp_path):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / 'images/train')):
+        CamVidDataset(data_root=str(tmp_path), data_prefix=dict(img_path='images/train', seg_map_path='a'))
+
+
+def test_camvid_has_its_published_sizes_and_labels(camvid):
+    pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadCheckedAnnotations', num_classes=11)]
+    for split, count in (('train', 367), ('val', 101)):
+        data = CamVidDataset(data_root=camvid, pipeline=pipeline,
+                             data_prefix=dict(img_path=f'images/{split}', seg_map_path=f'annotations/{split}'))
+        assert len(data) == count
+        assert data[0]['img'].shape == (360, 480, 3) and data[0]['gt_seg_map'].shape == (360, 480)
+
+
+def test_a_scene_depends_on_its_split_and_index_alone():
+    image, label = render_scene('train', 5)
+    random.random(), np.random.random()
+    again = render_scene('train', 5)
+    assert (image == again[0]).all() and (label == again[1]).all()
+    assert image.shape == (120, 160, 3) and label.shape == (120, 160) and image.dtype == label.dtype == np.uint8
+
+
+def test_no_two_scenes_are_the_same_within_or_across_splits():
+    scenes = {render_scene(split, i)[1].tobytes() for split in ('train', 'val', 'test') for i in range(10)}
+    assert len(scenes) == 30
+
+
+def test_scenes_come_in_any_size():
+    image, label = render_scene('val', 0, (96, 64))
+    assert image.shape == (64, 96, 3) and label.shape == (64, 96)
+
+
+def test_every_class_occurs_and_thin_ones_are_thin():
+    labels = np.stack([render_scene('train', i)[1] for i in range(20)])
+    assert set(np.unique(labels)) == set(range(len(CLASSES)))
+    wire = labels == CLASSES.index('wire')
+    runs = [len(list(group)) for column in wire.transpose(0, 2, 1).reshape(-1, wire.shape[1])
+            for value, group in itertools.groupby(column) if value]
+    assert 2 <= np.median(runs) <= 4
+
+
+def test_labels_lie_where_the_image_changes():
+    """A mean step between neighbours across label borders, and within classes: textures and noise stay below it."""
+    across, within = [], []
+    for i in range(10):
+        image, label = render_scene('train', i)
+        step = np.abs(np.diff(image.astype(float), axis=1)).mean(2)
+        border = label[:, 1:] != label[:, :-1]
+        across.append(step[border].mean()), within.append(step[~border].mean())
+    assert np.mean(across) > 1.5 * np.mean(within)
+
+
+def test_augmentation_leaves_the_stored_scene_alone():
+    data = DATASETS.build(dict(type='SyntheticScenes', num_scenes=2, pipeline=[dict(type='RenderScene')]))
+    before = copy.deepcopy(data[0]['img'])
+    data[0]['img'][:] = 0
+    assert (data[0]['img'] == before).all()
+
+
+def test_an_unknown_split_is_refused():
+    with pytest.raises(ValueError, match="'valid'"):
+        DATASETS.build(dict(type='SyntheticScenes', split='valid'))

@@ -1,0 +1,123 @@
+import numpy as np
+import oracles
+import pytest
+import torch
+from mmengine.evaluator import Evaluator
+from mmengine.registry import METRICS
+from mmseg.evaluation import IoUMetric
+from oracles import VOID
+
+from mmseg_bpkd.metrics import BoundaryIoU, TrimapIoU, keep_per_class
+
+CLASSES = ('a', 'b', 'c', 'd')
+
+
+def maps(seed: int = 0) -> tuple:
+    """Two predictions and labels of 19x23 pixels: blobs of classes 0 to 2, with void; class 3 never occurs."""
+    rng = np.random.default_rng(seed)
+    preds, labels = [], []
+    for _ in range(2):
+        label = rng.integers(0, 3, (5, 6)).repeat(4, 0).repeat(4, 1)[:19, :23]
+        pred = np.where(rng.random(label.shape) < 0.2, rng.integers(0, 3, label.shape), label)
+        label[rng.random(label.shape) < 0.05] = VOID
+        preds.append(pred), labels.append(label)
+    return preds, labels
+
+
+def evaluate(metric, preds, labels) -> dict:
+    metric.dataset_meta = dict(classes=CLASSES)
+    data = [[dict(data=torch.tensor(x[None])) for x in pair] for pair in zip(preds, labels)]
+    metric.process({}, [dict(pred_sem_seg=pred, gt_sem_seg=label) for pred, label in data])
+    return metric.evaluate(len(preds))
+
+
+@pytest.mark.parametrize('half_width', [1, 3])
+def test_trimap_iou_is_the_oracles(half_width):
+    preds, labels = maps()
+    metric = TrimapIoU(half_width)
+    kept = keep_per_class(metric)
+    results = evaluate(metric, preds, labels)
+    expected = oracles.trimap_iou(preds, labels, 4, half_width)
+    np.testing.assert_allclose(kept[f'trimap/IoU@{half_width}px'], expected, rtol=1e-5)
+    assert np.isnan(expected[3])
+    assert results[f'trimap/mIoU@{half_width}px'] == pytest.approx(np.nanmean(expected), abs=0.005)
+
+
+def test_a_list_of_widths_gives_the_curve_of_single_ones():
+    preds, labels = maps()
+    curve = evaluate(TrimapIoU([1, 2, 4]), preds, labels)
+    singles = [evaluate(TrimapIoU(width), preds, labels) for width in (1, 2, 4)]
+    assert curve == {key: value for single in singles for key, value in single.items()}
+
+
+def test_a_band_that_covers_the_image_gives_mmsegs_miou():
+    preds, labels = maps()
+    ours = evaluate(TrimapIoU(23), preds, labels)
+    mmsegs = evaluate(IoUMetric(), preds, labels)
+    assert {key.removeprefix('trimap/').removesuffix('@23px'): value for key, value in ours.items()} == mmsegs
+
+
+def test_an_error_far_from_borders_does_not_move_trimap_iou():
+    label = np.zeros((1, 20, 40), int)
+    label[:, :, 20:] = 1
+    pred = label.copy()
+    pred[:, 5:9, 2:6] = 1
+    assert evaluate(TrimapIoU(3), pred, label)['trimap/mIoU@3px'] == 100
+    assert evaluate(IoUMetric(), pred, label)['mIoU'] < 100
+
+
+@pytest.mark.parametrize(('ratio', 'distance'), [(0.001, 1), (0.07, 2), (0.12, 4), (0.9, 27)])
+def test_boundary_iou_is_the_oracles(ratio, distance):
+    """The diagonal of 19x23 is 29.8 pixels."""
+    preds, labels = maps()
+    metric = BoundaryIoU(ratio)
+    kept = keep_per_class(metric)
+    results = evaluate(metric, preds, labels)
+    expected = oracles.boundary_iou(preds, labels, 4, distance)
+    np.testing.assert_allclose(kept[f'boundary/IoU@{ratio}diag'], expected, rtol=1e-5)
+    assert results[f'boundary/mIoU@{ratio}diag'] == pytest.approx(np.nanmean(expected), abs=0.005)
+
+
+def test_the_frame_is_contour_for_boundary_iou():
+    label = np.zeros((1, 30, 30), int)
+    pred = label.copy()
+    pred[0, 15, 15] = 1  # far from the frame, but its surroundings become contour of the prediction
+    results = evaluate(BoundaryIoU(0.03), pred, label)  # d = 1
+    frame = 4 * 29
+    assert results['boundary/mIoU@0.03diag'] == pytest.approx(100 * np.mean([frame / (frame + 8), 0]), abs=0.005)
+
+
+def test_a_perfect_prediction_has_100_whatever_void_says():
+    _, labels = maps()
+    preds = [np.where(label == VOID, 3, label) for label in labels]
+    for metric, key in ((TrimapIoU(2), 'trimap/mIoU@2px'), (BoundaryIoU(0.05), 'boundary/mIoU@0.05diag')):
+        assert evaluate(metric, preds, labels)[key] == 100
+
+
+def test_all_three_metrics_stand_side_by_side():
+    metrics = Evaluator([dict(type='IoUMetric'), dict(type='TrimapIoU'), dict(type='BoundaryIoU')])
+    assert [type(metric) for metric in metrics.metrics] == [IoUMetric, TrimapIoU, BoundaryIoU]
+    preds, labels = maps()
+    keys = [key for metric in metrics.metrics for key in evaluate(metric, preds, labels)]
+    assert len(keys) == len(set(keys)) == 9
+
+
+@pytest.mark.parametrize('metric', ['TrimapIoU', 'BoundaryIoU'])
+def test_a_misspelt_argument_is_refused(metric):
+    with pytest.raises(TypeError, match='half_widht'):
+        METRICS.build(dict(type=metric, half_widht=3))
+
+
+@pytest.mark.parametrize(('metric', 'value'), [(TrimapIoU, 0), (TrimapIoU, []), (TrimapIoU, [3, -1]), (BoundaryIoU, 0.),
+                                               (BoundaryIoU, 1.5)])
+def test_an_impossible_band_is_refused(metric, value):
+    with pytest.raises(ValueError, match='half_width|ratio'):
+        metric(value)
+
+
+def test_per_class_values_of_mmsegs_own_metric_are_kept_too():
+    preds, labels = maps()
+    metric = IoUMetric()
+    kept = keep_per_class(metric)
+    mean = evaluate(metric, preds, labels)['mIoU']
+    assert list(kept) == ['IoU', 'Acc'] and np.nanmean(kept['IoU']) == pytest.approx(mean, abs=0.005)

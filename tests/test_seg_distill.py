@@ -1,0 +1,352 @@
+import copy
+
+import pytest
+import tiny
+import torch
+from mmengine.hooks import EMAHook
+from mmengine.model import ExponentialMovingAverage
+from mmengine.optim import OptimWrapper
+from mmengine.registry import MODELS
+from mmseg.models import ResNetV1c
+
+from mmseg_bpkd.algorithms import SegDistill
+from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint, segmentor_state
+from mmseg_bpkd.segmentors import build_segmentor, deployed_model, resolve_segmentor
+
+
+@pytest.fixture(scope='module')
+def teacher_ckpt(tmp_path_factory) -> str:
+    return tiny.save_teacher(tmp_path_factory.mktemp('teacher') / 'teacher.pth')
+
+
+@pytest.fixture
+def model(teacher_ckpt) -> SegDistill:
+    return tiny.distillation(teacher_ckpt).train()
+
+
+def step(model, data=None, lr=0.1) -> dict:
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr))
+    return model.train_step(data or tiny.batch(), wrapper)
+
+
+def test_a_step_logs_the_task_and_every_term_and_trains_on_their_sum(model):
+    logs = step(model)
+    assert list(logs) == ['loss', 'student.decode.loss_ce', 'student.decode.acc_seg', 'student.aux.loss_ce',
+                          'student.aux.acc_seg', 'distill.loss_bpkd_edge', 'distill.loss_bpkd_body']
+    parts = [value for key, value in logs.items() if 'loss_' in key]
+    assert all(value > 0 for value in parts)
+    torch.testing.assert_close(logs['loss'], sum(parts))
+
+
+def test_distillation_is_what_the_loss_says_of_both_logits(model):
+    data = model.data_preprocessor(tiny.batch(), True)
+    with torch.no_grad():
+        torch.manual_seed(0)
+        losses = model(**data, mode='loss')
+        torch.manual_seed(0)  # the same dropout
+        preds_S = model.student(data['inputs'], mode='tensor')
+        preds_T = model.teacher(data['inputs'], mode='tensor')
+    gt = torch.cat([sample.gt_sem_seg.data for sample in data['data_samples']])
+    terms = model.distiller.distill_losses['loss_bpkd'].terms(preds_S, preds_T, gt)
+    torch.testing.assert_close(losses['distill.loss_bpkd_edge'], terms['edge'], rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(losses['distill.loss_bpkd_body'], terms['body'], rtol=1e-3, atol=1e-6)
+
+
+def test_a_step_moves_the_student_and_leaves_the_teacher_as_it_was(model):
+    teacher = copy.deepcopy(model.teacher.state_dict())
+    student = copy.deepcopy(model.student.state_dict())
+    for _ in range(2):
+        step(model)
+    assert all(torch.equal(value, teacher[key]) for key, value in model.teacher.state_dict().items())
+    moved = [not torch.equal(value, student[key]) for key, value in model.student.named_parameters() if value.ndim == 4]
+    assert all(moved)
+
+
+def test_the_teacher_is_in_eval_mode_whatever_the_student_is(model):
+    assert model.train() is model
+    assert model.student.training and not any(module.training for module in model.teacher.modules())
+    assert model.eval() is model
+
+
+def test_the_teachers_logits_are_not_dropped_randomly(model):
+    inputs = model.data_preprocessor(tiny.batch(), True)['inputs']
+    assert torch.equal(model.teacher(inputs, mode='tensor'), model.teacher(inputs, mode='tensor'))
+
+
+def test_mmrazors_way_leaves_the_teachers_dropout_on_and_its_batch_norm_off(teacher_ckpt):
+    model = tiny.distillation(teacher_ckpt, teacher_eval=False).train()
+    training = {type(module).__name__ for module in model.teacher.modules() if module.training}
+    assert 'Dropout2d' in training and 'BatchNorm2d' not in training
+    model.eval()
+    assert not any(module.training for module in model.teacher.modules())
+
+
+def test_the_teacher_runs_to_its_logits_only(model, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError('the teacher was asked for its loss')
+    monkeypatch.setattr(model.teacher, 'loss', refuse)
+    monkeypatch.setattr(model.teacher.decode_head, 'loss_by_feat', refuse)
+    assert not model.teacher.with_auxiliary_head
+    step(model)
+
+
+def test_optimiser_checkpoint_and_modules_know_nothing_of_the_teacher(model):
+    ids = {id(parameter) for parameter in model.teacher.parameters()}
+    assert not ids & {id(parameter) for parameter in model.parameters()}
+    assert all(key.startswith('architecture.') for key in model.state_dict())
+    assert len(model.state_dict()) == len(model.student.state_dict())
+
+
+def test_a_checkpoint_holds_the_trained_parts_of_the_losses(teacher_ckpt):
+    model = tiny.distillation(teacher_ckpt, dict(loss_cwd=dict(type='ChannelWiseFeatureLoss')))
+    connectors = [key for key in model.state_dict() if not key.startswith('architecture.')]
+    assert connectors and all(key.startswith('distiller.connectors.loss_cwd_feats_S.') for key in connectors)
+    model.load_state_dict(model.state_dict(), strict=True)
+
+
+def test_the_teacher_follows_to_another_dtype_and_device(model):
+    model.double()
+    assert next(model.teacher.parameters()).dtype == torch.float64
+    model.to('meta')
+    assert next(model.teacher.parameters()).device.type == 'meta'
+
+
+def test_an_average_of_the_model_neither_copies_nor_averages_the_teacher(model):
+    average = ExponentialMovingAverage(model, momentum=0.5, update_buffers=True)
+    assert average.module.teacher is model.teacher and average.module.student is not model.student
+    before = copy.deepcopy(model.teacher.state_dict())
+    step(model)
+    for _ in range(2):
+        average.update_parameters(model)
+    assert not any('teacher' in key for key in average.state_dict())
+    assert all(torch.equal(value, before[key]) for key, value in model.teacher.state_dict().items())
+
+
+def test_a_copy_trains_like_the_original(model):
+    copied = copy.deepcopy(model)
+    assert copied.distiller.student_recorders is not model.distiller.student_recorders
+    torch.manual_seed(0)
+    expected = tiny.losses_of(model)
+    torch.manual_seed(0)
+    got = tiny.losses_of(copied)
+    assert {key: value.item() for key, value in got.items()} == {key: value.item() for key, value in expected.items()}
+
+
+def test_the_ema_hook_writes_a_teacher_free_checkpoint_and_reads_it_again(model):
+    class Runner:
+        pass
+    runner = Runner()
+    runner.model, runner.iter, runner._resume = model, 0, True
+    hook = EMAHook()
+    hook.before_run(runner)
+    step(model)
+    hook.after_train_iter(runner, 0)
+    checkpoint = dict(state_dict=model.state_dict())
+    hook.before_save_checkpoint(runner, checkpoint)
+    assert not any('teacher' in key for part in checkpoint.values() for key in part)
+    hook.after_load_checkpoint(runner, checkpoint)
+    model.load_state_dict(checkpoint['state_dict'], strict=True)
+
+
+def test_records_are_dropped_after_the_step(model):
+    step(model)
+    distiller = model.distiller
+    recorders = [*distiller.student_recorders.recorders.values(), *distiller.teacher_recorders.recorders.values()]
+    assert recorders and not any(recorder.data_buffer for recorder in recorders)
+
+
+def test_validation_runs_the_student_alone(model, monkeypatch):
+    monkeypatch.setattr(model.teacher, 'forward', None)
+    data = tiny.batch()
+    result = model.eval().val_step(data)
+    assert result[0].pred_sem_seg.data.shape == (1, 32, 32)
+
+
+# Loading
+
+
+def test_the_teacher_has_the_checkpoints_weights(model, teacher_ckpt):
+    state = torch.load(teacher_ckpt)['state_dict']
+    assert all(torch.equal(value, state[key]) for key, value in model.teacher.state_dict().items())
+
+
+def test_a_distillation_checkpoint_can_teach_too(model, teacher_ckpt, tmp_path):
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'student.pth')
+    student = model.student.state_dict()
+    pupil = tiny.distillation(str(tmp_path / 'student.pth'), teacher=tiny.pspnet(4))
+    assert all(torch.equal(value, student[key]) for key, value in pupil.teacher.state_dict().items())
+
+
+def test_training_without_the_teachers_weights_is_an_error(teacher_ckpt):
+    with pytest.raises(ValueError, match='teacher_ckpt'):
+        tiny.distillation(None)
+    cfg = dict(distiller=dict(type='SegDistiller', losses=dict(loss_kd=dict(type='PixelWiseLoss'))),
+               teacher=tiny.pspnet(8), student=tiny.pspnet(4), teacher_ckpt=teacher_ckpt, num_classes=3,
+               data_preprocessor=tiny.PREPROCESSOR)
+    with pytest.raises(RuntimeError, match=r'init_weights\(\)'):
+        tiny.losses_of(SegDistill(**cfg))
+
+
+def test_a_built_teacher_is_taken_as_it_is():
+    teacher = build_segmentor(resolve_segmentor(tiny.pspnet(8), 3, tiny.PREPROCESSOR))
+    model = tiny.distillation(None, teacher=teacher)
+    assert model.teacher is teacher and tiny.losses_of(model)
+
+
+def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match='nowhere.pth'):
+        tiny.distillation(str(tmp_path / 'nowhere.pth'))
+
+
+def test_a_truncated_checkpoint_is_named(teacher_ckpt, tmp_path):
+    whole = open(teacher_ckpt, 'rb').read()
+    (tmp_path / 'half.pth').write_bytes(whole[:len(whole) // 2])
+    with pytest.raises(ValueError, match='half.pth is no readable checkpoint'):
+        tiny.distillation(str(tmp_path / 'half.pth'))
+
+
+@pytest.mark.parametrize('change', ['width', 'classes', 'missing', 'unexpected'])
+def test_a_checkpoint_of_another_architecture_is_an_error_that_says_where(tmp_path, change):
+    path = tiny.save_teacher(tmp_path / 'other.pth', width=4 if change == 'width' else 8,
+                             num_classes=5 if change == 'classes' else 3)
+    state = torch.load(path)
+    if change == 'missing':
+        del state['state_dict']['backbone.stem.0.weight']
+    if change == 'unexpected':
+        state['state_dict']['neck.conv.weight'] = torch.zeros(1)
+    torch.save(state, path)
+    wrong = dict(width='backbone.stem.0.weight', classes='decode_head.conv_seg.weight',
+                 missing='1 missing: backbone.stem.0.weight', unexpected='1 unexpected: neck.conv.weight')[change]
+    with pytest.raises(ValueError, match=f'other.pth.*not a checkpoint of this EncoderDecoder.*{wrong}'):
+        tiny.distillation(path)
+
+
+def test_the_teachers_own_imagenet_weights_are_never_fetched(teacher_ckpt, monkeypatch):
+    """The student's are: removing them there would be a silent change of the experiment."""
+    fetched = []
+    monkeypatch.setattr(ResNetV1c, 'init_weights', lambda self: fetched.append(self.init_cfg))
+    tiny.distillation(teacher_ckpt, teacher=tiny.pspnet(8, pretrained='torchvision://resnet18'),
+                      student=tiny.pspnet(4, pretrained='open-mmlab://resnet18_v1c'))
+    assert fetched == [dict(type='Pretrained', checkpoint='open-mmlab://resnet18_v1c')]
+
+
+# Models by path
+
+
+def test_overrides_are_merged_over_the_config_and_classes_reach_every_head():
+    model = resolve_segmentor(tiny.pspnet(4), num_classes=3)
+    assert model.decode_head.num_classes == model.auxiliary_head.num_classes == 3
+    assert model.backbone.base_channels == 4 and model.backbone.depth == 18
+    assert resolve_segmentor(dict(cfg_path=tiny.RESNET18)).decode_head.num_classes == 19
+
+
+def test_a_cascade_and_several_auxiliary_heads_get_the_classes_too():
+    cascade = resolve_segmentor(dict(cfg_path='mmseg::ocrnet/ocrnet_hr18_4xb2-40k_cityscapes-512x1024.py'), 7)
+    assert [head.num_classes for head in cascade.decode_head] == [7, 7]
+    several = resolve_segmentor(dict(cfg_path='mmseg::icnet/icnet_r50-d8_4xb2-80k_cityscapes-832x832.py'), 7)
+    assert [head.num_classes for head in several.auxiliary_head] == [7, 7]
+
+
+def test_a_local_config_can_be_named(tmp_path):
+    (tmp_path / 'model.py').write_text("model = dict(type='EncoderDecoder', decode_head=dict(num_classes=2))\n"
+                                       "data_preprocessor = dict(type='SegDataPreProcessor')\n")
+    model = resolve_segmentor(dict(cfg_path=str(tmp_path / 'model.py')), num_classes=3)
+    assert model.decode_head.num_classes == 3 and model.data_preprocessor.type == 'SegDataPreProcessor'
+
+
+@pytest.mark.parametrize('path', ['mmseg::pspnet/pspnet_r19.py', 'configs/pspnet_r19.py'])
+def test_a_config_that_is_not_there_is_named(path):
+    with pytest.raises(FileNotFoundError, match='pspnet_r19.py'):
+        resolve_segmentor(dict(cfg_path=path))
+
+
+def test_a_part_of_a_config_can_be_replaced():
+    model = resolve_segmentor(tiny.pspnet(4, auxiliary_head=None, decode_head=dict(
+        _delete_=True, type='FCNHead', in_channels=32, channels=8, num_classes=19)), num_classes=3)
+    assert model.auxiliary_head is None
+    assert model.decode_head == dict(type='FCNHead', in_channels=32, channels=8, num_classes=3)
+
+
+def test_the_data_sets_settings_replace_the_models_own():
+    model = resolve_segmentor(tiny.pspnet(4), 3, tiny.PREPROCESSOR, dict(mode='slide', crop_size=(8, 8), stride=(4, 4)))
+    assert model.data_preprocessor.size == (32, 32) and model.test_cfg.mode == 'slide'
+
+
+@pytest.mark.parametrize('kind', ['SegDistill', 'PlainSegmentor', 'plain', 'mmrazor'])
+def test_what_is_deployed_is_the_student(kind):
+    student = resolve_segmentor(tiny.pspnet(4), 3, tiny.PREPROCESSOR)
+    cfg = dict(
+        SegDistill=dict(type='SegDistill', distiller=None, teacher=None, student=tiny.pspnet(4), num_classes=3,
+                        data_preprocessor=tiny.PREPROCESSOR),
+        PlainSegmentor=dict(
+            type='PlainSegmentor', num_classes=3, data_preprocessor=tiny.PREPROCESSOR, **tiny.pspnet(4)),
+        plain=student,
+        mmrazor=dict(type='SingleTeacherDistill', architecture=student, teacher=None))[kind]
+    assert deployed_model(cfg) == student
+
+
+def test_a_plain_segmentor_is_mmsegs():
+    model = MODELS.build(dict(type='PlainSegmentor', num_classes=3, **tiny.pspnet(4)))
+    assert type(model).__name__ == 'EncoderDecoder' and model.decode_head.num_classes == 3
+
+
+# Preprocessing
+
+
+@pytest.mark.parametrize('changes', [
+    dict(mean=[127.5, 120, 110], std=[127.5, 100, 90]),
+    dict(bgr_to_rgb=False),
+    dict(bgr_to_rgb=False, mean=[103.53, 116.28, 123.675], std=[57.375, 57.12, 58.395]),
+    dict(mean=None, std=None),
+])
+def test_a_teacher_with_other_preprocessing_sees_the_images_as_it_would_have(teacher_ckpt, changes):
+    theirs = dict(tiny.PREPROCESSOR, **changes)
+    model = tiny.distillation(teacher_ckpt, teacher=tiny.pspnet(8, data_preprocessor=dict(theirs, _delete_=True)))
+    ours = model.data_preprocessor(tiny.batch(), True)['inputs']
+    expected = model.teacher.data_preprocessor(tiny.batch(), True)['inputs']
+    assert not torch.allclose(ours, expected)
+    torch.testing.assert_close(model._teacher_input(ours), expected, rtol=1e-4, atol=1e-4)
+    assert not any('teacher' in key for key in model.state_dict())
+
+
+def test_equal_preprocessing_costs_nothing(model):
+    inputs = model.data_preprocessor(tiny.batch(), True)['inputs']
+    assert model._teacher_input(inputs) is inputs
+
+
+def test_preprocessing_that_cannot_be_converted_is_an_error(teacher_ckpt):
+    other = dict(type='mmengine.ImgDataPreprocessor', _delete_=True)
+    with pytest.raises(TypeError, match='the teacher has a ImgDataPreprocessor'):
+        tiny.distillation(teacher_ckpt, teacher=tiny.pspnet(8, data_preprocessor=other))
+
+
+# Reading checkpoints
+
+
+def test_the_student_is_found_in_plain_wrapped_and_distillation_checkpoints():
+    weights = {'backbone.w': torch.ones(1)}
+    assert segmentor_state(weights) == weights
+    assert segmentor_state(dict(state_dict={'module.backbone.w': weights['backbone.w']})) == weights
+    assert segmentor_state(dict(state_dict={'architecture.backbone.w': weights['backbone.w'],
+                                            'distiller.x': torch.zeros(1)})) == weights
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path):
+    torch.save([1, 2], tmp_path / 'list.pth')
+    with pytest.raises(ValueError, match='list.pth holds a list'):
+        read_checkpoint(str(tmp_path / 'list.pth'))
+
+
+def test_loading_strictly_counts_what_is_missing(model):
+    with pytest.raises(ValueError, match=r'nothing.pth is not.*missing: backbone.stem.0.weight'):
+        load_strictly(model.student, {}, 'nothing.pth')
+
+
+def test_a_failed_download_says_which_file_to_put_where(monkeypatch):
+    from urllib.error import URLError
+
+    def refuse(*args, **kwargs):
+        raise URLError('no network')
+    monkeypatch.setattr('mmengine.runner.checkpoint.load_url', refuse)
+    with pytest.raises(FileNotFoundError, match=r'teacher-1234\.pth \(no network\).*checkpoints/teacher-1234\.pth'):
+        read_checkpoint('https://example.org/teacher-1234.pth')

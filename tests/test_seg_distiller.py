@@ -1,0 +1,197 @@
+import pytest
+import tiny
+import torch
+from mmengine.registry import MODELS
+from mmseg.models.utils import resize
+from torch import nn
+
+SEEN = {}
+
+
+@MODELS.register_module()
+class SpyLoss(nn.Module):
+    """Keeps what it is handed."""
+
+    def forward(self, preds_S, preds_T, feats_S, feats_T, backbone_S, backbone_T, gt, optional=None):
+        SEEN.update(locals())
+        return 0 * preds_S.sum()
+
+
+@MODELS.register_module()
+class SpyFeatureLoss(nn.Module):
+    any_width = True
+
+    def forward(self, feats_S, feats_T):
+        SEEN.update(locals())
+        return 0 * feats_S.sum()
+
+
+@MODELS.register_module()
+class UnknownArgumentLoss(nn.Module):
+
+    def forward(self, preds_S, attention_T):
+        pass
+
+
+@MODELS.register_module()
+class LastStageLoss(SpyFeatureLoss):
+    align = True
+
+    def forward(self, backbone_S, backbone_T):
+        SEEN.update(locals())
+        return 0 * backbone_S.sum()
+
+
+@pytest.fixture(scope='module')
+def teacher_ckpt(tmp_path_factory) -> str:
+    return tiny.save_teacher(tmp_path_factory.mktemp('teacher') / 'teacher.pth')
+
+
+def run(teacher_ckpt, losses, **changes):
+    SEEN.clear()
+    model = tiny.distillation(teacher_ckpt, losses, **changes).train()
+    return model, tiny.losses_of(model)
+
+
+def distiller(losses, **settings) -> dict:
+    return dict(distiller=dict(type='SegDistiller', losses=losses, **settings))
+
+
+def test_each_loss_is_handed_what_its_arguments_name(teacher_ckpt):
+    equal_widths = tiny.pspnet(8)
+    model, _ = run(teacher_ckpt, dict(loss_spy=dict(type='SpyLoss')), student=equal_widths)
+    data = model.data_preprocessor(tiny.batch(), True)
+    with torch.no_grad():
+        stages = model.teacher.extract_feat(data['inputs'])
+        feats = model.teacher.decode_head._forward_feature(stages)
+        preds = model.teacher.decode_head.conv_seg(feats)
+    assert torch.equal(SEEN['preds_T'], preds) and torch.equal(SEEN['feats_T'], feats)
+    assert all(torch.equal(a, b) for a, b in zip(SEEN['backbone_T'], stages)) and len(SEEN['backbone_T']) == 4
+    assert SEEN['gt'].shape == (2, 32, 32)
+    assert torch.equal(SEEN['gt'][1], data['data_samples'][1].gt_sem_seg.data[0])
+    assert SEEN['optional'] is None
+    assert SEEN['preds_S'].requires_grad and not SEEN['preds_T'].requires_grad
+
+
+def test_the_students_features_are_those_before_dropout(teacher_ckpt):
+    model, _ = run(teacher_ckpt, dict(loss_spy=dict(type='SpyFeatureLoss')))
+    head = model.student.decode_head
+    recorder = model.distiller.student_recorders.get_recorder('feats')
+    assert head.dropout is not None and recorder.source == 'decode_head.dropout'
+    assert (SEEN['feats_S'] != 0).any((2, 3)).all()  # dropout of whole channels would have left some empty
+
+
+def test_a_head_without_dropout_gives_the_input_of_its_classifier(teacher_ckpt):
+    no_dropout = tiny.pspnet(4)
+    no_dropout['decode_head'] = dict(no_dropout['decode_head'], dropout_ratio=0)
+    model, _ = run(teacher_ckpt, dict(loss_spy=dict(type='SpyFeatureLoss')), student=no_dropout)
+    assert model.distiller.student_recorders.get_recorder('feats').source == 'decode_head.conv_seg'
+    torch.testing.assert_close(model.student.decode_head.conv_seg(SEEN['feats_S']).shape, torch.Size([2, 3, 4, 4]))
+
+
+def test_a_cascade_is_distilled_at_its_last_stage():
+    hrnet = dict(
+        cfg_path='mmseg::ocrnet/ocrnet_hr18_4xb2-40k_cityscapes-512x1024.py', pretrained=None,
+        backbone=dict(extra=dict(stage2=dict(num_channels=(4, 8)), stage3=dict(num_modules=1, num_channels=(4, 8, 16)),
+                                 stage4=dict(num_modules=1, num_channels=(4, 8, 16, 32)))),
+        decode_head={'0': dict(in_channels=[4, 8, 16, 32], channels=60),
+                     '1': dict(in_channels=[4, 8, 16, 32], channels=16, ocr_channels=8)})
+    from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor
+    teacher = build_segmentor(resolve_segmentor(hrnet, 3, tiny.PREPROCESSOR))
+    model, losses = run(None, dict(loss_kd=dict(type='PixelWiseLoss')), teacher=teacher)
+    assert model.distiller.teacher_recorders.get_recorder('preds').source == 'decode_head.1.conv_seg'
+    assert torch.isfinite(losses['distill.loss_kd'])
+
+
+def test_a_smaller_student_map_is_resized_to_the_teachers(teacher_ckpt):
+    coarse = tiny.pspnet(4)
+    coarse['backbone'] = dict(coarse['backbone'], strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1))
+    model, _ = run(teacher_ckpt, dict(loss_spy=dict(type='SpyFeatureLoss')), student=coarse)
+    assert SEEN['feats_S'].shape == (2, 8, 4, 4) and SEEN['feats_T'].shape == (2, 16, 4, 4)
+    x = torch.randn(2, 3, 1, 1)
+    fitted = model.distiller._fit('loss_spy', 'preds', x, torch.zeros(2, 3, 4, 4))
+    assert torch.equal(fitted, resize(x, (4, 4), mode='bilinear', align_corners=False))
+
+
+def test_an_aligner_has_the_widths_of_the_models_and_is_trained(teacher_ckpt):
+    model, losses = run(teacher_ckpt, dict(loss_cwd=dict(type='ChannelWiseFeatureLoss')))
+    convolution = model.distiller.connectors['loss_cwd_feats_S'].conv_module.conv
+    assert convolution.weight.shape == (16, 8, 1, 1)
+    losses['distill.loss_cwd'].backward()
+    assert convolution.weight.grad.abs().sum() > 0
+    assert any(parameter is convolution.weight for parameter in model.parameters())
+
+
+def test_a_stage_of_the_backbone_is_aligned_by_its_real_width(teacher_ckpt):
+    name = dict(loss_last=dict(type='LastStageLoss'))
+    stage = {f'backbone_{side}': dict(recorder='backbone', from_student=side == 'S', data_idx=-1) for side in 'ST'}
+    model, _ = run(teacher_ckpt, name, **distiller(name, loss_forward_mappings=dict(loss_last=stage)))
+    assert SEEN['backbone_S'].shape == SEEN['backbone_T'].shape == (2, 64, 4, 4)
+    assert model.distiller.connectors['loss_last_backbone_S'].conv_module.conv.weight.shape == (64, 32, 1, 1)
+    with pytest.raises(ValueError, match='name one stage'):
+        run(teacher_ckpt, name)
+
+
+def test_mmrazors_recorders_and_mappings_go_before_the_names(teacher_ckpt):
+    losses = dict(loss_kd=dict(type='PixelWiseLoss'))
+    mapping = {f'preds_{side}': dict(recorder='other', from_student=side == 'S', data_idx=0) for side in 'ST'}
+    recorders = dict(other=dict(type='ModuleInputs', source='decode_head.bottleneck.conv'))
+    wiring = dict(student_recorders=recorders, teacher_recorders=recorders, loss_forward_mappings=dict(loss_kd=mapping))
+    model, losses = run(teacher_ckpt, losses, student=tiny.pspnet(8), **distiller(losses, **wiring))
+    assert list(model.distiller.student_recorders.recorders) == ['other'] and torch.isfinite(losses['distill.loss_kd'])
+
+
+def test_a_loss_of_mmrazor_works_as_it_is(teacher_ckpt):
+    _, losses = run(teacher_ckpt, dict(loss_cwd=dict(type='mmrazor.ChannelWiseDivergence', tau=4, loss_weight=3)))
+    _, ours = run(teacher_ckpt, dict(loss_cwd=dict(type='ChannelWiseLoss')))
+    torch.testing.assert_close(losses['distill.loss_cwd'], ours['distill.loss_cwd'])
+
+
+def test_losses_add_up(teacher_ckpt):
+    _, losses = run(teacher_ckpt, dict(loss_bpkd=dict(type='BPKDLoss'), loss_kd=dict(type='PixelWiseLoss')))
+    assert [key for key in losses if key.startswith('distill')] == [
+        'distill.loss_bpkd_edge', 'distill.loss_bpkd_body', 'distill.loss_kd']
+
+
+def test_a_name_that_mmengine_would_not_sum_is_refused(teacher_ckpt):
+    with pytest.raises(ValueError, match="'bpkd' would be logged but not trained on"):
+        run(teacher_ckpt, dict(bpkd=dict(type='BPKDLoss')))
+
+
+def test_an_argument_nobody_can_serve_is_refused(teacher_ckpt):
+    with pytest.raises(ValueError, match="loss_x.*'attention_T' to UnknownArgumentLoss"):
+        run(teacher_ckpt, dict(loss_x=dict(type='UnknownArgumentLoss')))
+
+
+@pytest.mark.parametrize(('mappings', 'message'), [
+    (dict(loss_y={}), r"names \['loss_y'\], but the losses are \['loss_kd'\]"),
+    (dict(loss_kd=dict(logits=dict(recorder='preds', from_student=True))), r"\['logits'\].*\['preds_S', 'preds_T'\]"),
+])
+def test_a_mapping_that_leads_nowhere_is_refused(teacher_ckpt, mappings, message):
+    losses = dict(loss_kd=dict(type='PixelWiseLoss'))
+    with pytest.raises(ValueError, match=message):
+        run(teacher_ckpt, losses, **distiller(losses, loss_forward_mappings=mappings))
+
+
+def test_another_number_of_classes_is_an_error_that_names_both(tmp_path):
+    path = tiny.save_teacher(tmp_path / 'five.pth', num_classes=5)
+    teacher = tiny.pspnet(8)
+    from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor
+    built = build_segmentor(resolve_segmentor(teacher, 5, tiny.PREPROCESSOR))
+    built.load_state_dict(torch.load(path)['state_dict'])
+    with pytest.raises(ValueError, match=r'loss_bpkd: preds is \(2, 3, 4, 4\) of the student, \(2, 5, 4, 4\) of the '
+                                         'teacher: they have different numbers of classes'):
+        run(None, None, teacher=built)
+
+
+def test_features_of_other_widths_without_an_aligner_are_an_error(teacher_ckpt):
+    with pytest.raises(ValueError, match=r'feats is \(2, 8, 4, 4\).*\(2, 16, 4, 4\).*widths differ'):
+        run(teacher_ckpt, dict(loss_spy=dict(type='SpyLoss')))
+
+
+def test_a_record_that_was_never_captured_is_an_error_that_names_it(teacher_ckpt):
+    model = tiny.distillation(teacher_ckpt)
+    model.teacher.decode_head.cls_seg = lambda feat: feat  # a head that does not go through its conv_seg
+    with pytest.raises(RuntimeError, match=r"loss_bpkd: preds_T was never captured.*teacher.*'decode_head.conv_seg'"):
+        tiny.losses_of(model)
+    assert not model.distiller.student_recorders.get_recorder('preds').data_buffer

@@ -1,0 +1,194 @@
+"""The command line, as users type it."""
+import json
+import os
+import os.path as osp
+import socket
+import subprocess
+
+import numpy as np
+import pytest
+import runs
+import tiny
+import torch
+from conftest import ROOT
+from mmengine.config import Config
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A distillation of two steps: its config and its folder, which holds run/iter_2.pth."""
+    folder = tmp_path_factory.mktemp('trained')
+    config = runs.write_config(folder, 2)
+    runs.call('train.py', config, '--work-dir', folder / 'run')
+    return config, folder
+
+
+@pytest.fixture(scope='module')
+def exported(trained):
+    config, folder = trained
+    runs.call('export_student.py', config, folder / 'run/iter_2.pth', folder / 'student.pth')
+    return folder / 'student.py', folder / 'student.pth'
+
+
+@pytest.fixture(scope='module')
+def tested(trained) -> dict:
+    config, folder = trained
+    runs.call('test.py', config, folder / 'run/iter_2.pth', '--out', folder / 'results.json', '--show-dir',
+              folder / 'pictures', '--work-dir', folder / 'test')
+    return json.load(open(folder / 'results.json'))
+
+
+def test_testing_writes_every_metric_and_every_class(tested):
+    assert list(tested['metrics'])[:9] == [
+        'aAcc', 'mIoU', 'mAcc', 'trimap/aAcc@3px', 'trimap/mIoU@3px', 'trimap/mAcc@3px', 'boundary/aAcc@0.005diag',
+        'boundary/mIoU@0.005diag', 'boundary/mAcc@0.005diag']
+    for mean, each in (('mIoU', 'IoU'), ('trimap/mIoU@3px', 'trimap/IoU@3px'),
+                       ('boundary/mAcc@0.005diag', 'boundary/Acc@0.005diag')):
+        values = [value for value in tested['per_class'][each].values() if value is not None]
+        assert len(tested['per_class'][each]) == 9
+        assert np.mean(values) == pytest.approx(tested['metrics'][mean], abs=0.02)
+
+
+def test_testing_draws_every_prediction(trained, tested):
+    pictures = [file for _, _, files in os.walk(trained[1] / 'pictures') for file in files if file.endswith('.png')]
+    assert len(pictures) == 4
+
+
+def test_testing_leaves_the_config_beside_the_training_alone(trained, tested):
+    _, folder = trained
+    assert Config.fromfile(folder / 'run/config.py').model.type == 'SegDistill'
+
+
+@pytest.mark.parametrize('with_config', ['the distillation config', 'its own config'])
+def test_an_exported_student_has_the_metrics_of_the_distilled_one(trained, exported, tested, with_config):
+    config, folder = trained
+    plain, checkpoint = exported
+    runs.call('test.py', config if 'distillation' in with_config else plain, checkpoint, '--out', folder / 'again.json',
+              '--work-dir', folder / 'test')
+    again = json.load(open(folder / 'again.json'))
+    times = ('time', 'data_time')
+    assert {k: v for k, v in again['metrics'].items() if k not in times} == {
+        k: v for k, v in tested['metrics'].items() if k not in times}
+
+
+def test_mmseg_loads_the_exported_student_and_it_gives_exactly_the_distilled_ones_logits(trained, exported):
+    from mmseg.apis import init_model
+    config, folder = trained
+    model = init_model(str(exported[0]), str(exported[1]), device='cpu')
+    assert type(model).__module__.startswith('mmseg.') and model.dataset_meta['classes'][1] == 'ground'
+    assert len(model.dataset_meta['palette']) == 9
+    cfg = Config.fromfile(config)
+    distilled = tiny.SegDistill(**{k: v for k, v in cfg.model.items() if k != 'type'})
+    distilled.load_state_dict(torch.load(folder / 'run/iter_2.pth')['state_dict'], strict=True)
+    image = torch.randn(1, 3, 48, 64)
+    with torch.no_grad():
+        assert torch.equal(model(image, mode='tensor'), distilled.eval()(image, mode='tensor'))
+
+
+def test_the_exported_checkpoint_is_plain_data_with_mmsegs_names(exported):
+    state = torch.load(exported[1])['state_dict']
+    assert {key.split('.')[0] for key in state} == {'backbone', 'decode_head', 'auxiliary_head'}
+    assert 'SegDistill' not in open(exported[0]).read() and 'LoadCheckedAnnotations' not in open(exported[0]).read()
+
+
+def test_a_plain_mmseg_state_dict_loads_strictly_into_the_exported_student():
+    from mmengine.registry import MODELS
+    from mmseg.apis import init_model
+    cfg = Config.fromfile(osp.join(ROOT, 'configs/bpkd/bpkd_pspnet-r101_pspnet-r18_4xb4-80k_cityscapes-512x1024.py'))
+    from mmseg_bpkd.segmentors import deployed_model
+    student = init_model(Config(dict(model=deployed_model(cfg.model))), device='cpu')
+    stock = Config.fromfile(osp.join(osp.dirname(__import__('mmseg').__file__), '.mim/configs',
+                                     'pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'))
+    stock.model.pretrained = None
+    student.load_state_dict(MODELS.build(stock.model).state_dict(), strict=True)
+
+
+def test_half_precision_halves_the_file(trained, exported):
+    config, folder = trained
+    runs.call('export_student.py', config, folder / 'run/iter_2.pth', folder / 'half.pth', '--half')
+    state, half = torch.load(exported[1])['state_dict'], torch.load(folder / 'half.pth')['state_dict']
+    assert all(half[k].dtype == (torch.float16 if v.is_floating_point() else v.dtype) for k, v in state.items())
+
+
+@pytest.mark.parametrize(('tool', 'arguments', 'message'), [
+    ('export_student.py', ['{config}', '{teacher}', '{folder}/x.pth'], 'is not a checkpoint of this EncoderDecoder'),
+    ('export_student.py', ['{config}', '{folder}/nowhere.pth', '{folder}/x.pth'], 'no checkpoint .*nowhere.pth'),
+    ('export_student.py', ['{config}', '{folder}/run/iter_2.pth', '{folder}/x.pt'], r'must be named \*\.pth'),
+    ('test.py', ['{config}', '{teacher}'], 'is not a checkpoint of this EncoderDecoder'),
+    ('test.py', ['nowhere.py', '{teacher}'], 'no config nowhere.py'),
+    ('train.py', [osp.join(ROOT, 'configs/cwd/cwd_pspnet-r101_pspnet-r18_4xb4-80k_ade20k-512x512.py'), '--cfg-options',
+                  'train_dataloader.dataset.data_root=data/not-there'],
+     "train_dataloader.dataset.data_root is 'data/not-there', which is not a folder"),
+    ('train.py', ['{config}', '--cfg-options', 'model.distiller.losses.loss_bpkd.type=BPKLoss'], 'BPKLoss'),
+    ('train.py', ['{config}', '--cfg-options', 'model.distiller.losses.loss_bpkd.edge=1'], "argument 'edge'"),
+    ('train.py', ['{config}', '--cfg-options', 'model.teacher_ckpt=None'], 'set model.teacher_ckpt'),
+])
+def test_bad_input_ends_with_one_clear_line(trained, tool, arguments, message):
+    config, folder = trained
+    filled = [argument.format(config=config, folder=folder, teacher=folder / 'teacher.pth') for argument in arguments]
+    extra = ['--work-dir', folder / 'bad'] if tool != 'export_student.py' else []
+    done = runs.call(tool, *filled, *extra, check=False)
+    assert done.returncode
+    import re
+    assert re.search(message, done.stderr.strip().splitlines()[-1]), done.stderr[-2000:]
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(('127.0.0.1', 0))
+        return server.getsockname()[1]
+
+
+def shell(*args, **environment) -> subprocess.CompletedProcess:
+    done = subprocess.run([str(arg) for arg in args], cwd=ROOT, capture_output=True, text=True,
+                          env=dict(runs.ENVIRONMENT, PORT=str(free_port()), **environment))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done
+
+
+def test_two_processes_train_resume_and_test(trained, tested):
+    """torchrun and gloo on the CPU; a checkpoint of theirs tests as any other, on one process and on two."""
+    config, folder = trained
+    two = folder / 'two'
+    shell('tools/dist_train.sh', config, 2, '--work-dir', two)
+    state = runs.student(two / 'iter_2.pth')
+    assert all(key.startswith('architecture.') for key in state)
+    shell('tools/test.sh', config, folder / 'run/iter_2.pth', 2, '--out', folder / 'two.json', '--work-dir', two)
+    assert json.load(open(folder / 'two.json'))['per_class'] == tested['per_class']
+    shell('tools/test.sh', config, folder / 'run/iter_2.pth', 1, '--out', folder / 'one.json', '--work-dir', two)
+    assert json.load(open(folder / 'one.json'))['per_class'] == tested['per_class']
+
+
+def test_scripts_say_how_they_are_called():
+    for script in ('dist_train.sh', 'dist_test.sh', 'test.sh', 'slurm_train.sh', 'slurm_test.sh'):
+        done = subprocess.run([osp.join(ROOT, 'tools', script)], capture_output=True, text=True)
+        assert done.returncode == 2 and script in done.stdout and 'CONFIG' in done.stdout
+
+
+def test_slurm_scripts_hand_everything_to_srun(tmp_path):
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\necho "$@"\n')
+    srun.chmod(0o755)
+    path = f'{tmp_path}:{os.environ["PATH"]}'
+    train = shell('tools/slurm_train.sh', 'gpu', 'job', 'c.py', '--amp', PATH=path, GPUS='16').stdout
+    assert '-p gpu --job-name=job --gres=gpu:8 --ntasks=16 --ntasks-per-node=8' in train
+    assert train.strip().endswith('tools/train.py c.py --launcher slurm --amp')
+    test = shell('tools/slurm_test.sh', 'gpu', 'job', 'c.py', 'x.pth', PATH=path).stdout
+    assert test.strip().endswith('tools/test.py c.py x.pth --launcher slurm')
+
+
+def test_camvid_trains_tests_and_exports(camvid, tmp_path):
+    """Real images through every tool, in the CPU-size pair's own config."""
+    config = 'configs/bpkd/bpkd_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py'
+    teacher = tiny.save_teacher(tmp_path / 'teacher.pth', width=32, num_classes=11)
+    roots = [f'{loader}_dataloader.dataset.data_root={camvid}' for loader in ('train', 'val', 'test')]
+    runs.call('train.py', config, '--work-dir', tmp_path, '--cfg-options', *roots, f'model.teacher_ckpt={teacher}',
+              'train_cfg.max_iters=1', 'train_cfg.val_interval=9', 'train_dataloader.batch_size=2')
+    runs.call('test.py', config, tmp_path / 'iter_1.pth', '--out', tmp_path / 'r.json', '--cfg-options', *roots,
+              'test_dataloader.dataset.indices=4', '--work-dir', tmp_path)
+    assert list(json.load(open(tmp_path / 'r.json'))['per_class']['trimap/IoU@3px'])[2] == 'pole'
+    runs.call('export_student.py', config, tmp_path / 'iter_1.pth', tmp_path / 's.pth')
+    from mmseg.apis import inference_model, init_model
+    model = init_model(str(tmp_path / 's.py'), str(tmp_path / 's.pth'), device='cpu')
+    image = next(osp.join(camvid, 'images/val', file) for file in os.listdir(osp.join(camvid, 'images/val')))
+    assert inference_model(model, image).pred_sem_seg.data.shape == (1, 360, 480)
