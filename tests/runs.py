@@ -10,7 +10,9 @@ import tiny
 import torch
 from conftest import ROOT
 
-ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1', PYTHONPATH=osp.dirname(__file__))
+ENVIRONMENT = dict(
+    os.environ, OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1', PYTHONPATH=osp.dirname(__file__),
+    PATH=f'{osp.dirname(sys.executable)}:{os.environ["PATH"]}')  # for the scripts, which call `python`
 DEMO = 'bpkd/bpkd_pspnet-r18w16_pspnet-r18w8_1xb8-600_synthetic-112x112.py'
 
 

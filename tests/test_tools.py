@@ -141,7 +141,7 @@ def free_port() -> int:
 
 def shell(*args, **environment) -> subprocess.CompletedProcess:
     done = subprocess.run([str(arg) for arg in args], cwd=ROOT, capture_output=True, text=True,
-                          env=dict(runs.ENVIRONMENT, PORT=str(free_port()), **environment))
+                          env={**runs.ENVIRONMENT, 'PORT': str(free_port()), **environment})
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done
 
@@ -169,7 +169,7 @@ def test_slurm_scripts_hand_everything_to_srun(tmp_path):
     srun = tmp_path / 'srun'
     srun.write_text('#!/bin/sh\necho "$@"\n')
     srun.chmod(0o755)
-    path = f'{tmp_path}:{os.environ["PATH"]}'
+    path = f'{tmp_path}:{runs.ENVIRONMENT["PATH"]}'
     train = shell('tools/slurm_train.sh', 'gpu', 'job', 'c.py', '--amp', PATH=path, GPUS='16').stdout
     assert '-p gpu --job-name=job --gres=gpu:8 --ntasks=16 --ntasks-per-node=8' in train
     assert train.strip().endswith('tools/train.py c.py --launcher slurm --amp')

@@ -8,24 +8,16 @@ student. The teacher is neither built nor downloaded. Several GPUs: tools/test.s
 """
 import argparse
 import json
-import math
 import os.path as osp
 import sys
-from typing import Dict
 
 sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # a checkout works without being installed
 
 import mmseg_bpkd  # noqa: F401
-from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
-from mmseg.evaluation import IoUMetric
-from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint, segmentor_state
+from mmseg_bpkd.evaluate import evaluate
 from mmseg_bpkd.launch import (add_common_arguments, check_data_roots, load_config,
                                use_available_devices)
-from mmseg_bpkd.metrics import keep_per_class
-from mmseg_bpkd.segmentors import deployed_model
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,29 +30,6 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def test(cfg: Config, checkpoint: str) -> Dict[str, dict]:
-    """Tests the segmentor that `cfg` describes.
-
-    Returns:
-        {'metrics': {name: percent}, 'per_class': {name: {class: percent, or None where the class does not occur}}}
-    """
-    cfg.model = deployed_model(cfg.model)
-    cfg.load_from, cfg.resume = None, False
-    runner = Runner.from_cfg(cfg)
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    load_strictly(model, segmentor_state(read_checkpoint(checkpoint)), checkpoint)
-
-    runner._test_loop = runner.build_test_loop(runner._test_loop)
-    kept = [keep_per_class(m) for m in runner.test_loop.evaluator.metrics if isinstance(m, IoUMetric)]
-    metrics = runner.test()
-    classes = runner.test_dataloader.dataset.metainfo['classes']
-    per_class = {
-        name: {cls: None if math.isnan(value) else round(value, 2) for cls, value in zip(classes, values)}
-        for of_metric in kept for name, values in of_metric.items()
-    }
-    return dict(metrics={name: float(value) for name, value in metrics.items()}, per_class=per_class)
-
-
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
@@ -70,7 +39,7 @@ def main() -> None:
         cfg.visualizer.save_dir = args.show_dir
     check_data_roots(cfg, 'test_dataloader')
     use_available_devices(cfg)
-    results = test(cfg, args.checkpoint)
+    results = evaluate(cfg, args.checkpoint)
     if args.out and is_main_process():
         with open(args.out, 'w') as file:
             json.dump(dict(config=args.config, checkpoint=args.checkpoint, **results), file, indent=2)
