@@ -146,7 +146,7 @@ def shell(*args, **environment) -> subprocess.CompletedProcess:
     return done
 
 
-def test_two_processes_train_resume_and_test(trained, tested):
+def test_two_processes_train_and_test(trained, tested):
     """torchrun and gloo on the CPU; a checkpoint of theirs tests as any other, on one process and on two."""
     config, folder = trained
     two = folder / 'two'

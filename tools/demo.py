@@ -92,7 +92,7 @@ def demo_config(name: str, args: argparse.Namespace) -> Config:
     cfg.train_cfg.val_interval = args.iterations + 1  # tested once, afterwards
     cfg.default_hooks.checkpoint.save_best = None
     cfg.work_dir = osp.join(args.work_dir, name)
-    cfg.log_level = 'WARNING'
+    cfg.log_level = 'ERROR'
     return cfg
 
 
