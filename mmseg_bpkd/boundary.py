@@ -41,7 +41,7 @@ def edge_masks(gt: Tensor,
     if kernel_size < 1 or kernel_size % 2 == 0:
         raise ValueError(f'kernel_size must be odd (a window has a centre), got {kernel_size}')
     void = gt == ignore_index
-    labels = gt.masked_fill(void, num_classes).long()
+    labels = gt.long().masked_fill(void, num_classes)
     present = torch.zeros(len(gt), num_classes + 1, dtype=torch.bool, device=gt.device)
     present.scatter_(1, labels.flatten(1), True)
     present = present.cpu()  # the only synchronisation with a GPU

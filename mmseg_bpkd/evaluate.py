@@ -32,4 +32,4 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, dict]:
         name: {cls: None if math.isnan(value) else round(value, 2) for cls, value in zip(classes, values)}
         for of_metric in kept for name, values in of_metric.items()
     }
-    return dict(metrics={name: float(value) for name, value in metrics.items()}, per_class=per_class)
+    return dict(metrics={name: round(float(value), 4) for name, value in metrics.items()}, per_class=per_class)
