@@ -14,7 +14,7 @@ run() {
     [ -f "$results/$1.json" ] && return
     python tools/train.py "$2" --resume auto --seed "$4" --work-dir "work_dirs/camvid_cpu_pair/$1" --cfg-options \
         train_dataloader.dataset.pipeline.4.crop_size='(128,128)' model.data_preprocessor.size='(128,128)' \
-        train_cfg.val_interval="$3"
+        train_cfg.val_begin=$(($3 + 1))
     python tools/test.py "$2" "work_dirs/camvid_cpu_pair/$1/iter_$3.pth" --work-dir "work_dirs/camvid_cpu_pair/$1/test" \
         --out "$results/$1.json"
 }

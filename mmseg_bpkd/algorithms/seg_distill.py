@@ -49,11 +49,11 @@ class SegDistill(SingleTeacherDistill):
                  num_classes: Optional[int] = None,
                  data_preprocessor: Optional[dict] = None,
                  test_cfg: Optional[dict] = None) -> None:
+        if not isinstance(student, BaseModel):  # first, so that it starts from the same weights as without a teacher
+            student = build_segmentor(resolve_segmentor(student, num_classes, data_preprocessor, test_cfg))
         self_made = isinstance(teacher, BaseModel)
         if not self_made:
             teacher = build_segmentor(_teacher_config(teacher, num_classes, data_preprocessor))
-        if not isinstance(student, BaseModel):
-            student = build_segmentor(resolve_segmentor(student, num_classes, data_preprocessor, test_cfg))
         super().__init__(distiller=distiller, teacher=revert_sync_batchnorm(teacher), architecture=student)
         # Out of the module tree, into plain sight: nothing that walks the tree copies, saves or averages it.
         self.__dict__['teacher'] = self._modules.pop('teacher')

@@ -24,6 +24,9 @@ class ExactResumeHook(Hook):
     """
     priority = 'VERY_HIGH'
 
+    def before_run(self, runner: Runner) -> None:
+        torch.manual_seed(runner.seed)  # initial weights do not depend on what was built beside the model
+
     def before_train(self, runner: Runner) -> None:
         loop = runner.train_loop
         if not isinstance(loop, IterBasedTrainLoop):

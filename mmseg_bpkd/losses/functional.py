@@ -54,7 +54,8 @@ def edge_kl(preds_S: Tensor,
     if post_mask:
         area = (masks > 0).sum((2, 3)).to(masks)
         share = 1 / phi[0].numel() if norm == 'paper' else 1 / (area > 0).sum(1, keepdim=True).clamp(min=1).to(masks)
-        weight = torch.einsum('nchw,nc->nhw', masks, class_weight * share / area.clamp(min=1))
+        per_class = class_weight * share / area.clamp(min=1)
+        weight = (masks * per_class[:, :, None, None]).sum(1)  # einsum would run in half precision under autocast
     else:
         on_edge = masks.amax(1) > 0
         weight = on_edge / on_edge.sum((1, 2), keepdim=True).clamp(min=1)
