@@ -27,7 +27,7 @@ def read_checkpoint(source: str) -> dict:
         raise FileNotFoundError(f'cannot download {source} ({error.reason}): fetch it elsewhere and put it at {cache}, '
                                 'or give its path instead of the address') from error
     except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        raise ValueError(f'{source} is no readable checkpoint (truncated?): {error}') from error
+        raise ValueError(f'{source} is no readable checkpoint (truncated, or more than weights?): {error}') from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f'{source} holds a {type(checkpoint).__name__}, expected a dict with the key "state_dict"')
     return checkpoint

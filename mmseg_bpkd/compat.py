@@ -3,6 +3,7 @@
 `apply()` runs once, before anything else is imported. Each repair first asks whether the thing is
 broken, so a healthy installation is left alone, and running it twice changes nothing.
 """
+import functools
 import importlib
 import importlib.util
 import pickle
@@ -31,6 +32,7 @@ def apply() -> None:
     stand_in_for_mmcv_ops()
     stand_in_for_mmrazor_quantization()
     allow_mmengine_checkpoints()
+    load_downloads_safely()
 
 
 def require_packages() -> None:
@@ -133,3 +135,10 @@ def allow_mmengine_checkpoints() -> None:
         (multiarray.scalar, 'numpy._core.multiarray.scalar'),
         *{type(np.dtype(kind)) for kind in ('bool', 'int32', 'int64', 'uint8', 'float32', 'float64')},
     ])
+
+
+def load_downloads_safely() -> None:
+    """`torch.hub` still unpickles whatever an address delivers; mmengine gets the limits of `torch.load`."""
+    from mmengine.runner import checkpoint
+    if not isinstance(checkpoint.load_url, functools.partial):
+        checkpoint.load_url = functools.partial(checkpoint.load_url, weights_only=True)

@@ -35,7 +35,7 @@ model = dict(
 pipeline = _base_.train_pipeline
 pipeline[3].crop_size = (48, 48)
 train_dataloader = dict(batch_size=2, dataset=dict(num_scenes=7, pipeline=pipeline))
-val_dataloader = dict(dataset=dict(num_scenes=4))
+val_dataloader = dict(dataset=dict(num_scenes=5))
 test_dataloader = val_dataloader
 param_scheduler = [dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=0, end={max_iters}, by_epoch=False)]
 train_cfg = dict(max_iters={max_iters}, val_interval={max_iters})

@@ -112,6 +112,25 @@ for call in ((os.system, 'echo hacked'), (getattr, HistoryBuffer, '__init__'), (
     assert done.stdout.split() == ['UnpicklingError'] * 3, done.stdout + done.stderr
 
 
+def test_a_download_is_loaded_as_safely_as_a_file(tmp_path):
+    done = python(f'''
+import os, torch, mmseg_bpkd
+from mmseg_bpkd.checkpoint import read_checkpoint
+class Attack:
+    def __reduce__(self):
+        return os.system, ('echo hacked',)
+torch.hub.set_dir({str(tmp_path)!r})
+os.makedirs(os.path.join(torch.hub.get_dir(), 'checkpoints'))
+for name, value in (('bad.pth', dict(x=Attack())), ('good.pth', dict(state_dict=dict(x=torch.ones(1))))):
+    torch.save(value, os.path.join(torch.hub.get_dir(), 'checkpoints', name))
+print(read_checkpoint('https://example.org/good.pth')['state_dict']['x'].item())
+try:
+    read_checkpoint('https://example.org/bad.pth')
+except ValueError as error:
+    print('refused')''')
+    assert done.stdout.splitlines()[1::2] == ['1.0', 'refused'], done.stdout + done.stderr  # between lines of the log
+
+
 def test_mmrazor_without_quantization_says_so_when_it_is_used():
     done = python('''
 import mmseg_bpkd

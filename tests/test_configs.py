@@ -98,6 +98,14 @@ def test_teachers_are_published_where_the_configs_look(path):
     assert weights[cfg.model.teacher.cfg_path.removeprefix('mmseg::')] == cfg.model.teacher_ckpt
 
 
+def test_a_config_can_be_composed_with_the_40k_schedule(tmp_path):
+    bases = ['datasets/cityscapes_512x1024', 'schedules/40k', 'default_runtime', 'distillers/bpkd']
+    bases = [osp.join(ROOT, 'configs/_base_', f'{base}.py') for base in bases]
+    (tmp_path / 'config.py').write_text(f'_base_ = {bases}\nmodel = dict(distiller=_base_.distiller)')
+    cfg = Config.fromfile(tmp_path / 'config.py')
+    assert cfg.train_cfg.max_iters == cfg.param_scheduler[0].end == 40000 and cfg.optim_wrapper.optimizer.lr == 0.01
+
+
 def test_mmrazors_own_recipe_trains_a_step(monkeypatch):
     """Its cfg_path cannot be overridden, so these are the full networks, on a small crop."""
     cfg = Config.fromfile(osp.join(ROOT, 'configs/mmrazor/bpkd_pspnet-r101_pspnet-r18_4xb4-80k_cityscapes-512x1024.py'))

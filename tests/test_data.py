@@ -38,14 +38,17 @@ def test_a_stream_can_start_anywhere_and_carries_the_same_seeds():
     assert got == expected and [i.seed for i in got] == [i.seed for i in expected]
 
 
-def test_ranks_share_one_stream(monkeypatch):
+@pytest.mark.parametrize('start', [0, 9])
+def test_ranks_share_one_stream(monkeypatch, start):
     streams = []
     for rank in range(2):
         monkeypatch.setattr('mmseg_bpkd.datasets.sampler.get_dist_info', lambda rank=rank: (rank, 2))
-        streams.append(take(ResumableSampler(range(7), seed=3), 14))
+        sampler = ResumableSampler(range(7), seed=3)
+        sampler.start = start
+        streams.append(take(sampler, 14))
     monkeypatch.undo()
     joined = [index for pair in zip(*streams) for index in pair]
-    single = take(ResumableSampler(range(7), seed=3), 28)
+    single = take(ResumableSampler(range(7), seed=3), start + 28)[start:]
     assert joined == single and [i.seed for i in joined] == [i.seed for i in single]
 
 
@@ -89,6 +92,20 @@ def test_augmentation_does_not_depend_on_the_number_of_workers():
 def test_a_plain_index_has_no_seed_to_offer():
     with pytest.raises(TypeError, match='ResumableSampler'):
         TRANSFORMS.build(dict(type='SeedAugmentation'))(dict(sample_idx=3))
+
+
+@pytest.mark.parametrize('wrapper', [
+    dict(type='RepeatDataset', times=3, dataset=dict(type='SyntheticScenes', num_scenes=2)),
+    dict(type='ConcatDataset', datasets=2 * [dict(type='SyntheticScenes', num_scenes=3)]),
+])
+def test_the_seed_survives_mmengines_data_set_wrappers(wrapper):
+    pipeline = [dict(type='SeedAugmentation'), dict(type='RenderScene'), dict(type='RandomFlip', prob=0.5)]
+    for inner in wrapper.get('datasets', [wrapper.get('dataset')]):
+        inner['pipeline'] = pipeline
+    data = DATASETS.build(copy.deepcopy(wrapper))
+    indices = take(ResumableSampler(data, seed=0), 12)
+    first, again = ([(sample['scene'], sample['flip']) for sample in map(data.__getitem__, indices)] for _ in range(2))
+    assert first == again and len({flip for _, flip in first}) == 2
 
 
 @pytest.fixture

@@ -180,6 +180,19 @@ def test_half_precision_is_raised_to_float32(name, dtype):
     torch.testing.assert_close(value, expected)
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('name', LOSSES)
+def test_autocast_does_not_lower_the_losses(name, dtype):
+    """The weights of a pixel are far below what half precision can hold, on maps of real size above all."""
+    gt = torch.zeros(1, 256, 256, dtype=torch.long)
+    gt[:, 100:] = 1
+    gt[:, :, 90:] = 2
+    preds_S, preds_T = torch.randn(2, 1, 3, 64, 64)
+    expected = call(LOSSES[name](), preds_S, preds_T, gt)
+    with torch.autocast('cpu', dtype=dtype):
+        torch.testing.assert_close(call(LOSSES[name](), preds_S, preds_T, gt), expected)
+
+
 @pytest.mark.parametrize('name', LOSSES)
 def test_float64_stays(name):
     assert call(LOSSES[name](), *scene()).dtype == torch.float64

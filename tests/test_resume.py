@@ -7,8 +7,10 @@ import pytest
 import runs
 import torch
 from mmengine.fileio import get_file_backend
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
+from torch.utils.data import DataLoader
 
+from mmseg_bpkd.datasets import ResumableSampler
 from mmseg_bpkd.hooks import AtomicCheckpointHook, ExactResumeHook
 from mmseg_bpkd.hooks.atomic_checkpoint import AtomicLocalBackend
 
@@ -89,6 +91,50 @@ def test_a_checkpoint_to_resume_from_that_is_not_there_is_an_error(uninterrupted
     assert done.returncode and 'no checkpoint nowhere.pth' in done.stderr
 
 
+def test_automatic_resuming_goes_before_load_from_and_makes_up_for_a_missed_validation(uninterrupted):
+    """A run that ended between its last checkpoint and the validation that was due there."""
+    config, folder = uninterrupted
+    work_dir = folder / 'unvalidated'
+    stop = ['--cfg-options', 'train_cfg.max_iters=4', 'train_cfg.val_begin=9']
+    runs.call('train.py', config, '--work-dir', work_dir, *stop)
+    options = ['--cfg-options', 'train_cfg.max_iters=4', 'train_cfg.val_interval=4', 'load_from=nowhere.pth']
+    done = runs.call('train.py', config, '--work-dir', work_dir, '--resume', 'auto', *options)
+    assert 'resumed epoch: 0, iter: 4' in done.stdout and 'Iter(val) [1/1]' in done.stdout
+    assert [name for name in os.listdir(work_dir) if name.startswith('best_mIoU_iter_4')]
+    again = runs.call('train.py', config, '--work-dir', work_dir, '--resume', 'auto', *options)
+    assert 'Iter(val)' not in again.stdout
+
+
+@pytest.mark.parametrize('processes', [1, 2, 4])
+def test_with_another_number_of_processes_the_data_goes_on_where_it_had_got_to(processes):
+    sampler = ResumableSampler(range(100), seed=3)
+    sampler.world_size = 2
+    hook, checkpoint = ExactResumeHook(), dict(meta=dict(iter=5))
+    hook.before_train(training(sampler, 0))
+    hook.before_save_checkpoint(training(sampler, 5), checkpoint)
+    assert checkpoint['meta']['data_stream'] == dict(seed=3, position=5 * 4 * 2)
+
+    resumed = ResumableSampler(range(100), seed=8)
+    resumed.world_size = processes
+    hook = ExactResumeHook()
+    hook.after_load_checkpoint(None, checkpoint)
+    hook.before_train(training(resumed, 5))
+    assert resumed.seed == 3 and resumed.start == 40
+    later = dict(meta=dict(iter=7))
+    hook.before_save_checkpoint(training(resumed, 7), later)
+    assert later['meta']['data_stream']['position'] == 40 + 2 * 4 * processes
+
+
+def training(sampler, iteration: int):
+    """A runner at an iteration of a loop with batches of four."""
+    loop = IterBasedTrainLoop.__new__(IterBasedTrainLoop)
+    loop._iter = iteration
+    loop.dataloader = DataLoader(range(100), 4, sampler=sampler)
+    runner = FakeRunner('.')
+    runner.train_loop, runner.train_dataloader, runner.seed = loop, loop.dataloader, 0
+    return runner
+
+
 class FakeRunner:
     """What `AtomicCheckpointHook` needs of a Runner."""
 
@@ -158,7 +204,6 @@ def test_what_cannot_be_resumed_exactly_is_said_before_training(change, message)
     class SomeRunner:
         train_loop = Loop()
     if 'sampler' in change:
-        from mmengine.runner import IterBasedTrainLoop
         SomeRunner.train_loop = IterBasedTrainLoop.__new__(IterBasedTrainLoop)
         SomeRunner.train_loop.dataloader = Loader()
     with pytest.raises(TypeError, match=message):
@@ -170,7 +215,6 @@ def test_mmengine_still_needs_all_this():
     import inspect
 
     from mmengine.hooks import CheckpointHook
-    from mmengine.runner import IterBasedTrainLoop
     assert 'next(self.dataloader_iterator)' in inspect.getsource(IterBasedTrainLoop.run)
     source = inspect.getsource(CheckpointHook._save_checkpoint_with_step)
     assert source.index('file_backend.remove') < source.index('runner.save_checkpoint')

@@ -162,6 +162,29 @@ def test_validation_runs_the_student_alone(model, monkeypatch):
     assert result[0].pred_sem_seg.data.shape == (1, 32, 32)
 
 
+def test_a_student_starts_from_the_weights_it_would_have_without_a_teacher(teacher_ckpt):
+    """So that "the same seed" makes runs with and without distillation pairs."""
+    torch.manual_seed(1)
+    alone = build_segmentor(resolve_segmentor(tiny.pspnet(4), 3, tiny.PREPROCESSOR))
+    torch.manual_seed(2)
+    alone.init_weights()
+    cfg = dict(distiller=dict(type='SegDistiller', losses=dict(loss_cwd=dict(type='ChannelWiseFeatureLoss'))),
+               teacher=tiny.pspnet(8), student=tiny.pspnet(4), teacher_ckpt=teacher_ckpt, num_classes=3,
+               data_preprocessor=tiny.PREPROCESSOR)
+    torch.manual_seed(1)
+    model = SegDistill(**cfg)
+    torch.manual_seed(2)
+    model.init_weights()
+    assert all(torch.equal(value, alone.state_dict()[key]) for key, value in model.student.state_dict().items())
+
+
+def test_when_distillation_is_stopped_the_teacher_rests(model, monkeypatch):
+    model.distillation_stopped = True
+    monkeypatch.setattr(model.teacher, 'forward', None)
+    assert not any(key.startswith('distill') for key in step(model))
+    assert not model.distiller.student_recorders.get_recorder('preds').data_buffer
+
+
 # Loading
 
 

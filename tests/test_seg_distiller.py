@@ -103,14 +103,18 @@ def test_a_cascade_is_distilled_at_its_last_stage():
     assert torch.isfinite(losses['distill.loss_kd'])
 
 
-def test_a_smaller_student_map_is_resized_to_the_teachers(teacher_ckpt):
+@pytest.mark.parametrize('align_corners', [False, True])
+def test_a_smaller_student_map_is_resized_to_the_teachers(teacher_ckpt, align_corners):
     coarse = tiny.pspnet(4)
     coarse['backbone'] = dict(coarse['backbone'], strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1))
-    model, _ = run(teacher_ckpt, dict(loss_spy=dict(type='SpyFeatureLoss')), student=coarse)
+    coarse['decode_head'] = dict(coarse['decode_head'], align_corners=align_corners)
+    model, losses = run(teacher_ckpt, dict(loss_spy=dict(type='SpyFeatureLoss'),
+                                           loss_cwd=dict(type='ChannelWiseFeatureLoss')), student=coarse)
     assert SEEN['feats_S'].shape == (2, 8, 4, 4) and SEEN['feats_T'].shape == (2, 16, 4, 4)
-    x = torch.randn(2, 3, 1, 1)
-    fitted = model.distiller._fit('loss_spy', 'preds', x, torch.zeros(2, 3, 4, 4))
-    assert torch.equal(fitted, resize(x, (4, 4), mode='bilinear', align_corners=False))
+    assert torch.isfinite(losses['distill.loss_cwd'])  # aligned, then resized
+    x = torch.randn(2, 3, 2, 3)
+    fitted = model.distiller._fit('loss_spy', 'preds', x, torch.zeros(2, 3, 4, 6))
+    assert torch.equal(fitted, resize(x, (4, 6), mode='bilinear', align_corners=align_corners))
 
 
 def test_an_aligner_has_the_widths_of_the_models_and_is_trained(teacher_ckpt):

@@ -2,6 +2,7 @@
 import json
 import os
 import os.path as osp
+import re
 import socket
 import subprocess
 
@@ -51,7 +52,7 @@ def test_testing_writes_every_metric_and_every_class(tested):
 
 def test_testing_draws_every_prediction(trained, tested):
     pictures = [file for _, _, files in os.walk(trained[1] / 'pictures') for file in files if file.endswith('.png')]
-    assert len(pictures) == 4
+    assert len(pictures) == 5
 
 
 def test_testing_leaves_the_config_beside_the_training_alone(trained, tested):
@@ -129,7 +130,6 @@ def test_bad_input_ends_with_one_clear_line(trained, tool, arguments, message):
     extra = ['--work-dir', folder / 'bad'] if tool != 'export_student.py' else []
     done = runs.call(tool, *filled, *extra, check=False)
     assert done.returncode
-    import re
     assert re.search(message, done.stderr.strip().splitlines()[-1]), done.stderr[-2000:]
 
 
@@ -146,23 +146,47 @@ def shell(*args, **environment) -> subprocess.CompletedProcess:
     return done
 
 
-def test_two_processes_train_and_test(trained, tested):
+def test_two_processes_train_resume_and_test(trained, tested):
     """torchrun and gloo on the CPU; a checkpoint of theirs tests as any other, on one process and on two."""
     config, folder = trained
-    two = folder / 'two'
+    two, stopped = folder / 'two', folder / 'stopped'
     shell('tools/dist_train.sh', config, 2, '--work-dir', two)
     state = runs.student(two / 'iter_2.pth')
     assert all(key.startswith('architecture.') for key in state)
+    stop = ['--cfg-options', 'train_cfg.max_iters=1', 'default_hooks.checkpoint.interval=1']
+    shell('tools/dist_train.sh', config, 2, '--work-dir', stopped, *stop)
+    shell('tools/dist_train.sh', config, 2, '--work-dir', stopped, '--resume', 'auto')
+    assert runs.same(runs.student(stopped / 'iter_2.pth'), state)
     shell('tools/test.sh', config, folder / 'run/iter_2.pth', 2, '--out', folder / 'two.json', '--work-dir', two)
     assert json.load(open(folder / 'two.json'))['per_class'] == tested['per_class']
-    shell('tools/test.sh', config, folder / 'run/iter_2.pth', 1, '--out', folder / 'one.json', '--work-dir', two)
-    assert json.load(open(folder / 'one.json'))['per_class'] == tested['per_class']
+    shell('tools/test.sh', config, folder / 'run/iter_2.pth', '--out', folder / 'new/one.json', '--work-dir', two)
+    assert json.load(open(folder / 'new/one.json'))['per_class'] == tested['per_class']
 
 
 def test_scripts_say_how_they_are_called():
     for script in ('dist_train.sh', 'dist_test.sh', 'test.sh', 'slurm_train.sh', 'slurm_test.sh'):
         done = subprocess.run([osp.join(ROOT, 'tools', script)], capture_output=True, text=True)
         assert done.returncode == 2 and script in done.stdout and 'CONFIG' in done.stdout
+
+
+def test_the_commands_that_tools_and_readme_name_exist():
+    texts = [open(osp.join(ROOT, path)).read() for path in (
+        'README.md', 'tools/train.py', 'tools/test.py', 'tools/export_student.py', 'tools/demo.py',
+        'tools/dataset_converters/camvid.py', 'tools/analysis/benchmark.py', 'experiments/camvid_cpu_pair/run.sh')]
+    named = {path for text in texts for path in re.findall(r'(?:configs|tools|experiments)/[\w./-]+\.(?:py|sh)', text)}
+    assert len(named) > 10 and not [path for path in named if not osp.isfile(osp.join(ROOT, path))]
+
+
+@pytest.mark.slow
+def test_the_demo_runs_twice_and_refuses_to_mix_settings(tmp_path):
+    first = runs.call('demo.py', '--iterations', 2, '--work-dir', tmp_path)
+    assert re.search(r'\| student, BPKD +\| +\d', first.stdout) and osp.isfile(tmp_path / 'comparison.png')
+    os.remove(tmp_path / 'comparison.png')
+    os.remove(tmp_path / 'bpkd.json')
+    again = runs.call('demo.py', '--iterations', 2, '--work-dir', tmp_path)
+    assert osp.isfile(tmp_path / 'comparison.png') and again.stdout.count('| student') == 4
+    other = runs.call('demo.py', '--iterations', 3, '--work-dir', tmp_path, check=False)
+    assert other.returncode and "holds a demo with {'data': None, 'iterations': 2}" in other.stderr
 
 
 def test_slurm_scripts_hand_everything_to_srun(tmp_path):

@@ -26,7 +26,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from mmseg_bpkd.boundary import boundary_band
 from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint, segmentor_state
@@ -85,15 +85,29 @@ def demo_config(name: str, args: argparse.Namespace) -> Config:
         cfg = Config.fromfile(osp.join(ROOT, f'configs/{name}/{name}_{pair["pair"]}_{pair["run"]}.py'))
         cfg.model.teacher_ckpt = checkpoint('teacher', args)
     if args.data:
-        for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
-            loader.dataset.data_root = args.data
+        cfg.train_dataloader.dataset.data_root = cfg.test_dataloader.dataset.data_root = args.data
         check_data_roots(cfg, 'train_dataloader', 'test_dataloader')
     cfg.train_cfg.max_iters = cfg.param_scheduler[0].end = args.iterations
-    cfg.train_cfg.val_interval = args.iterations + 1  # tested once, afterwards
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None  # tested once, afterwards
     cfg.default_hooks.checkpoint.save_best = None
     cfg.work_dir = osp.join(args.work_dir, name)
     cfg.log_level = 'ERROR'
     return cfg
+
+
+def claim_work_dir(args: argparse.Namespace) -> None:
+    """Raises: SystemExit if the folder holds results of other settings."""
+    settings = dict(data=args.data and osp.abspath(args.data), iterations=args.iterations)
+    record = osp.join(args.work_dir, 'settings.json')
+    if osp.isfile(record):
+        with open(record) as file:
+            kept = json.load(file)
+        if kept != settings:
+            raise SystemExit(f'{args.work_dir} holds a demo with {kept}, not {settings}: '
+                             'remove it, or name another with --work-dir')
+    os.makedirs(args.work_dir, exist_ok=True)
+    with open(record, 'w') as file:
+        json.dump(settings, file)
 
 
 def checkpoint(name: str, args: argparse.Namespace) -> str:
@@ -177,7 +191,8 @@ def draw(args: argparse.Namespace, path: str, scenes: int = 3, half_width: int =
 
 def main() -> None:
     args = parse_args()
-    os.makedirs(args.work_dir, exist_ok=True)
+    init_default_scope('mmseg')
+    claim_work_dir(args)
     print(f'Five runs of {args.iterations} steps; they are kept in {args.work_dir} and continued if interrupted.')
     results = {name: run(name, args) for name in RUNS}
     text = table(results)

@@ -7,6 +7,7 @@ writes student.pth (the student's weights, class names and palette) and student.
     model = mmseg.apis.init_model('student.py', 'student.pth')
 """
 import argparse
+import os
 import os.path as osp
 import sys
 
@@ -59,6 +60,7 @@ def dataset_meta(cfg: Config, checkpoint: dict) -> dict:
 
 def main() -> None:
     args = parse_args()
+    os.makedirs(osp.dirname(args.out) or '.', exist_ok=True)
     cfg = Config.fromfile(args.config)
     init_default_scope('mmseg')
     checkpoint = read_checkpoint(args.checkpoint)

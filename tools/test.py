@@ -8,6 +8,7 @@ student. The teacher is neither built nor downloaded. Several GPUs: tools/test.s
 """
 import argparse
 import json
+import os
 import os.path as osp
 import sys
 
@@ -39,6 +40,8 @@ def main() -> None:
         cfg.visualizer.save_dir = args.show_dir
     check_data_roots(cfg, 'test_dataloader')
     use_available_devices(cfg)
+    if args.out:
+        os.makedirs(osp.dirname(args.out) or '.', exist_ok=True)  # fail now, not when the test has run
     results = evaluate(cfg, args.checkpoint)
     if args.out and is_main_process():
         with open(args.out, 'w') as file:

@@ -1,6 +1,6 @@
 """Train a plain or a distillation config.
 
-    python tools/train.py configs/bpkd/bpkd_pspnet-r18w32_pspnet-r18w16_1xb8-3k_camvid-192x192.py
+    python tools/train.py configs/bpkd/bpkd_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py
     python tools/train.py CONFIG --resume auto --amp --seed 1 --cfg-options model.teacher_ckpt=teacher.pth
 
 Several GPUs: tools/dist_train.sh; Slurm: tools/slurm_train.sh.
@@ -13,7 +13,7 @@ sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # a chec
 
 import mmseg_bpkd  # noqa: F401
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 from mmseg_bpkd.launch import (add_common_arguments, check_data_roots, load_config,
                                use_available_devices)
 
@@ -39,12 +39,14 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    if args.resume:
-        cfg.resume = True
-        if args.resume != 'auto':
-            if not osp.isfile(args.resume):
-                raise FileNotFoundError(f'--resume: no checkpoint {args.resume}')
-            cfg.load_from = args.resume
+    if args.resume == 'auto':
+        last = find_latest_checkpoint(cfg.work_dir)
+        if last:  # otherwise this is the first start, which may load_from elsewhere
+            cfg.resume, cfg.load_from = True, last
+    elif args.resume:
+        if not osp.isfile(args.resume):
+            raise FileNotFoundError(f'--resume: no checkpoint {args.resume}')
+        cfg.resume, cfg.load_from = True, args.resume
 
 
 def main() -> None:

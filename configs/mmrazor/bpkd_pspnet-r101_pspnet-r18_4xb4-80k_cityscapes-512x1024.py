@@ -22,4 +22,3 @@ model = dict(
                 preds_S=dict(from_student=True, recorder='logits'),
                 preds_T=dict(from_student=False, recorder='logits'),
                 gt=dict(from_student=True, recorder='label', data_idx=1)))))
-find_unused_parameters = True  # the frozen teacher is part of the model

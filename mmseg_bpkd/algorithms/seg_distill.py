@@ -86,13 +86,14 @@ class SegDistill(SingleTeacherDistill):
         """
         if not self.teacher_loaded:
             raise RuntimeError('the weights of the teacher were not loaded: call init_weights() before training')
+        if self.distillation_stopped:  # by MMRazor's StopDistillHook
+            return add_prefix(self.student(inputs, data_samples, mode='loss'), 'student')
         with self.distiller.teacher_recorders, torch.no_grad():
             self.teacher(self._teacher_input(inputs), mode='tensor')
         with self.distiller.student_recorders:
             losses = add_prefix(self.student(inputs, data_samples, mode='loss'), 'student')
-        if not self.distillation_stopped:
-            gt = torch.cat([sample.gt_sem_seg.data for sample in data_samples])
-            losses.update(add_prefix(self.distiller.compute_distill_losses(gt), 'distill'))
+        gt = torch.cat([sample.gt_sem_seg.data for sample in data_samples])
+        losses.update(add_prefix(self.distiller.compute_distill_losses(gt), 'distill'))
         return losses
 
     def train(self, mode: bool = True) -> 'SegDistill':

@@ -25,13 +25,19 @@ class SampleIndex(int):
     def __getnewargs__(self):
         return int(self), self.seed
 
+    def __mod__(self, size: int) -> 'SampleIndex':  # as RepeatDataset renumbers
+        return SampleIndex(int(self) % size, self.seed)
+
+    def __sub__(self, offset: int) -> 'SampleIndex':  # as ConcatDataset renumbers
+        return SampleIndex(int(self) - offset, self.seed)
+
 
 @DATA_SAMPLERS.register_module()
 class ResumableSampler(Sampler):
     """Yields shuffled `SampleIndex`es without end; epoch e is a permutation seeded by (seed, e).
 
-    Takes the place of mmengine's `InfiniteSampler`. With `start` set, iteration begins at that position of this
-    rank's stream at once.
+    Takes the place of mmengine's `InfiniteSampler`. The ranks share one stream and take turns; with `start` set,
+    iteration begins at that position of it at once.
 
     Args:
         seed: the same on every rank; drawn and shared between the ranks if None.
@@ -46,7 +52,7 @@ class ResumableSampler(Sampler):
 
     def __iter__(self) -> Iterator[SampleIndex]:
         current_epoch, order = None, None
-        for position in itertools.count(self.start * self.world_size + self.rank, self.world_size):
+        for position in itertools.count(self.start + self.rank, self.world_size):
             epoch, offset = divmod(position, self.size)
             if epoch != current_epoch:
                 current_epoch, order = epoch, self._order(epoch)

@@ -76,7 +76,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         replaced = []
-        self.file_backend.remove = replaced.append  # until the new best one is written
+        self.file_backend.remove = replaced.append  # until all is written, the checkpoint that is written again too
         try:
             super()._save_best_checkpoint(runner, metrics)
         finally:
