@@ -101,8 +101,6 @@ def test_automatic_resuming_goes_before_load_from_and_makes_up_for_a_missed_vali
     done = runs.call('train.py', config, '--work-dir', work_dir, '--resume', 'auto', *options)
     assert 'resumed epoch: 0, iter: 4' in done.stdout and 'Iter(val) [1/1]' in done.stdout
     assert [name for name in os.listdir(work_dir) if name.startswith('best_mIoU_iter_4')]
-    again = runs.call('train.py', config, '--work-dir', work_dir, '--resume', 'auto', *options)
-    assert 'Iter(val)' not in again.stdout
 
 
 @pytest.mark.parametrize('processes', [1, 2, 4])
