@@ -47,8 +47,9 @@ def edge_masks(gt: Tensor,
     present = present.cpu()  # the only synchronisation with a GPU
     present[:, num_classes] = void_edges
     member = present.cumsum(1) - 1  # a class's place among the classes of its image
+    num_members = max(1, int(member.max()) + 1)
 
-    sets = _class_sets(labels, present, member)
+    sets = _class_sets(labels, present, member, num_members)
     sets = _slide(sets, kernel_size // 2, torch.bitwise_or, 0)
     is_edge = _has_several(sets)
     if not void_edges:
@@ -56,9 +57,9 @@ def edge_masks(gt: Tensor,
     sets.mul_(is_edge)
 
     image, cls = present[:, :num_classes].nonzero(as_tuple=True)
+    image, cls, place = (index.to(gt.device) for index in (image, cls, member[image, cls]))
     masks = torch.zeros(len(gt), num_classes, *size, device=gt.device)
-    pooled = _pool(sets, max(1, int(member.max()) + 1), size)
-    masks[image.to(gt.device), cls.to(gt.device)] = pooled[image.to(gt.device), member[image, cls].to(gt.device)]
+    masks[image, cls] = _pool(sets, num_members, size)[image, place]
     return masks
 
 
@@ -85,11 +86,10 @@ def boundary_band(gt: Tensor, half_width: int, ignore_index: int = 255) -> Tenso
     return (highest != lowest) & valid
 
 
-def _class_sets(labels: Tensor, present: Tensor, member: Tensor) -> Tensor:
+def _class_sets(labels: Tensor, present: Tensor, member: Tensor, num_members: int) -> Tensor:
     """The set {label} of each pixel: (words, N, H, W), member m being bit m % bits of word m // bits."""
-    members = max(1, int(member.max()) + 1)
-    bits = next((b for b in WORDS if b >= members), 64)
-    words = -(-members // bits)
+    bits = next((b for b in WORDS if b >= num_members), 64)
+    words = -(-num_members // bits)
     table = torch.zeros(words, *present.shape, dtype=torch.int64)
     image, cls = present.nonzero(as_tuple=True)
     m = member[image, cls]
