@@ -34,12 +34,13 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def check_data_roots(cfg: Config, *dataloaders: str) -> None:
-    """Raises: FileNotFoundError for the first folder that a data loader names and that is not there."""
+    """Raises: FileNotFoundError for the first folder that a data loader names and that is not there, or empty."""
     for name in dataloaders:
         for place, folder in _data_folders(cfg.get(name) or {}, name):
-            if '://' not in folder and not osp.isdir(folder):
-                raise FileNotFoundError(f'{place} is {folder!r}, which is not a folder: README says what to download; '
-                                        f'--cfg-options {place}=PATH names another place')
+            if '://' not in folder and not (osp.isdir(folder) and os.listdir(folder)):
+                state = 'an empty folder' if osp.isdir(folder) else 'not a folder'
+                raise FileNotFoundError(f'{place} is {folder!r}, which is {state}: README says what is expected there; '
+                                        f'--cfg-options {name}.dataset.data_root=PATH names another place')
 
 
 def _data_folders(node, place: str) -> Iterator[Tuple[str, str]]:
@@ -47,6 +48,8 @@ def _data_folders(node, place: str) -> Iterator[Tuple[str, str]]:
         root = node.get('data_root')
         if root:
             yield f'{place}.data_root', root
+            for part, folder in node.get('data_prefix', {}).items():
+                yield f'{place}.data_prefix.{part}', osp.join(root, folder)
         for key, child in node.items():
             yield from _data_folders(child, f'{place}.{key}')
     elif isinstance(node, (list, tuple)):

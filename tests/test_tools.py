@@ -14,6 +14,8 @@ import torch
 from conftest import ROOT
 from mmengine.config import Config
 
+from mmseg_bpkd.launch import check_data_roots
+
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
@@ -131,6 +133,21 @@ def test_bad_input_ends_with_one_clear_line(trained, tool, arguments, message):
     done = runs.call(tool, *filled, *extra, check=False)
     assert done.returncode
     assert re.search(message, done.stderr.strip().splitlines()[-1]), done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(('layout', 'message'), [
+    ([], "data_root is '.*camvid', which is not a folder"),
+    (['images'], "data_prefix.img_path is '.*images/train', which is not a folder"),
+    (['images/train'], "data_prefix.img_path is '.*images/train', which is an empty folder"),
+    (['images/train/x', 'annotations'], "data_prefix.seg_map_path is '.*annotations/train', which is not a folder"),
+])
+def test_a_folder_of_the_data_that_is_not_there_is_named(tmp_path, layout, message):
+    for folder in layout:
+        (tmp_path / 'camvid' / folder).mkdir(parents=True)
+    cfg = Config.fromfile(osp.join(ROOT, 'configs/_base_/datasets/camvid_192x192.py'))
+    cfg.train_dataloader.dataset.data_root = str(tmp_path / 'camvid')
+    with pytest.raises(FileNotFoundError, match=message):
+        check_data_roots(cfg, 'train_dataloader')
 
 
 def free_port() -> int:
