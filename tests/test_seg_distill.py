@@ -178,6 +178,21 @@ def test_a_student_starts_from_the_weights_it_would_have_without_a_teacher(teach
     assert all(torch.equal(value, alone.state_dict()[key]) for key, value in model.student.state_dict().items())
 
 
+def test_a_step_in_mixed_precision_has_finite_float32_losses_near_the_full_ones(model):
+    torch.manual_seed(0)
+    expected = tiny.losses_of(model)
+    torch.manual_seed(0)  # the same dropout
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        losses = tiny.losses_of(model)
+    distilled = [key for key in losses if key.startswith('distill')]
+    assert len(distilled) == 2
+    for key in distilled:
+        assert losses[key].dtype == torch.float32
+        torch.testing.assert_close(losses[key], expected[key], rtol=0.1, atol=1e-3)
+    sum(losses[key] for key in distilled).backward()
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
+
+
 def test_when_distillation_is_stopped_the_teacher_rests(model, monkeypatch):
     model.distillation_stopped = True
     monkeypatch.setattr(model.teacher, 'forward', None)
