@@ -41,7 +41,7 @@ def edge_masks(gt: Tensor,
     if kernel_size < 1 or kernel_size % 2 == 0:
         raise ValueError(f'kernel_size must be odd (a window has a centre), got {kernel_size}')
     void = gt == ignore_index
-    labels = gt.long().masked_fill(void, num_classes)
+    labels = torch.where(void, num_classes, gt).long()
     present = torch.zeros(len(gt), num_classes + 1, dtype=torch.bool, device=gt.device)
     present.scatter_(1, labels.flatten(1), True)
     present = present.cpu()  # the only synchronisation with a GPU
@@ -87,7 +87,10 @@ def boundary_band(gt: Tensor, half_width: int, ignore_index: int = 255) -> Tenso
 
 
 def _class_sets(labels: Tensor, present: Tensor, member: Tensor, num_members: int) -> Tensor:
-    """The set {label} of each pixel: (words, N, H, W), member m being bit m % bits of word m // bits."""
+    """The set {label} of each pixel: (words, N, H, W), member m being bit m % bits of word m // bits.
+
+    Uses `labels` up: at this size, a copy counts.
+    """
     bits = next((b for b in WORDS if b >= num_members), 64)
     words = -(-num_members // bits)
     table = torch.zeros(words, *present.shape, dtype=torch.int64)
@@ -96,7 +99,7 @@ def _class_sets(labels: Tensor, present: Tensor, member: Tensor, num_members: in
     table[m // bits, image, cls] = torch.ones_like(m) << (m % bits)
     table = table.to(WORDS[bits]).to(labels.device)
     offset = present.shape[1] * torch.arange(len(labels), device=labels.device).view(-1, 1, 1)
-    return table.flatten(1)[:, labels + offset]
+    return table.flatten(1).index_select(1, labels.add_(offset).flatten()).unflatten(1, labels.shape)
 
 
 def _slide(x: Tensor, radius: int, op: Callable, identity: int) -> Tensor:

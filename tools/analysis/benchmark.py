@@ -10,7 +10,7 @@ import argparse
 import json
 import multiprocessing
 import os.path as osp
-import resource
+import re
 import sys
 import time
 from statistics import median
@@ -79,14 +79,18 @@ def seconds(call: Callable) -> float:
     return time.perf_counter() - began
 
 
-def peak_growth(function: Callable, case: str) -> float:
+def peak_growth(function: Callable, gt: Tensor, num_classes: int) -> float:
     """Megabytes by which the peak of the resident set grows; call it in a process of its own."""
-    num_classes, make = CASES[case]
-    gt = make()
     function(gt[:, :64, :64].contiguous(), num_classes)  # libraries and threads
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_resident_kilobytes()
     function(gt, num_classes)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return (peak_resident_kilobytes() - before) / 1024
+
+
+def peak_resident_kilobytes() -> int:
+    """Linux only. `resource.getrusage` would start from the peak of the process that started this one."""
+    with open('/proc/self/status') as file:
+        return int(re.search(r'VmHWM:\s+(\d+) kB', file.read())[1])
 
 
 def compare_masks(case: str, runs: int) -> dict:
@@ -97,7 +101,7 @@ def compare_masks(case: str, runs: int) -> dict:
              for _ in range(runs)]
     ratios = sorted(rival / own for own, rival in pairs)
     with multiprocessing.get_context('spawn').Pool(1, maxtasksperchild=1) as pool:
-        memory = [pool.apply(peak_growth, (function, case)) for function in (ours, one_hot_morphology)]
+        memory = [pool.apply(peak_growth, (function, gt, num_classes)) for function in (ours, one_hot_morphology)]
     return dict(
         case=case, ms=1000 * median(own for own, _ in pairs), rival_ms=1000 * median(rival for _, rival in pairs),
         ratio=median(ratios), ratio_least=ratios[0], ratio_most=ratios[-1], megabytes=memory[0],
