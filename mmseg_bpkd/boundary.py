@@ -99,7 +99,8 @@ def _class_sets(labels: Tensor, present: Tensor, member: Tensor, num_members: in
     table[m // bits, image, cls] = torch.ones_like(m) << (m % bits)
     table = table.to(WORDS[bits]).to(labels.device)
     offset = present.shape[1] * torch.arange(len(labels), device=labels.device).view(-1, 1, 1)
-    return table.flatten(1).index_select(1, labels.add_(offset).flatten()).unflatten(1, labels.shape)
+    entry = labels.add_(offset).flatten()
+    return torch.stack([word.gather(0, entry) for word in table.flatten(1)]).unflatten(1, labels.shape)
 
 
 def _slide(x: Tensor, radius: int, op: Callable, identity: int) -> Tensor:

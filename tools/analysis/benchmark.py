@@ -81,6 +81,7 @@ def seconds(call: Callable) -> float:
 
 def peak_growth(function: Callable, gt: Tensor, num_classes: int) -> float:
     """Megabytes by which the peak of the resident set grows; call it in a process of its own."""
+    gt = gt.clone()  # out of the memory that is shared with the process it came from
     function(gt[:, :64, :64].contiguous(), num_classes)  # libraries and threads
     before = peak_resident_kilobytes()
     function(gt, num_classes)
