@@ -41,15 +41,7 @@ def edge_masks(gt: Tensor,
     if kernel_size < 1 or kernel_size % 2 == 0:
         raise ValueError(f'kernel_size must be odd (a window has a centre), got {kernel_size}')
     void = gt == ignore_index
-    labels = torch.where(void, num_classes, gt).long()
-    present = torch.zeros(len(gt), num_classes + 1, dtype=torch.bool, device=gt.device)
-    present.scatter_(1, labels.flatten(1), True)
-    present = present.cpu()  # the only synchronisation with a GPU
-    present[:, num_classes] = void_edges
-    member = present.cumsum(1) - 1  # a class's place among the classes of its image
-    num_members = max(1, int(member.max()) + 1)
-
-    sets = _class_sets(labels, present, member, num_members)
+    sets, present, member = _class_sets(gt, void, num_classes, void_edges)
     sets = _slide(sets, kernel_size // 2, torch.bitwise_or, 0)
     is_edge = _has_several(sets)
     if not void_edges:
@@ -59,7 +51,7 @@ def edge_masks(gt: Tensor,
     image, cls = present[:, :num_classes].nonzero(as_tuple=True)
     image, cls, place = (index.to(gt.device) for index in (image, cls, member[image, cls]))
     masks = torch.zeros(len(gt), num_classes, *size, device=gt.device)
-    masks[image, cls] = _pool(sets, num_members, size)[image, place]
+    masks[image, cls] = _pool(sets, _count(member), size)[image, place]
     return masks
 
 
@@ -86,21 +78,34 @@ def boundary_band(gt: Tensor, half_width: int, ignore_index: int = 255) -> Tenso
     return (highest != lowest) & valid
 
 
-def _class_sets(labels: Tensor, present: Tensor, member: Tensor, num_members: int) -> Tensor:
-    """The set {label} of each pixel: (words, N, H, W), member m being bit m % bits of word m // bits.
+def _class_sets(gt: Tensor, void: Tensor, num_classes: int, void_edges: bool) -> Tuple[Tensor, Tensor, Tensor]:
+    """The set {label} of each pixel, empty where void unless `void_edges`, over the classes present in its image.
 
-    Uses `labels` up: at this size, a copy counts.
+    Returns:
+        sets: (words, N, H, W), member m being bit m % bits of word m // bits.
+        present: (N, num_classes + 1) bool on the CPU, void being the last class.
+        member: (N, num_classes + 1), a present class's place among those of its image.
     """
-    bits = next((b for b in WORDS if b >= num_members), 64)
-    words = -(-num_members // bits)
-    table = torch.zeros(words, *present.shape, dtype=torch.int64)
+    labels = torch.where(void, num_classes, gt.long())
+    present = torch.zeros(len(gt), num_classes + 1, dtype=torch.bool, device=gt.device)
+    present.scatter_(1, labels.flatten(1), True)
+    present = present.cpu()  # the only synchronisation with a GPU
+    present[:, num_classes] = void_edges
+    member = present.cumsum(1) - 1
+
+    bits = next((b for b in WORDS if b >= _count(member)), 64)
+    table = torch.zeros(-(-_count(member) // bits), *present.shape, dtype=torch.int64)
     image, cls = present.nonzero(as_tuple=True)
     m = member[image, cls]
     table[m // bits, image, cls] = torch.ones_like(m) << (m % bits)
-    table = table.to(WORDS[bits]).to(labels.device)
-    offset = present.shape[1] * torch.arange(len(labels), device=labels.device).view(-1, 1, 1)
-    entry = labels.add_(offset).flatten()
-    return torch.stack([word.gather(0, entry) for word in table.flatten(1)]).unflatten(1, labels.shape)
+    table = table.to(WORDS[bits]).to(gt.device).flatten(1)
+    entry = labels.add_(present.shape[1] * torch.arange(len(gt), device=gt.device).view(-1, 1, 1)).flatten()
+    return torch.stack([word.gather(0, entry) for word in table]).unflatten(1, gt.shape), present, member
+
+
+def _count(member: Tensor) -> int:
+    """Members of the largest set, at least one."""
+    return max(1, int(member.max()) + 1)
 
 
 def _slide(x: Tensor, radius: int, op: Callable, identity: int) -> Tensor:

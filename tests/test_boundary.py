@@ -118,6 +118,14 @@ def test_void_may_be_any_number(ignore_index):
     assert torch.equal(edge_masks(renumbered, 4, (4, 4), 5, ignore_index), edge_masks(gt, 4, (4, 4), 5))
 
 
+@pytest.mark.parametrize('num_classes', [5, 256])
+def test_labels_may_be_bytes(num_classes):
+    """With 256 classes and void 255, the number that stands for void inside does not fit a byte."""
+    gt = blobs(5, 16, 16, cell=3)
+    expected = edge_masks(gt, num_classes, (4, 4), 5)
+    assert expected.sum() > 0 and torch.equal(edge_masks(gt.to(torch.uint8), num_classes, (4, 4), 5), expected)
+
+
 @pytest.mark.parametrize('kernel_size', [0, 2, 10])
 def test_an_even_window_is_refused(kernel_size):
     with pytest.raises(ValueError, match=f'odd.*{kernel_size}'):
