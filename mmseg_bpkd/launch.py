@@ -2,11 +2,11 @@
 import argparse
 import os
 import os.path as osp
-from typing import Iterator, Optional, Tuple
+from typing import Iterator, Tuple
 from unittest import mock
 
 import torch
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, DictAction
 from mmengine.dist import init_dist, is_distributed
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.registry import MODEL_WRAPPERS
@@ -64,8 +64,7 @@ def use_available_devices(cfg: Config) -> None:
     if not is_distributed():
         with mock.patch.object(torch.cuda, 'set_device'):  # init_dist calls it whatever the backend
             init_dist(cfg.launcher, backend='gloo')
-    wrapper: Optional[ConfigDict] = cfg.get('model_wrapper_cfg')
-    if wrapper is None:
+    if cfg.get('model_wrapper_cfg') is None:
         cfg.model_wrapper_cfg = dict(
             type='CPUDistributedDataParallel',
             broadcast_buffers=False,
