@@ -37,7 +37,7 @@ pipeline[3].crop_size = (48, 48)
 train_dataloader = dict(batch_size=2, dataset=dict(num_scenes=7, pipeline=pipeline))
 val_dataloader = dict(dataset=dict(num_scenes=5))
 test_dataloader = val_dataloader
-param_scheduler = [dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=0, end={max_iters}, by_epoch=False)]
+param_scheduler = [dict(type='FallingPolyLR', eta_min=1e-4, power=0.9, begin=0, end={max_iters}, by_epoch=False)]
 train_cfg = dict(max_iters={max_iters}, val_interval={max_iters})
 default_hooks = dict(checkpoint=dict(interval=2), logger=dict(interval=1))
 {more}

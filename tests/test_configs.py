@@ -81,7 +81,8 @@ def test_the_papers_settings_are_the_configs(path):
     pascal = 'pascal-context' in path
     assert cfg.optim_wrapper.optimizer == dict(
         type='SGD', lr=0.004 if pascal else 0.01, momentum=0.9, weight_decay=0.0001 if pascal else 0.0005)
-    assert cfg.param_scheduler == [dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=0, end=80000, by_epoch=False)]
+    assert cfg.param_scheduler == [
+        dict(type='FallingPolyLR', eta_min=1e-4, power=0.9, begin=0, end=80000, by_epoch=False)]
     resize = next(t for t in cfg.train_dataloader.dataset.pipeline if t.type == 'RandomResize')
     assert resize.ratio_range == (0.5, 2.0)
     if pascal:

@@ -1,6 +1,6 @@
 """The wiring of losses to a teacher and a student."""
 from inspect import Parameter, signature
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
 import torch
 from mmengine.model import BaseModel
@@ -29,13 +29,16 @@ class SegDistiller(ConfigurableDistiller):
 
     A student's tensor is resized to the teacher's (bilinear). A loss with `align = True` gets a trained 1x1
     convolution from the student's width to the teacher's; one with `any_width = True` compares different widths itself.
-    A loss with `terms(...)` returning a dict is logged term by term.
+    A loss with `make_parts(...)` is told, when it is constructed, the widths that the arguments of this method name:
+    `num_classes`, `feats_S`, `feats_T`, and of all stages `backbone_S`, `backbone_T`. A loss with `terms(...)`
+    returning a dict is logged term by term.
 
     Args:
         losses: {name: config}; a name must contain "loss", or MMEngine would not train on it.
         student_recorders, teacher_recorders, connectors: as in MMRazor, for what the names above do not reach.
         loss_forward_mappings: {loss: {argument: dict(recorder=..., from_student=..., ...)}} as in MMRazor; what it says
             goes before the names.
+        paramwise_cfg: MMEngine's, for the trained parts of the losses; read by `DistillOptimWrapperConstructor`.
 
     Raises:
         ValueError: for a loss whose name or arguments cannot be served, or tensors that do not fit.
@@ -47,7 +50,8 @@ class SegDistiller(ConfigurableDistiller):
                  student_recorders: Optional[Dict[str, dict]] = None,
                  teacher_recorders: Optional[Dict[str, dict]] = None,
                  connectors: Optional[Dict[str, dict]] = None,
-                 loss_forward_mappings: Optional[Dict[str, dict]] = None) -> None:
+                 loss_forward_mappings: Optional[Dict[str, dict]] = None,
+                 paramwise_cfg: Optional[dict] = None) -> None:
         for name in losses:
             if 'loss' not in name:
                 raise ValueError(f'the loss named {name!r} would be logged but not trained on: '
@@ -58,6 +62,7 @@ class SegDistiller(ConfigurableDistiller):
         unknown = set(explicit) - set(losses)
         if unknown:
             raise ValueError(f'loss_forward_mappings names {sorted(unknown)}, but the losses are {sorted(losses)}')
+        self.paramwise_cfg = paramwise_cfg or {}
         self.takes_gt = []
         self.loss_forward_mappings = {
             name: dict(self._mappings(name, loss, explicit.get(name, {})))
@@ -87,20 +92,32 @@ class SegDistiller(ConfigurableDistiller):
     def prepare_from_student(self, model: BaseModel) -> None:
         self.align_corners = model.align_corners
         self._add_recorders(self.student_recorders, model, from_student=True)
-        self.student_widths = self._aligned_widths(model, from_student=True)
+        self.student_widths = self._widths(model, from_student=True)
         super().prepare_from_student(model)
 
     def prepare_from_teacher(self, model: BaseModel) -> None:
         self._add_recorders(self.teacher_recorders, model, from_student=False)
-        teacher_widths = self._aligned_widths(model, from_student=False)
-        for (loss_name, argument), width in self.student_widths.items():
-            connector = f'{loss_name}_{argument}'
-            self.connectors[connector] = ConvModuleConnector(
-                width, teacher_widths[loss_name, f'{argument[:-1]}T'], act_cfg=None)
-            self.loss_forward_mappings[loss_name][argument]['connector'] = connector
+        teacher_widths = self._widths(model, from_student=False)
+        for name, loss in self.distill_losses.items():
+            widths = {**self.student_widths[name], **teacher_widths[name]}
+            if hasattr(loss, 'make_parts'):
+                loss.make_parts(**widths)
+            else:
+                self._add_aligners(name, widths)
         self._check_loss_forward_mappings(self.distill_losses, self.loss_forward_mappings, self.student_recorders,
                                           self.teacher_recorders)
         super().prepare_from_teacher(model)
+
+    def _add_aligners(self, loss_name: str, widths: Dict[str, int]) -> None:
+        for argument in widths:
+            if argument.endswith('_S'):
+                if not isinstance(widths[argument], int):
+                    raise ValueError(f'{loss_name} asks for an aligner on all stages of the backbone: name one stage '
+                                     f'with data_idx in the mapping of {argument}')
+                connector = f'{loss_name}_{argument}'
+                self.connectors[connector] = ConvModuleConnector(
+                    widths[argument], widths[f'{argument[:-1]}T'], act_cfg=None)
+                self.loss_forward_mappings[loss_name][argument]['connector'] = connector
 
     def compute_distill_losses(self, gt: Tensor) -> Dict[str, Tensor]:
         """Every loss, or every term of it, from the records of the last forward passes, which are then dropped.
@@ -164,15 +181,21 @@ class SegDistiller(ConfigurableDistiller):
                 if mapping.get('from_student') is from_student and name in RECORDS and name not in recorders.recorders:
                     recorders.recorders[name] = _recorder(name, model)
 
-    def _aligned_widths(self, model: BaseModel, from_student: bool) -> Dict[Tuple[str, str], int]:
-        """Widths of the records that aligners stand between: {(loss, argument): channels}."""
+    def _widths(self, model: BaseModel, from_student: bool) -> Dict[str, Dict[str, Union[int, List[int]]]]:
+        """For each loss, of what its `make_parts` names or its aligners stand between: {argument: channels}."""
         widths = {}
-        for loss_name, mappings in self.loss_forward_mappings.items():
-            if not getattr(self.distill_losses[loss_name], 'align', False):
-                continue
-            for argument, mapping in mappings.items():
-                if mapping['from_student'] is from_student and 'connector' not in mapping:
-                    widths[loss_name, argument] = _width(loss_name, mapping, model)
+        for name, loss in self.distill_losses.items():
+            mappings = self.loss_forward_mappings[name]
+            if hasattr(loss, 'make_parts'):
+                wanted = [argument for argument in signature(loss.make_parts).parameters if argument in mappings]
+            elif getattr(loss, 'align', False):
+                wanted = [argument for argument, mapping in mappings.items() if 'connector' not in mapping]
+            else:
+                wanted = []
+            widths[name] = {argument: _width(name, mappings[argument], model)
+                            for argument in wanted if mappings[argument]['from_student'] is from_student}
+            if from_student and hasattr(loss, 'make_parts') and 'num_classes' in signature(loss.make_parts).parameters:
+                widths[name]['num_classes'] = model.num_classes
         return widths
 
 
@@ -195,13 +218,14 @@ def _classifying_head(model: BaseModel) -> Tuple[str, nn.Module]:
     return name, head
 
 
-def _width(loss_name: str, mapping: dict, model: BaseModel) -> int:
+def _width(loss_name: str, mapping: dict, model: BaseModel) -> Union[int, List[int]]:
     if mapping['recorder'] == 'feats':
         return _classifying_head(model)[1].conv_seg.in_channels
-    if mapping['recorder'] == 'backbone' and 'data_idx' in mapping:
-        return _stage_widths(model)[mapping['data_idx']]
-    raise ValueError(f'{loss_name} asks for an aligner on the record {mapping["recorder"]!r}, whose width is not '
-                     'known: name one stage of the backbone with data_idx, or give a connector')
+    if mapping['recorder'] == 'backbone':
+        stages = _stage_widths(model)
+        return stages[mapping['data_idx']] if 'data_idx' in mapping else stages
+    raise ValueError(f'{loss_name} is to be fitted to the record {mapping["recorder"]!r}, whose width is not known: '
+                     'only those of the head\'s features and of the backbone\'s stages are')
 
 
 def _stage_widths(model: BaseModel) -> List[int]:

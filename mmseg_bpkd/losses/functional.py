@@ -1,10 +1,15 @@
-"""The mathematics of the losses.
+"""The mathematics that several losses share.
 
 Logits are (N, C, H, W). Half precision is raised to float32, and the teacher is detached.
 """
+from functools import wraps
+from typing import Callable, Tuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .ranks import sum_over_ranks, world_size
 
 
 def full(x: Tensor) -> Tensor:
@@ -12,9 +17,30 @@ def full(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
+def in_full_precision(function: Callable) -> Callable:
+    """Runs a function of tensors, the first argument among them, outside autocast and on `full` tensors.
+
+    Autocast would otherwise lower matrix products and convolutions, whatever the type of what they are given.
+    """
+    @wraps(function)
+    def run(*args, **kwargs):
+        args = [full(x) if isinstance(x, Tensor) else x for x in args]
+        device = next(x.device.type for x in args if isinstance(x, Tensor))
+        with torch.autocast(device, enabled=False):
+            return function(*args, **kwargs)
+
+    return run
+
+
 def pixel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0) -> Tensor:
     """KL(teacher || student) over the classes of each pixel, times tau^2: (N, H, W), zero where both agree."""
     return _kl(preds_S, preds_T, tau, dim=1)
+
+
+def pixel_entropy(preds: Tensor, tau: float = 1.0) -> Tensor:
+    """Entropy of the classes of each pixel, times tau^2: (N, H, W)."""
+    log_p = F.log_softmax(full(preds.detach()) / tau, dim=1)
+    return -tau**2 * (log_p.exp() * log_p).sum(1)
 
 
 def channel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0) -> Tensor:
@@ -73,3 +99,26 @@ def check_same_shape(preds_S: Tensor, preds_T: Tensor) -> None:
     if preds_S.shape != preds_T.shape:
         raise ValueError(f'student and teacher must have the same shape to be compared, got {tuple(preds_S.shape)} and '
                          f'{tuple(preds_T.shape)}')
+
+
+def class_maps(gt: Tensor, num_classes: int, size: Tuple[int, int], ignore_index: int = 255) -> Tensor:
+    """Where each class is on a grid of another size, by the nearest pixel; void is nowhere.
+
+    Args:
+        gt: labels, (N, H, W).
+        size: (h, w).
+
+    Returns:
+        (N, C, h * w), bool.
+    """
+    gt = F.interpolate(gt[:, None].float(), size, mode='nearest').long().flatten(2)  # (N, 1, h * w)
+    return (gt == torch.arange(num_classes, device=gt.device)[:, None]) & (gt != ignore_index)
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean of x where mask is true; 0, with a gradient path, where it never is.
+
+    The count is that of all ranks' batches, so that every pixel weighs the same however they are split.
+    """
+    count = sum_over_ranks(mask.sum()) / world_size()
+    return x.masked_fill(~mask, 0).sum() / count.clamp(min=1 / world_size())

@@ -2,20 +2,44 @@
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from .functional import pixel_kl
+from .functional import pixel_entropy, pixel_kl
+
+NORMS = ('pixels', 'elements', 'positions')
 
 
 @MODELS.register_module()
 class PixelWiseLoss(nn.Module):
     """weight * mean over all pixels of tau^2 KL(teacher || student) over the classes (Hinton et al., arXiv 1503.02531).
 
-    Void pixels take part: the teacher needs no label there.
+    Void pixels take part: the teacher needs no label there. SKDS (arXiv 1903.04197) has weight=10, norm='positions' and
+    cross_entropy=True; the code of IFVD and APD weight=10 and norm='elements'.
+
+    Args:
+        norm: what the sum over the batch is divided by: its 'pixels'; its 'elements', pixels times classes; or the
+            'positions' of one image, which makes the loss grow with the images of a process.
+        cross_entropy: adds the teacher's entropy, which changes the value and not the gradient.
+
+    Raises:
+        ValueError: for a norm that does not exist.
     """
 
-    def __init__(self, weight: float = 1.0, tau: float = 1.0) -> None:
+    def __init__(self,
+                 weight: float = 1.0,
+                 tau: float = 1.0,
+                 norm: str = 'pixels',
+                 cross_entropy: bool = False) -> None:
         super().__init__()
+        if norm not in NORMS:
+            raise ValueError(f'norm must be one of {NORMS}, got {norm!r}')
         self.weight = weight
         self.tau = tau
+        self.norm = norm
+        self.cross_entropy = cross_entropy
 
     def forward(self, preds_S: Tensor, preds_T: Tensor) -> Tensor:
-        return self.weight * pixel_kl(preds_S, preds_T, self.tau).mean()
+        divergence = pixel_kl(preds_S, preds_T, self.tau)
+        if self.cross_entropy:
+            divergence = divergence + pixel_entropy(preds_T, self.tau)
+        images, num_classes = preds_S.shape[:2]
+        factor = dict(pixels=1, elements=1 / num_classes, positions=images)[self.norm]
+        return self.weight * factor * divergence.mean()

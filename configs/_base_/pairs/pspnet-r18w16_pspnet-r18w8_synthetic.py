@@ -22,6 +22,6 @@ model = dict(
     data_preprocessor=_base_.data_preprocessor,
     test_cfg=_base_.inference)
 optim_wrapper = dict(optimizer=dict(lr=0.04))
-param_scheduler = [dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=0, end=600, by_epoch=False)]
+param_scheduler = [dict(type='FallingPolyLR', eta_min=1e-4, power=0.9, begin=0, end=600, by_epoch=False)]
 train_cfg = dict(max_iters=600, val_interval=600)
 default_hooks = dict(checkpoint=dict(interval=100), logger=dict(interval=20))

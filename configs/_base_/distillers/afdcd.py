@@ -1,0 +1,6 @@
+# Cityscapes. The authors have loss_kd weight 0.5, feature_weight 1e-6, contrast_weight 0.04 on ADE20K.
+distiller = dict(
+    type='SegDistiller',
+    losses=dict(
+        loss_kd=dict(type='PixelWiseLoss'),
+        loss_afdcd=dict(type='DenseContrastiveLoss', feature_weight=2e-6, contrast_weight=0.005)))

@@ -1,0 +1,1 @@
+distiller = dict(type='SegDistiller', losses=dict(loss_dist=dict(type='PearsonLoss')))

@@ -1,0 +1,1 @@
+distiller = dict(type='SegDistiller', losses=dict(loss_fitnet=dict(type='FitNetLoss')))

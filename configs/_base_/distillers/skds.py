@@ -1,0 +1,9 @@
+# As reimplemented by CIRKD. SKDS itself: PixelWiseLoss(weight=10, norm='positions', cross_entropy=True) and
+# PairWiseLoss(weight=0.5, kernel=0.5).
+distiller = dict(
+    type='SegDistiller',
+    losses=dict(
+        loss_kd=dict(type='PixelWiseLoss'),
+        loss_pair=dict(type='PairWiseLoss', weight=10.0, kernel=2),
+        loss_adversarial=dict(type='AdversarialLoss', student_weight=0.1, critic_weight=0.1)),
+    paramwise_cfg=dict(custom_keys={'.critic.': dict(lr_mult=0.04)}))  # 4e-4 where the student has 0.01

@@ -1,0 +1,21 @@
+"""Attention transfer (Zagoruyko and Komodakis, ICLR 2017, arXiv 1612.03928)."""
+from mmengine.registry import MODELS
+from mmrazor.models.losses import ATLoss
+from torch import Tensor
+
+from .functional import full
+
+
+@MODELS.register_module()
+class AttentionTransferLoss(ATLoss):
+    """weight * mean (a_S - a_T)^2 with a = normalise(vec(mean over channels of F^2)), as MMRazor computes it.
+
+    On the head's features, of any two widths. Void takes part.
+    """
+    any_width = True
+
+    def __init__(self, weight: float = 10000.0) -> None:
+        super().__init__(loss_weight=weight)
+
+    def forward(self, feats_S: Tensor, feats_T: Tensor) -> Tensor:
+        return super().forward(full(feats_S), full(feats_T.detach()))

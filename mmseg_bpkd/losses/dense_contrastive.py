@@ -1,0 +1,100 @@
+"""Augmentation-free dense contrastive distillation (Af-DCD, Fan et al., NeurIPS 2023)."""
+from typing import Dict, List, Optional
+
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from mmrazor.models.architectures.connectors import MGDConnector
+from torch import Tensor, nn
+
+from .functional import in_full_precision
+from .masked_generative import squared_distance
+
+
+@in_full_precision
+def dense_contrast(feats_S: Tensor, feats_T: Tensor, groups: int, patch: int, tau: float) -> Tensor:
+    """InfoNCE of channel groups inside patches, summed over the groups and averaged over the positions.
+
+    A vector is one group of channels at one position. Among the teacher's vectors of its patch, the student's vector
+    should be nearest (in L1) to the one of its own position and group; those of the other groups, at any position, are
+    negatives, and those of its group elsewhere are left out. Rows and columns that fill no patch are left out; a map
+    smaller than a patch is one patch.
+
+    Args:
+        feats_S, feats_T: (N, D, h, w), where groups divides D.
+    """
+    h, w = (min(patch, extent) for extent in feats_T.shape[2:])
+    vectors_S, vectors_T = (_vectors_of_patches(feats, groups, h, w) for feats in (feats_S, feats_T))
+    similarity = -torch.cdist(vectors_S, vectors_T, p=1) / tau  # (patches, h * w * groups, h * w * groups)
+    group = torch.arange(groups, device=feats_S.device).repeat(h * w)
+    allowed = (group[:, None] != group) | torch.eye(len(group), dtype=torch.bool, device=group.device)
+    similarity = similarity.masked_fill(~allowed, float('-inf'))
+    positive = similarity.diagonal(dim1=1, dim2=2)
+    return groups * (similarity.logsumexp(2) - positive).mean()
+
+
+def _vectors_of_patches(feats: Tensor, groups: int, h: int, w: int) -> Tensor:
+    """(N, D, H, W) to (patches, positions * groups, D / groups)."""
+    feats = feats[..., :feats.shape[2] // h * h, :feats.shape[3] // w * w]
+    patches = F.unfold(feats, (h, w), stride=(h, w))  # (N, D * h * w, patches of an image)
+    n, _, count = patches.shape
+    patches = patches.view(n, groups, feats.shape[1] // groups, h * w, count)
+    return patches.permute(0, 4, 3, 1, 2).flatten(2, 3).flatten(0, 1)
+
+
+@MODELS.register_module()
+class DenseContrastiveLoss(nn.Module):
+    """Masked generation of the teacher's last stage as in MGD, and `dense_contrast` between the two, max-pooled.
+
+    Weights are the authors' for Cityscapes; ADE20K has 1e-6 and 0.04, CamVid 8e-6 and 0.01. Their strongest setting has
+    a fixed mask and a wider generator; this is the random mask and the plain one. Void takes part.
+
+    Args:
+        pool: max-pooling in front of the contrast.
+        max_grad_norm: the gradient of the trained parts is clipped to this norm by `ClipLossGradHook`.
+        widths: dict(backbone_S=[...], backbone_T=[...]), channels of every stage; a `SegDistiller` fills it in.
+
+    Raises:
+        ValueError: if the teacher's last stage cannot be divided into the groups.
+    """
+    any_width = True
+
+    def __init__(self,
+                 feature_weight: float = 2e-6,
+                 contrast_weight: float = 0.005,
+                 mask_ratio: float = 0.75,
+                 groups: int = 16,
+                 patch: int = 4,
+                 pool: int = 4,
+                 tau: float = 0.07,
+                 max_grad_norm: Optional[float] = 15.0,
+                 widths: Optional[dict] = None) -> None:
+        super().__init__()
+        self.feature_weight = feature_weight
+        self.contrast_weight = contrast_weight
+        self.mask_ratio = mask_ratio
+        self.groups = groups
+        self.patch = patch
+        self.pool = pool
+        self.tau = tau
+        self.max_grad_norm = max_grad_norm
+        if widths:
+            self.make_parts(**widths)
+
+    def make_parts(self, backbone_S: List[int], backbone_T: List[int]) -> None:
+        if backbone_T[-1] % self.groups:
+            raise ValueError(f'the {backbone_T[-1]} channels of the teacher\'s last stage make no {self.groups} groups')
+        self.generator = MGDConnector(backbone_S[-1], backbone_T[-1], lambda_mgd=self.mask_ratio)
+
+    def forward(self, backbone_S: List[Tensor], backbone_T: List[Tensor]) -> Tensor:
+        """The sum of `terms`, a scalar."""
+        return sum(self.terms(backbone_S, backbone_T).values())
+
+    def terms(self, backbone_S: List[Tensor], backbone_T: List[Tensor]) -> Dict[str, Tensor]:
+        """'feature' and 'contrast', of the stages of both backbones."""
+        generated, feats_T = self.generator(backbone_S[-1]), backbone_T[-1].detach()
+        pooled = [F.max_pool2d(x, [min(self.pool, extent) for extent in x.shape[2:]]) for x in (generated, feats_T)]
+        contrast = dense_contrast(*pooled, self.groups, self.patch, self.tau)
+        return dict(
+            feature=self.feature_weight * squared_distance(generated, feats_T),
+            contrast=self.contrast_weight * contrast)

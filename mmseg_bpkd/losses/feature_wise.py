@@ -1,0 +1,19 @@
+"""FitNets (Romero et al., ICLR 2015, arXiv 1412.6550)."""
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from .functional import full
+
+
+@MODELS.register_module()
+class FitNetLoss(nn.Module):
+    """weight * mean (conv(F_S) - F_T)^2 on the head's features, with a trained 1x1 convolution. Void takes part."""
+    align = True
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, feats_S: Tensor, feats_T: Tensor) -> Tensor:
+        return self.weight * F.mse_loss(full(feats_S), full(feats_T.detach()))

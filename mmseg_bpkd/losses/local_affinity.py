@@ -1,0 +1,39 @@
+"""Local affinity (Xie et al., BMVC 2018, arXiv 1810.08476)."""
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from .functional import check_same_shape, in_full_precision
+
+HALF_OF_THE_NEIGHBOURS = ((0, 1), (1, -1), (1, 0), (1, 1))
+
+
+@in_full_precision
+def inconsistency(preds: Tensor) -> Tensor:
+    """Mean Euclidean distance of each pixel's class probabilities to its (at most eight) neighbours': (N, H, W)."""
+    probs = preds.softmax(1)
+    n, _, h, w = probs.shape
+    total, count = probs.new_zeros(n, h, w), probs.new_zeros(h, w)
+    for down, right in HALF_OF_THE_NEIGHBOURS:  # a distance belongs to both of its ends
+        left = max(0, -right)
+        here = (..., slice(0, h - down), slice(left, w - max(0, right)))
+        there = (..., slice(down, h), slice(max(0, right), w - left))
+        distance = torch.linalg.vector_norm(probs[here] - probs[there], dim=1)
+        for end in (here, there):
+            total[end] += distance
+            count[end] += 1
+    return total / count.clamp(min=1)
+
+
+@MODELS.register_module()
+class LocalAffinityLoss(nn.Module):
+    """weight * mean (C_S - C_T)^2, where C is the `inconsistency` of the logits' softmax. Void takes part."""
+
+    def __init__(self, weight: float = 100.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, preds_S: Tensor, preds_T: Tensor) -> Tensor:
+        check_same_shape(preds_S, preds_T)
+        return self.weight * F.mse_loss(inconsistency(preds_S), inconsistency(preds_T.detach()))

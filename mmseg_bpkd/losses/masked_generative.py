@@ -1,0 +1,41 @@
+"""Masked generative distillation (MGD, Yang et al., ECCV 2022, arXiv 2205.01529)."""
+from typing import List, Optional
+
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from mmrazor.models.architectures.connectors import MGDConnector
+from torch import Tensor, nn
+
+from .functional import full
+
+
+def squared_distance(feats_S: Tensor, feats_T: Tensor) -> Tensor:
+    """Sum over an image of (F_S - F_T)^2, mean over images."""
+    return F.mse_loss(full(feats_S), full(feats_T.detach()), reduction='sum') / len(feats_T)
+
+
+@MODELS.register_module()
+class MaskedGenerativeLoss(nn.Module):
+    """weight * `squared_distance` of the teacher's last stage to what is generated from a masked one of the student.
+
+    The generator (1x1 convolution to the teacher's width, random mask of positions, conv3-ReLU-conv3) is MMRazor's
+    `MGDConnector`, and trained. Void takes part.
+
+    Args:
+        mask_ratio: share of the positions that are masked.
+        widths: dict(backbone_S=[...], backbone_T=[...]), channels of every stage; a `SegDistiller` fills it in.
+    """
+    any_width = True
+
+    def __init__(self, weight: float = 2e-5, mask_ratio: float = 0.75, widths: Optional[dict] = None) -> None:
+        super().__init__()
+        self.weight = weight
+        self.mask_ratio = mask_ratio
+        if widths:
+            self.make_parts(**widths)
+
+    def make_parts(self, backbone_S: List[int], backbone_T: List[int]) -> None:
+        self.generator = MGDConnector(backbone_S[-1], backbone_T[-1], lambda_mgd=self.mask_ratio)
+
+    def forward(self, backbone_S: List[Tensor], backbone_T: List[Tensor]) -> Tensor:
+        return self.weight * squared_distance(self.generator(backbone_S[-1]), backbone_T[-1])

@@ -1,0 +1,52 @@
+"""DIST: knowledge distillation from a stronger teacher (Huang et al., NeurIPS 2022, arXiv 2205.10536)."""
+from typing import Dict
+
+import torch
+from mmengine.registry import MODELS
+from mmrazor.models.losses.dist_loss import inter_class_relation
+from torch import Tensor, nn
+
+from .functional import check_same_shape, in_full_precision
+from .ranks import sum_over_ranks, world_size
+
+
+@in_full_precision
+def column_correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson's correlation of each column of (M, C), over the rows of all ranks: (C,)."""
+    rows = len(a) * world_size()
+    a, b = (x - sum_over_ranks(x.sum(0)) / rows for x in (a, b))
+    product, square_a, square_b = sum_over_ranks(torch.stack([(a * b).sum(0), (a * a).sum(0), (b * b).sum(0)]))
+    return product / ((square_a * square_b).clamp(min=1e-32).sqrt() + 1e-8)
+
+
+@MODELS.register_module()
+class PearsonLoss(nn.Module):
+    """Distance in correlation, 1 - r, between the probabilities of student and teacher.
+
+    Over the classes of each pixel, mean over pixels ('inter'), and over all pixels of the batch for each class, mean
+    over classes ('intra'): logits as rows (N * H * W, C). Void takes part.
+    """
+
+    def __init__(self, inter_weight: float = 1.0, intra_weight: float = 1.0, tau: float = 1.0) -> None:
+        super().__init__()
+        self.inter_weight = inter_weight
+        self.intra_weight = intra_weight
+        self.tau = tau
+
+    def forward(self, preds_S: Tensor, preds_T: Tensor) -> Tensor:
+        """The sum of `terms`, a scalar."""
+        return sum(self.terms(preds_S, preds_T).values())
+
+    def terms(self, preds_S: Tensor, preds_T: Tensor) -> Dict[str, Tensor]:
+        """'inter' and 'intra', of logits (N, C, H, W)."""
+        check_same_shape(preds_S, preds_T)
+        rows_S, rows_T = probability_rows(preds_S, self.tau), probability_rows(preds_T.detach(), self.tau)
+        return dict(
+            inter=self.inter_weight * self.tau**2 * inter_class_relation(rows_S, rows_T),
+            intra=self.intra_weight * self.tau**2 * (1 - column_correlation(rows_S, rows_T).mean()))
+
+
+@in_full_precision
+def probability_rows(preds: Tensor, tau: float) -> Tensor:
+    """(N * H * W, C)."""
+    return (preds / tau).softmax(1).movedim(1, 3).flatten(0, 2)
