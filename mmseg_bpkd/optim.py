@@ -13,13 +13,17 @@ from torch import nn
 class DistillOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """MMEngine's own, with the `paramwise_cfg` of the model's distiller merged over that of the optimiser's config.
 
-    So a method brings its learning-rate multipliers along, whatever schedule it is used with.
+    So a method brings the learning rates of its parts along, whatever schedule it is used with. Beside MMEngine's
+    `lr_mult`, a custom key of the distiller may have `lr`, a rate that does not follow the student's.
     """
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         distiller = getattr(getattr(model, 'module', model), 'distiller', None)
-        wanted = getattr(distiller, 'paramwise_cfg', None)
+        wanted = copy.deepcopy(getattr(distiller, 'paramwise_cfg', {}))
         if wanted:
+            for options in wanted.get('custom_keys', {}).values():
+                if 'lr' in options:
+                    options['lr_mult'] = options.pop('lr') / self.base_lr
             cfg = Config(dict(paramwise_cfg=copy.deepcopy(self.paramwise_cfg)))
             cfg.merge_from_dict(dict(paramwise_cfg=wanted))
             self.paramwise_cfg = cfg.paramwise_cfg.to_dict()

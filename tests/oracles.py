@@ -140,3 +140,208 @@ def boundary_iou(preds: list, labels: list, num_classes: int, distance: int) -> 
             intersection[c] += (bands[0] & bands[1]).sum()
             union[c] += (bands[0] | bands[1]).sum()
     return iou(intersection, union)
+
+
+def entropy(logits: list, tau: float) -> float:
+    powers = [exp(z / tau) for z in logits]
+    probs = [p / sum(powers) for p in powers]
+    return -tau**2 * sum(p * log(p) for p in probs)
+
+
+def mean_square(a: np.ndarray, b: np.ndarray) -> float:
+    return sum((x - y)**2 for x, y in zip(a.ravel(), b.ravel())) / a.size
+
+
+def softmax_over_classes(preds: np.ndarray) -> np.ndarray:
+    """Of (C, H, W)."""
+    powers = np.exp(preds)
+    return powers / powers.sum(0)
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return (a @ b) / ((a @ a) * (b @ b))**0.5
+
+
+def attention(feats: np.ndarray) -> list:
+    """Of one image (D, h, w): a vector over its positions, of length 1."""
+    d, h, w = feats.shape
+    energy = [sum(feats[k, y, x]**2 for k in range(d)) / d for y in range(h) for x in range(w)]
+    return [e / sum(e**2 for e in energy)**0.5 for e in energy]
+
+
+def inconsistency(preds: np.ndarray) -> np.ndarray:
+    """Of one image: mean distance of a pixel's probabilities to those of its neighbours."""
+    probs = softmax_over_classes(preds)
+    _, h, w = probs.shape
+    out = np.zeros((h, w))
+    for y in range(h):
+        for x in range(w):
+            around = [(j, i) for j in (y - 1, y, y + 1) for i in (x - 1, x, x + 1)
+                      if (j, i) != (y, x) and 0 <= j < h and 0 <= i < w]
+            out[y, x] = np.mean([sum((probs[:, y, x] - probs[:, j, i])**2)**0.5 for j, i in around])
+    return out
+
+
+def max_pooled(feats: np.ndarray, kh: int, kw: int) -> np.ndarray:
+    """Of (D, h, w), with the cells at the end smaller where the window does not divide."""
+    _, h, w = feats.shape
+    return np.stack([np.stack([feats[:, y:y + kh, x:x + kw].max((1, 2)) for x in range(0, w, kw)], -1)
+                     for y in range(0, h, kh)], -2)
+
+
+def affinity(feats: np.ndarray, kh: int, kw: int) -> np.ndarray:
+    vectors = max_pooled(feats, kh, kw).reshape(len(feats), -1).T
+    return np.array([[cosine(a, b) for b in vectors] for a in vectors])
+
+
+def nearest(label: np.ndarray, h: int, w: int) -> np.ndarray:
+    height, width = label.shape
+    return np.array([[label[y * height // h, x * width // w] for x in range(w)] for y in range(h)])
+
+
+def intra_class(feats_S: np.ndarray, feats_T: np.ndarray, labels: np.ndarray) -> float:
+    squares = []
+    for image_S, image_T, label in zip(feats_S, feats_T, labels):
+        label = nearest(label, *image_S.shape[1:])
+        for (y, x), c in np.ndenumerate(label):
+            if c != VOID:
+                similarity = [cosine(image[:, y, x], image[:, label == c].mean(1)) for image in (image_S, image_T)]
+                squares.append((similarity[0] - similarity[1])**2)
+    return np.mean(squares)
+
+
+def pearson(preds_S: np.ndarray, preds_T: np.ndarray, tau: float) -> tuple:
+    """1 - mean correlation over the classes of a pixel; over the pixels of a class."""
+    rows = []
+    for preds in (preds_S, preds_T):
+        rows.append(np.array([softmax_over_classes(image / tau)[:, y, x] for image in preds
+                              for y in range(preds.shape[2]) for x in range(preds.shape[3])]))
+    inter = np.mean([1 - np.corrcoef(a, b)[0, 1] for a, b in zip(*rows)])
+    intra = np.mean([1 - np.corrcoef(a, b)[0, 1] for a, b in zip(rows[0].T, rows[1].T)])
+    return inter, intra
+
+
+def convolved(x: np.ndarray, weight: np.ndarray, bias=None, stride: int = 1, padding: int = 0) -> np.ndarray:
+    """Of one image (I, H, W) with (O, I, k, k)."""
+    x = np.pad(x, ((0, 0), (padding, padding), (padding, padding)))
+    k = weight.shape[2]
+    h, w = ((extent - k) // stride + 1 for extent in x.shape[1:])
+    out = np.zeros((len(weight), h, w))
+    for i in range(h):
+        for j in range(w):
+            cell = x[:, i * stride:i * stride + k, j * stride:j * stride + k]
+            out[:, i, j] = weight.reshape(len(weight), -1) @ cell.ravel()
+    return out if bias is None else out + bias[:, None, None]
+
+
+def adapted(x: np.ndarray, weights: list) -> np.ndarray:
+    """Two convolutions with a ReLU in between; weights are [weight, bias, weight, bias]."""
+    padding = weights[0].shape[2] // 2
+    hidden = np.maximum(convolved(x, weights[0], weights[1], padding=padding), 0)
+    return convolved(hidden, weights[2], weights[3], padding=padding)
+
+
+def adaptive_perspective(feats_S, feats_T, labels, num_classes: int, scale: float = 10.0) -> tuple:
+    """(map, centre, teacher) of adapted features."""
+    labels = [nearest(label, *feats_S.shape[2:]) for label in labels]
+    present = [c for c in range(num_classes) if any((label == c).any() for label in labels)]
+    centres, views = [], []
+    for feats in (feats_S, feats_T):
+        feats = [image / np.sqrt((image**2).sum(0)) for image in feats]
+        means = [np.mean([image[:, y, x] for image, label in zip(feats, labels) for y, x in np.argwhere(label == c)], 0)
+                 for c in present]
+        centres.append(means)
+        views.append([[[scale * cosine(image[:, y, x], mean) for mean in means] for y, x in np.ndindex(label.shape)]
+                      for image, label in zip(feats, labels)])
+    per_pixel = [kl(s, t, 1) for image_S, image_T in zip(*views) for s, t in zip(image_S, image_T)]
+    apart = [(1 - cosine(a, b)) / 2 for a, b in zip(*centres)]
+    entropies = []
+    for image, label in zip(views[1], labels):
+        for view, c in zip(image, label.ravel()):
+            if c != VOID:
+                entropies.append(log(sum(exp(v) for v in view)) - view[present.index(c)])
+    return np.mean(per_pixel) / len(present), np.mean(apart), np.mean(entropies)
+
+
+def dense_contrast(feats_S, feats_T, groups: int, patch: int, tau: float) -> float:
+    n, width, h, w = feats_S.shape
+    per_group, total, count = width // groups, 0.0, 0
+    for i in range(n):
+        for top in range(0, h - patch + 1, patch):
+            for left in range(0, w - patch + 1, patch):
+                places = [(y, x, g) for y in range(top, top + patch) for x in range(left, left + patch)
+                          for g in range(groups)]
+                vectors_S, vectors_T = ([feats[i, g * per_group:(g + 1) * per_group, y, x] for y, x, g in places]
+                                        for feats in (feats_S, feats_T))
+                for a, (place, vector) in enumerate(zip(places, vectors_S)):
+                    likeness = [-abs(vector - other).sum() / tau for other in vectors_T]
+                    rivals = [likeness[b] for b, other in enumerate(places) if other[2] != place[2] or b == a]
+                    total += log(sum(exp(r) for r in rivals)) - likeness[a]
+                count += patch * patch
+    return total / count
+
+
+def unit_vectors(feats: np.ndarray) -> np.ndarray:
+    """(D, h, w) to (positions, D)."""
+    vectors = feats.reshape(len(feats), -1).T
+    return vectors / np.sqrt((vectors**2).sum(1, keepdims=True))
+
+
+def relation_kl(vectors_S, vectors_T, others_S, others_T, tau: float) -> list:
+    return [kl([s @ o for o in others_S], [t @ o for o in others_T], tau) / tau**2
+            for s, t in zip(vectors_S, vectors_T)]
+
+
+def class_memories(feats: np.ndarray, labels: np.ndarray, num_classes: int) -> tuple:
+    """All pixels of each class, in order, and the mean of each class and image; vectors of length 1."""
+    pixels, means = ([[] for _ in range(num_classes)] for _ in range(2))
+    for image, label in zip(feats, labels):
+        vectors, label = unit_vectors(image), nearest(label, *image.shape[1:]).ravel()
+        for c in range(num_classes):
+            members = [vector for vector, own in zip(vectors, label) if own == c]
+            pixels[c] += members
+            if members:
+                mean = np.mean(members, 0)
+                means[c].append(mean / (mean @ mean)**0.5)
+    return pixels, means
+
+
+def resized(x: np.ndarray, h: int, w: int) -> np.ndarray:
+    """Bilinear, of (C, H, W), with pixels' centres at halves."""
+    def weights(old, new):
+        matrix = np.zeros((new, old))
+        for i in range(new):
+            at = max(0, (i + 0.5) * old / new - 0.5)
+            low = min(int(at), old - 1)
+            high = min(low + 1, old - 1)
+            matrix[i, low] += 1 - (at - low)
+            matrix[i, high] += at - low
+        return matrix
+
+    return np.einsum('ih,chw,jw->cij', weights(x.shape[1], h), x, weights(x.shape[2], w))
+
+
+def critic(preds: np.ndarray, parts: dict) -> float:
+    """SKDS's discriminator with a layer norm in front, mean score of one image of logits (C, h, w).
+
+    Args:
+        parts: norm=(weight, bias), down=[(weight, bias)] * 4 before spectral norm, attention=[(query, key, value)
+            as (weight, bias), and gamma] * 2, last=(weight, bias).
+    """
+    x = resized(preds, 64, 64)
+    x = (x - x.mean()) / np.sqrt(x.var() + 1e-5)
+    x = parts['norm'][0][:, None, None] * x + parts['norm'][1][:, None, None]
+    attentions = iter(parts['attention'])
+    for i, (weight, bias) in enumerate(parts['down']):
+        weight = weight / np.linalg.svd(weight.reshape(len(weight), -1))[1][0]
+        x = convolved(x, weight, bias, stride=2, padding=1)
+        x = np.where(x > 0, x, 0.1 * x)
+        if i >= 2:
+            *layers, gamma = next(attentions)
+            query, key, value = (convolved(x, *layer).reshape(len(layer[0]), -1) for layer in layers)
+            mixed = np.zeros_like(value)
+            for p in range(query.shape[1]):
+                share = np.exp(query[:, p] @ key)
+                mixed[:, p] = value @ (share / share.sum())
+            x = x + gamma * mixed.reshape(x.shape)
+    return convolved(x, *parts['last']).mean()

@@ -7,7 +7,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from .functional import full
+from .functional import check_same_shape, full
 
 LEAST_EXTENT = 64  # what the critic's five convolutions need
 
@@ -68,8 +68,7 @@ class AdversarialLoss(nn.Module):
     The value is what the critic minimises: critic_weight * (mean D(S) - mean D(T) + gradient_penalty * mean
     (|dD/dx| - 1)^2), with x between S and T. Between student and critic the gradient is reversed and scaled, so that
     the student gets that of -student_weight * mean D(S). One optimiser then serves both, one step each, at the same
-    time. The critic's learning rate (4e-4 in SKDS) is a multiple of the student's: `paramwise_cfg` in the distiller's
-    config.
+    time. The critic's learning rate (4e-4 in SKDS) stands in `paramwise_cfg` of the distiller's config.
 
     IFVD has student_weight=0.001 in its reimplementation by CIRKD. Void takes part. Runs in float32 under autocast, as
     the penalty needs second derivatives. Maps smaller than 64x64 are enlarged for the critic.
@@ -101,6 +100,7 @@ class AdversarialLoss(nn.Module):
 
     def terms(self, preds_S: Tensor, preds_T: Tensor) -> Dict[str, Tensor]:
         """'critic' and 'penalty', of logits (N, C, h, w) of both."""
+        check_same_shape(preds_S, preds_T)
         fake, real = full(preds_S), full(preds_T.detach())
         with torch.autocast(fake.device.type, enabled=False):
             reversed_fake = _ScaledReversal.apply(fake, self.student_weight / self.critic_weight)

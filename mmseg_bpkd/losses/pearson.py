@@ -2,12 +2,22 @@
 from typing import Dict
 
 import torch
+import torch.nn.functional as F
 from mmengine.registry import MODELS
-from mmrazor.models.losses.dist_loss import inter_class_relation
 from torch import Tensor, nn
 
 from .functional import check_same_shape, in_full_precision
 from .ranks import sum_over_ranks, world_size
+
+
+EPS = 1e-8  # least norm that is divided by, as in torch's cosine_similarity
+
+
+@in_full_precision
+def row_correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson's correlation of each row of (M, C): (M,)."""
+    a, b = (x - x.mean(1, keepdim=True) for x in (a, b))
+    return F.cosine_similarity(a, b, dim=1, eps=EPS)
 
 
 @in_full_precision
@@ -16,7 +26,7 @@ def column_correlation(a: Tensor, b: Tensor) -> Tensor:
     rows = len(a) * world_size()
     a, b = (x - sum_over_ranks(x.sum(0)) / rows for x in (a, b))
     product, square_a, square_b = sum_over_ranks(torch.stack([(a * b).sum(0), (a * a).sum(0), (b * b).sum(0)]))
-    return product / ((square_a * square_b).clamp(min=1e-32).sqrt() + 1e-8)
+    return product / (square_a.clamp(min=EPS**2).sqrt() * square_b.clamp(min=EPS**2).sqrt())
 
 
 @MODELS.register_module()
@@ -42,7 +52,7 @@ class PearsonLoss(nn.Module):
         check_same_shape(preds_S, preds_T)
         rows_S, rows_T = probability_rows(preds_S, self.tau), probability_rows(preds_T.detach(), self.tau)
         return dict(
-            inter=self.inter_weight * self.tau**2 * inter_class_relation(rows_S, rows_T),
+            inter=self.inter_weight * self.tau**2 * (1 - row_correlation(rows_S, rows_T).mean()),
             intra=self.intra_weight * self.tau**2 * (1 - column_correlation(rows_S, rows_T).mean()))
 
 

@@ -5,5 +5,5 @@ distiller = dict(
         loss_apd=dict(type='AdaptivePerspectiveLoss', map_weight=10.0, centre_weight=10.0)),
     paramwise_cfg=dict(custom_keys={
         '.adaptor_S.': dict(lr_mult=10.0),
-        '.adaptor_T.': dict(lr_mult=0.001)  # 1e-5 where the student has 0.01
+        '.adaptor_T.': dict(lr=1e-5)
     }))

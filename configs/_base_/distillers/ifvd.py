@@ -5,4 +5,4 @@ distiller = dict(
         loss_kd=dict(type='PixelWiseLoss'),
         loss_ifv=dict(type='IntraClassLoss', weight=20.0),
         loss_adversarial=dict(type='AdversarialLoss', student_weight=0.001, critic_weight=0.1)),
-    paramwise_cfg=dict(custom_keys={'.critic.': dict(lr_mult=0.04)}))  # 4e-4 where the student has 0.01
+    paramwise_cfg=dict(custom_keys={'.critic.': dict(lr=4e-4)}))

@@ -6,4 +6,4 @@ distiller = dict(
         loss_kd=dict(type='PixelWiseLoss'),
         loss_pair=dict(type='PairWiseLoss', weight=10.0, kernel=2),
         loss_adversarial=dict(type='AdversarialLoss', student_weight=0.1, critic_weight=0.1)),
-    paramwise_cfg=dict(custom_keys={'.critic.': dict(lr_mult=0.04)}))  # 4e-4 where the student has 0.01
+    paramwise_cfg=dict(custom_keys={'.critic.': dict(lr=4e-4)}))

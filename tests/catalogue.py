@@ -1,0 +1,107 @@
+"""Every loss of the package, and small records that a reader can check by eye to call it with."""
+import copy
+from inspect import signature
+from typing import Callable, Dict
+
+import oracles
+import torch
+from torch import nn
+
+from mmseg_bpkd import losses
+
+CLASSES, FEATS_S, FEATS_T, STAGES_S, STAGES_T = 3, 4, 6, [2, 4], [3, 8]
+WIDTHS = dict(num_classes=CLASSES, feats_S=FEATS_S, feats_T=FEATS_T, backbone_S=STAGES_S, backbone_T=STAGES_T)
+
+
+def made(name: str, **settings) -> nn.Module:
+    """A loss with the parts that it needs for `records`."""
+    loss = getattr(losses, name)
+    if hasattr(loss, 'make_parts'):
+        settings['widths'] = {key: WIDTHS[key] for key in signature(loss.make_parts).parameters if key != 'self'}
+    return loss(**settings)
+
+
+LOSSES: Dict[str, Callable[[], nn.Module]] = {
+    'bpkd': lambda: made('BPKDLoss'),
+    'bpkd as in the paper': lambda: made(
+        'BPKDLoss', edge_weight=50, body_weight=20, class_weight=2, edge_norm='paper'),
+    'bpkd without PRM': lambda: made('BPKDLoss', pre_mask=False),
+    'bpkd without POM': lambda: made('BPKDLoss', post_mask=False),
+    'bpkd, the other softmaxes': lambda: made('BPKDLoss', edge_over='positions', body_over='classes'),
+    'kd': lambda: made('PixelWiseLoss'),
+    'kd over elements': lambda: made('PixelWiseLoss', norm='elements'),
+    'kd as in SKDS': lambda: made('PixelWiseLoss', weight=10, norm='positions', cross_entropy=True),
+    'fitnet': lambda: made('FitNetLoss'),
+    'at': lambda: made('AttentionTransferLoss'),
+    'local affinity': lambda: made('LocalAffinityLoss'),
+    'skds pairs': lambda: made('PairWiseLoss'),
+    'skds pairs of a grid': lambda: made('PairWiseLoss', kernel=0.5, weight=0.5),
+    'critic': lambda: made('AdversarialLoss'),
+    'ifvd': lambda: made('IntraClassLoss'),
+    'cwd': lambda: made('ChannelWiseLoss'),
+    'cwd on features': lambda: made('ChannelWiseFeatureLoss'),
+    'cirkd': lambda: made('CrossImageLoss', pixel_memory=40, region_memory=5, pixels_per_class=20),
+    'apd': lambda: made('AdaptivePerspectiveLoss'),
+    'dist': lambda: made('PearsonLoss'),
+    'mgd': lambda: made('MaskedGenerativeLoss'),
+    'afdcd': lambda: made('DenseContrastiveLoss', groups=2),
+}
+DIVERGENCES = [name for name in LOSSES if name not in ('kd as in SKDS', 'critic', 'cirkd', 'apd', 'mgd', 'afdcd')]
+LABEL = oracles.grid('''
+    . . 0 0 0 1 1 1 1 1
+    . . 0 0 0 1 1 1 1 1
+    0 0 0 0 0 1 1 1 1 1
+    0 0 0 0 0 1 1 1 1 1
+    0 0 0 0 0 1 1 1 1 1
+    0 0 0 0 0 1 1 1 1 1
+    2 2 2 0 0 1 1 1 1 1
+    2 2 2 0 0 1 1 1 1 1''')
+OTHER_LABEL = oracles.grid('''
+    . . 0 0 0 0 0 1 0 0
+    . . 0 0 0 0 0 1 0 0
+    0 0 0 0 0 0 0 1 0 0
+    0 0 0 0 0 0 0 1 0 0
+    2 2 2 2 2 2 2 1 2 2
+    2 2 2 2 2 2 2 1 2 2
+    2 2 2 2 2 2 2 1 2 2
+    2 2 2 2 2 2 2 1 2 2''')
+
+
+def records(dtype: torch.dtype = torch.float64) -> dict:
+    """Two images: logits, features and stages of 4x5 cells, labels of 8x10 pixels with borders and void."""
+    def pair(*shape):
+        return torch.randn(2, *shape, 4, 5, dtype=torch.float64).to(dtype)
+
+    return dict(
+        preds_S=pair(CLASSES), preds_T=pair(CLASSES), feats_S=pair(FEATS_S), feats_T=pair(FEATS_T),
+        backbone_S=[pair(width) for width in STAGES_S], backbone_T=[pair(width) for width in STAGES_T],
+        gt=torch.tensor([LABEL.tolist(), OTHER_LABEL.tolist()]))
+
+
+def arguments(loss: nn.Module, given: dict) -> dict:
+    """Of the records, those that the loss takes; one that a `SegDistiller` would align gets aligned features."""
+    taken = {name: given[name] for name in signature(loss.forward).parameters}
+    if getattr(loss, 'align', False):
+        taken['feats_S'] = taken['feats_S'].repeat(1, 2, 1, 1)[:, :FEATS_T]
+    return taken
+
+
+def value(loss: nn.Module, given: dict, seed: int = 5) -> torch.Tensor:
+    """The loss, of a copy of its parts and memories, under the same random numbers each time."""
+    torch.manual_seed(seed)
+    return copy.deepcopy(loss)(**arguments(loss, given))
+
+
+def students_tensors(loss: nn.Module, given: dict) -> list:
+    """Of what the loss takes, the student's; of the stages of a backbone, the last."""
+    tensors = [x for name, x in given.items() if name.endswith('_S') and name in signature(loss.forward).parameters]
+    return [x[-1] if isinstance(x, list) else x for x in tensors]
+
+
+def like_the_teacher(given: dict) -> dict:
+    """The same records with a student that agrees with the teacher."""
+    copies = {name: [y.clone() for y in x] if isinstance(x, list) else x.clone() for name, x in given.items()}
+    for name in ('preds', 'feats', 'backbone'):
+        given_T = given[f'{name}_T']
+        copies[f'{name}_S'] = [y.clone() for y in given_T] if isinstance(given_T, list) else given_T.clone()
+    return copies

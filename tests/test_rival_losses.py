@@ -1,0 +1,438 @@
+"""The losses of other methods against loops in NumPy, and what is particular to each."""
+import copy
+
+import catalogue
+import numpy as np
+import oracles
+import pytest
+import torch
+import torch.nn.functional as F
+from catalogue import made
+from mmrazor.models.losses import ATLoss, DISTLoss, KLDivergence, L2Loss, MGDLoss
+
+from mmseg_bpkd.losses.adversarial import Critic
+from mmseg_bpkd.losses.class_memory import ClassMemory, class_embeddings
+from mmseg_bpkd.losses.cross_image import pooled
+from mmseg_bpkd.losses.dense_contrastive import dense_contrast
+from mmseg_bpkd.losses.functional import class_maps
+
+
+@pytest.fixture
+def given() -> dict:
+    return catalogue.records()
+
+
+def arrays(given: dict, *names: str) -> list:
+    return [given[name].numpy() for name in names]
+
+
+def terms(loss, given: dict, seed: int = 5) -> dict:
+    torch.manual_seed(seed)
+    return {name: value.item() for name, value in loss.terms(**catalogue.arguments(loss, given)).items()}
+
+
+# Plain KD: its norms, and what MMRazor and MMSegmentation have in its place
+
+def test_the_norms_of_pixel_wise_kd_are_those_of_the_papers(given):
+    preds_S, preds_T = arrays(given, 'preds_S', 'preds_T')
+    per_pixel = oracles.pixel_wise(preds_S, preds_T, 2)
+    pixels = [image[:, y, x] for image in preds_T for y in range(4) for x in range(5)]
+    entropy = np.mean([oracles.entropy(pixel, 2) for pixel in pixels])
+    for settings, expected in ((dict(norm='pixels'), per_pixel), (dict(norm='elements'), per_pixel / 3),
+                               (dict(norm='positions'), 2 * per_pixel),
+                               (dict(norm='positions', cross_entropy=True), 2 * (per_pixel + entropy))):
+        loss = made('PixelWiseLoss', weight=7, tau=2, **settings)
+        assert catalogue.value(loss, given).item() == pytest.approx(7 * expected)
+
+
+def test_kd_over_elements_is_torchs_kl_div_loss_and_over_positions_the_soft_cross_entropy(given):
+    log_S, p_T = given['preds_S'].log_softmax(1), given['preds_T'].softmax(1)
+    torch.testing.assert_close(catalogue.value(made('PixelWiseLoss', norm='elements'), given),
+                               torch.nn.KLDivLoss()(log_S, p_T))
+    soft = F.cross_entropy(given['preds_S'], p_T, reduction='sum') / 20
+    torch.testing.assert_close(catalogue.value(made('PixelWiseLoss', norm='positions', cross_entropy=True), given), soft)
+
+
+def test_an_unknown_norm_is_refused():
+    with pytest.raises(ValueError, match=r"norm must be one of .*'images'"):
+        made('PixelWiseLoss', norm='images')
+
+
+def test_mmrazors_kl_divergence_grows_with_the_map_and_ours_does_not(given):
+    twice = {key: x.repeat(1, 1, 2, 2) for key, x in given.items() if 'preds' in key}
+    theirs, ours = KLDivergence(), made('PixelWiseLoss')
+    before, after = (theirs(x['preds_S'], x['preds_T']) for x in (given, twice))
+    torch.testing.assert_close(after, 4 * before)
+    torch.testing.assert_close(ours(**twice), ours(given['preds_S'], given['preds_T']))
+
+
+def test_mmsegs_kl_div_loss_is_not_zero_where_both_agree(given):
+    from mmseg.models.losses.kldiv_loss import KLDivLoss
+    preds = given['preds_T']
+    assert KLDivLoss()(preds, preds).abs().max() > 1e-3 and made('PixelWiseLoss')(preds, preds).abs() < 1e-12
+
+
+# Feature-wise: FitNets, attention transfer
+
+def test_fitnet_is_the_oracles_and_mmrazors_l2(given):
+    loss = made('FitNetLoss', weight=3)
+    taken = catalogue.arguments(loss, given)
+    value = loss(**taken)
+    assert value.item() == pytest.approx(3 * oracles.mean_square(taken['feats_S'].numpy(), taken['feats_T'].numpy()))
+    theirs = L2Loss(3, normalize=False, div_element=True)
+    torch.testing.assert_close(value, theirs(taken['feats_S'], taken['feats_T']))
+
+
+def test_attention_transfer_is_the_oracles(given):
+    expected = np.mean([oracles.mean_square(*(np.array(oracles.attention(image)) for image in pair))
+                        for pair in zip(*arrays(given, 'feats_S', 'feats_T'))])
+    assert catalogue.value(made('AttentionTransferLoss', weight=3), given).item() == pytest.approx(3 * expected)
+    assert ATLoss(3)(given['feats_S'], given['feats_T']).item() == pytest.approx(3 * expected)
+
+
+# Relations within an image: local affinity, SKDS's pairs, IFVD
+
+def test_local_affinity_is_the_oracles(given):
+    maps = [[oracles.inconsistency(image) for image in preds] for preds in arrays(given, 'preds_S', 'preds_T')]
+    expected = oracles.mean_square(*np.array(maps))
+    assert catalogue.value(made('LocalAffinityLoss', weight=3), given).item() == pytest.approx(3 * expected)
+
+
+def test_local_affinity_of_a_single_pixel_is_zero_with_a_gradient():
+    preds = torch.randn(1, 3, 1, 1, requires_grad=True)
+    value = made('LocalAffinityLoss')(preds, torch.randn(1, 3, 1, 1))
+    value.backward()
+    assert value.item() == 0 and preds.grad.abs().sum() == 0
+
+
+@pytest.mark.parametrize(('kernel', 'window'), [(2, (2, 2)), (0.5, (2, 2)), (0.8, (3, 4)), (9, (4, 5))])
+def test_pair_wise_distillation_is_the_oracles(given, kernel, window):
+    expected = np.mean([oracles.mean_square(*(oracles.affinity(image, *window) for image in pair))
+                        for pair in zip(*arrays(given, 'feats_S', 'feats_T'))])
+    value = catalogue.value(made('PairWiseLoss', weight=3, kernel=kernel), given)
+    assert value.item() == pytest.approx(3 * expected, abs=1e-12)
+
+
+def test_intra_class_variation_is_the_oracles(given):
+    expected = oracles.intra_class(*arrays(given, 'feats_S', 'feats_T', 'gt'))
+    assert catalogue.value(made('IntraClassLoss', weight=3), given).item() == pytest.approx(3 * expected)
+
+
+# DIST
+
+@pytest.mark.parametrize('tau', [1.0, 4.0])
+def test_dist_is_the_oracles(given, tau):
+    inter, intra = oracles.pearson(*arrays(given, 'preds_S', 'preds_T'), tau)
+    assert terms(made('PearsonLoss', inter_weight=3, intra_weight=5, tau=tau), given) == pytest.approx(
+        dict(inter=3 * tau**2 * inter, intra=5 * tau**2 * intra))
+
+
+def test_mmrazors_dist_is_ours_on_rows_and_not_on_maps(given):
+    rows = [given[key].movedim(1, 3).flatten(0, 2) for key in ('preds_S', 'preds_T')]
+    ours = catalogue.value(made('PearsonLoss'), given).item()
+    assert DISTLoss()(*rows).item() == pytest.approx(ours, rel=1e-3)  # another epsilon
+    assert DISTLoss()(given['preds_S'], given['preds_T']).item() != pytest.approx(ours, rel=0.05)
+
+
+# Generation: MGD, Af-DCD
+
+def generated(loss, given: dict, seed: int = 5) -> np.ndarray:
+    """What the generator makes of the student's last stage under the mask that this seed gives."""
+    torch.manual_seed(seed)
+    mask = (torch.rand(2, 1, 4, 5) <= 1 - loss.mask_ratio).double().numpy()
+    weights = [parameter.detach().numpy() for parameter in loss.generator.parameters()]
+    images = []
+    for stage, kept in zip(given['backbone_S'][-1].detach().numpy(), mask):
+        images.append(oracles.adapted(kept * oracles.convolved(stage, *weights[:2]), weights[2:]))
+    return np.array(images)
+
+
+def test_masked_generation_is_the_oracles(given):
+    loss = made('MaskedGenerativeLoss', weight=3).double()
+    stage_T = given['backbone_T'][-1].numpy()
+    expected = 3 * oracles.mean_square(generated(loss, given), stage_T) * stage_T[0].size
+    assert catalogue.value(loss, given).item() == pytest.approx(expected)
+
+
+def test_mmrazors_mgd_loss_is_ours(given):
+    loss = made('MaskedGenerativeLoss').double()
+    torch.manual_seed(5)
+    expected = MGDLoss()(loss.generator(given['backbone_S'][-1]), given['backbone_T'][-1])
+    torch.testing.assert_close(catalogue.value(loss, given), expected)
+
+
+def test_three_quarters_of_the_positions_are_masked():
+    loss = made('MaskedGenerativeLoss')
+    loss.generator.align = loss.generator.generation = torch.nn.Identity()
+    kept = loss.generator(torch.ones(1, 1, 200, 200)).mean()
+    assert kept.item() == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize(('pool', 'patch'), [(1, 2), (2, 2), (1, 4)])
+def test_dense_contrastive_distillation_is_the_oracles(given, pool, patch):
+    settings = dict(feature_weight=3, contrast_weight=5, groups=2, patch=patch, pool=pool, tau=0.7)
+    loss = made('DenseContrastiveLoss', **settings).double()
+    student, teacher = generated(loss, given), given['backbone_T'][-1].numpy()
+    maps = [np.array([oracles.max_pooled(image[:, :4 // pool * pool, :5 // pool * pool], pool, pool) for image in feats])
+            for feats in (student, teacher)]
+    assert terms(loss, given) == pytest.approx(dict(
+        feature=3 * oracles.mean_square(student, teacher) * teacher[0].size,
+        contrast=5 * oracles.dense_contrast(*maps, 2, patch, 0.7)))
+
+
+def test_a_map_smaller_than_a_patch_is_one_patch():
+    feats = torch.randn(2, 1, 4, 3, 2, dtype=torch.float64)
+    assert dense_contrast(*feats, groups=2, patch=4, tau=1.0) > 0
+
+
+def test_channels_that_make_no_groups_are_refused():
+    with pytest.raises(ValueError, match='8 channels of the teacher.* no 5 groups'):
+        made('DenseContrastiveLoss', groups=5)
+
+
+# APD
+
+def test_adaptive_perspective_is_the_oracles(given):
+    given['gt'][given['gt'] == 2] = oracles.VOID  # a class that is nowhere
+    loss = made('AdaptivePerspectiveLoss', map_weight=3, centre_weight=5).double()
+    adapted = []
+    for side in 'ST':
+        weights = [parameter.detach().numpy() for parameter in getattr(loss, f'adaptor_{side}').parameters()]
+        adapted.append(np.array([oracles.adapted(image, weights) for image in given[f'feats_{side}'].numpy()]))
+    map_, centre, teacher = oracles.adaptive_perspective(*adapted, given['gt'].numpy(), 3)
+    assert terms(loss, given) == pytest.approx(dict(map=3 * map_, centre=5 * centre, teacher=teacher))
+
+
+def test_the_student_does_not_move_the_teachers_adaptor(given):
+    loss = made('AdaptivePerspectiveLoss').double()
+    parts = loss.terms(**catalogue.arguments(loss, given))
+    (parts['map'] + parts['centre']).backward(retain_graph=True)
+    assert all(parameter.grad is None for parameter in loss.adaptor_T.parameters())
+    loss.zero_grad()
+    parts['teacher'].backward()
+    assert all(parameter.grad is None for parameter in loss.adaptor_S.parameters())
+    assert all(parameter.grad.abs().sum() > 0 for parameter in loss.adaptor_T.parameters())
+
+
+# CIRKD
+
+def test_cross_image_distillation_is_the_oracles(given):
+    """All pixels go into the memories, and all that these hold is drawn."""
+    loss = made('CrossImageLoss', batch_weight=3, pixel_weight=5, region_weight=7, pixel_memory=100, region_memory=100,
+                pixel_contrast=300, region_contrast=300, pixels_per_class=20, tau=0.5)
+    loss.projector.double()  # the memories stay in half precision
+    projector = [parameter.detach().numpy() for parameter in loss.projector.parameters()]
+    feats_S, feats_T, labels = arrays(given, 'feats_S', 'feats_T', 'gt')
+    hidden = np.array([oracles.convolved(image, projector[0]) for image in feats_S])
+    mean, variance = hidden.mean((0, 2, 3), keepdims=True), hidden.var((0, 2, 3), keepdims=True)
+    hidden = np.maximum((hidden - mean) / np.sqrt(variance + 1e-5), 0)
+    projected = np.array([oracles.convolved(image, projector[3]) for image in hidden])
+
+    units_S, units_T, units_P = ([oracles.unit_vectors(image) for image in x] for x in (feats_S, feats_T, projected))
+    pairs = [oracles.relation_kl(units_S[i], units_T[i], units_S[j], units_T[j], 0.5)
+             for i in range(2) for j in range(2)]
+    expected = dict(batch=3 * np.mean(pairs))
+    for (name, weight), memory in zip(dict(pixel=5, region=7).items(), oracles.class_memories(feats_T, labels, 3)):
+        held = [vector.astype(np.float16).astype(float) for of_class in memory for vector in of_class]
+        values = []
+        for student, teacher, label in zip(units_P, units_T, labels):
+            per_pixel = oracles.relation_kl(student, teacher, held, held, 0.5)
+            values += [v for v, c in zip(per_pixel, oracles.nearest(label, 4, 5).ravel()) if c != oracles.VOID]
+        expected[name] = weight * np.mean(values)
+    assert terms(loss, given) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_memories_hold_each_classes_vectors_in_order(given):
+    loss = made('CrossImageLoss', pixel_memory=30, region_memory=4, pixels_per_class=20)
+    loss.projector.double()
+    terms(loss, given)
+    pixels, means = oracles.class_memories(*arrays(given, 'feats_T', 'gt'), 3)
+    for memory, expected in ((loss.pixels, pixels), (loss.regions, means)):
+        assert memory.vectors.dtype == torch.float16
+        assert memory.written.tolist() == [len(vectors) for vectors in expected]
+        for held, vectors in zip(memory.vectors, expected):
+            np.testing.assert_allclose(held[:len(vectors)], np.array(vectors).reshape(-1, 6), atol=1e-3)
+            assert (held[len(vectors):] == 0).all()
+
+
+def entries(*values) -> tuple:
+    """One image, two classes; nan is no entry."""
+    vectors = torch.tensor(values)[None, :, :, None]
+    return vectors.nan_to_num(), ~vectors[..., 0].isnan()
+
+
+NONE = float('nan')
+
+
+def test_a_full_memory_forgets_the_oldest_and_an_absent_class_keeps_what_it_has():
+    memory = ClassMemory(2, size=3, width=1)
+    memory.add(*entries([1., 2.], [NONE, 9.]))
+    memory.add(*entries([3., 4.], [NONE, NONE]))
+    assert memory.vectors[:, :, 0].tolist() == [[4, 2, 3], [9, 0, 0]] and memory.written.tolist() == [4, 1]
+    memory.add(*entries([5., 6., 7., 8., 10.], [NONE] * 5))  # more than it holds
+    assert sorted(memory.vectors[0, :, 0].tolist()) == [7, 8, 10] and memory.written.tolist() == [9, 1]
+    memory.add(*entries([11.], [NONE]))
+    assert sorted(memory.vectors[0, :, 0].tolist()) == [8, 10, 11]
+
+
+def test_what_was_never_written_is_not_drawn_and_nothing_is_drawn_twice():
+    memory = ClassMemory(2, size=8, width=1)
+    assert memory.draw(4).shape == (0, 1)
+    memory.add(*entries([1., 2., 3., 4., 5.], [9., NONE, NONE, NONE, NONE]))
+    for _ in range(20):
+        drawn = memory.draw(4)[:, 0].tolist()
+        assert len(drawn) == 5 and len(set(drawn)) == 5 and 9 in drawn and set(drawn) <= {1, 2, 3, 4, 5, 9}
+    everything = torch.cat([memory.draw(4)[:4, 0] for _ in range(100)])
+    assert set(everything.tolist()) == {1, 2, 3, 4, 5}  # at random: each has its turn
+
+
+def test_as_many_pixels_of_a_class_are_drawn_as_asked_and_all_if_there_are_fewer(given):
+    maps = class_maps(given['gt'], 3, (4, 5))
+    seen = torch.zeros(maps.shape[2])
+    for _ in range(60):
+        (vectors, exists), (_, has_mean) = class_embeddings(given['feats_T'], maps, 4)
+        assert exists.sum(2).tolist() == maps.sum(2).clamp(max=4).tolist() and vectors.shape == (2, 3, 4, 6)
+        assert torch.equal(has_mean[..., 0], maps.any(2))
+        units = F.normalize(given['feats_T'][0].flatten(1), dim=0).t()
+        drawn = (vectors[0, 1][:, None] == units).all(2).any(0)
+        assert drawn.sum() == 4 and not (drawn & ~maps[0, 1]).any()
+        seen += drawn
+    assert (seen[maps[0, 1]] > 0).all()  # each pixel has its turn
+
+
+@pytest.mark.parametrize(('extent', 'most', 'size'), [((64, 128), 1024, (16, 32)), ((64, 64), 1024, (32, 32)),
+                                                      ((45, 45), 1024, (23, 23)), ((16, 16), 1024, (16, 16))])
+def test_a_large_map_is_pooled_until_no_matrix_is_larger_than_the_bound(extent, most, size):
+    assert pooled(torch.rand(1, 2, *extent), most).shape[2:] == size and size[0] * size[1] <= most
+
+
+def test_the_bound_is_kept_in_the_loss(given, monkeypatch):
+    from mmseg_bpkd.losses import cross_image
+    sizes = []
+    plain = cross_image.relation_kl
+    monkeypatch.setattr(cross_image, 'relation_kl', lambda *args: sizes.append(
+        (args[0].shape[-2], args[2].shape[-2])) or plain(*args))
+    terms(made('CrossImageLoss', max_positions=8, pixel_contrast=30, region_contrast=12).double(), given)
+    assert sizes[0] == (6, 6) and all(most <= 8 for most, _ in sizes)
+    assert sizes[1][1] <= 3 * 11 and sizes[2][1] <= 3 * 5
+
+
+def test_the_memory_that_is_needed_is_printed(caplog, monkeypatch):
+    from mmseg_bpkd.losses import cross_image
+    said = []
+    monkeypatch.setattr(cross_image, 'print_log', lambda message, logger: said.append(message))
+    loss = made('CrossImageLoss', pixel_memory=2**18, region_memory=0)
+    megabytes = loss.pixels.vectors.numel() * 2 / 2**20
+    assert f'{megabytes:.0f} MB' in said[0] and megabytes == 9
+
+
+# The critic
+
+def parts_of(critic: Critic) -> dict:
+    def layer(module):
+        return module.weight.detach().numpy(), module.bias.detach().numpy()
+
+    norm, *stages, last = critic
+    down, attention = [], []
+    for stage in stages:
+        if hasattr(stage, 'gamma'):
+            attention.append([layer(stage.query), layer(stage.key), layer(stage.value), stage.gamma.item()])
+        else:
+            original = stage[0].parametrizations.weight.original.detach().numpy()
+            down.append((original, stage[0].bias.detach().numpy()))
+    return dict(norm=layer(norm), down=down, attention=attention, last=layer(last))
+
+
+@pytest.fixture
+def adversary():
+    """A narrow critic, its attention switched on, its spectral norms converged and held."""
+    loss = made('AdversarialLoss', student_weight=0.5, critic_weight=2.0, gradient_penalty=3.0)
+    loss.critic = Critic(3, width=8)
+    for module in loss.critic:
+        if hasattr(module, 'gamma'):
+            torch.nn.init.constant_(module.gamma, 0.7)
+    loss.double()
+    for _ in range(200):
+        loss.critic(torch.randn(1, 3, 4, 5, dtype=torch.float64))
+    return loss.eval()
+
+
+def test_the_critic_and_its_penalty_are_the_oracles(adversary, given):
+    parts, (preds_S, preds_T) = parts_of(adversary.critic), arrays(given, 'preds_S', 'preds_T')
+    scores = [np.mean([oracles.critic(image, parts) for image in preds]) for preds in (preds_S, preds_T)]
+    torch.manual_seed(5)
+    shares = torch.rand(2, 1, 1, 1, dtype=torch.float64).numpy()
+    norms = []
+    for student, teacher, share in zip(preds_S, preds_T, shares):
+        between = share * teacher + (1 - share) * student
+        slope = np.zeros_like(between)
+        for place in np.ndindex(between.shape):
+            step = np.zeros_like(between)
+            step[place] = 1e-4
+            slope[place] = (oracles.critic(between + step, parts) - oracles.critic(between - step, parts)) / 2e-4
+        norms.append((slope**2).sum()**0.5)
+    expected = dict(critic=2 * (scores[0] - scores[1]), penalty=2 * 3 * np.mean([(norm - 1)**2 for norm in norms]))
+    assert terms(adversary, given) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_students_gradient_is_reversed_and_scaled(adversary, given):
+    """The value falls for the critic; the student climbs the critic's score."""
+    preds_S = given['preds_S'].requires_grad_()
+    score, = torch.autograd.grad(adversary.critic(preds_S).mean(), preds_S)
+    grad, = torch.autograd.grad(catalogue.value(adversary, given), preds_S)
+    torch.testing.assert_close(grad, -0.5 * score)
+
+
+def test_the_critics_gradients_are_those_of_the_value(adversary, given):
+    """Through the gradient penalty, too: second derivatives."""
+    names = ['1.0.parametrizations.weight.original', '4.query.weight', '4.gamma', '7.weight']
+    parameters = dict(adversary.critic.named_parameters())
+    grads = torch.autograd.grad(catalogue_value(adversary, given), [parameters[name] for name in names])
+    for name, grad in zip(names, grads):
+        flat, at = parameters[name].data.view(-1), grad.abs().argmax().item()
+        values = []
+        for step in (1e-5, -1e-5):
+            flat[at] += step
+            values.append(catalogue_value(adversary, given).item())
+            flat[at] -= step
+        assert grad.reshape(-1)[at].item() == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-4)
+
+
+def catalogue_value(loss, given):
+    """Without the copy that `catalogue.value` makes: its own parameters are differentiated."""
+    torch.manual_seed(5)
+    return loss(given['preds_S'], given['preds_T'])
+
+
+def test_a_critic_learns_to_tell_the_two_apart_and_a_student_to_please_it(given):
+    torch.manual_seed(0)
+    loss = made('AdversarialLoss', student_weight=1.0, critic_weight=1.0, gradient_penalty=1.0)
+    loss.critic = Critic(3, width=8)
+    preds_S, preds_T = (given[key].float() for key in ('preds_S', 'preds_T'))
+    critic = torch.optim.SGD(loss.parameters(), 0.02)
+    before = loss.terms(preds_S, preds_T)['critic'].item()
+    for _ in range(20):
+        critic.zero_grad()
+        loss(preds_S, preds_T).backward()
+        critic.step()
+    apart = loss.terms(preds_S, preds_T)['critic'].item()
+    assert apart < before - 0.1
+    preds_S.requires_grad_()
+    student = torch.optim.SGD([preds_S], 3.0)
+    for _ in range(20):
+        student.zero_grad()
+        loss(preds_S, preds_T).backward()
+        student.step()
+    assert loss.terms(preds_S, preds_T)['critic'].item() > apart + 0.1
+
+
+def test_a_critic_survives_a_copy_as_ema_makes_one(given):
+    loss = made('AdversarialLoss').double()
+    twin = copy.deepcopy(loss)
+    assert loss.state_dict().keys() == twin.state_dict().keys()
+    torch.testing.assert_close(catalogue.value(twin, given), catalogue.value(loss, given))
+
+
+def test_a_critic_that_would_learn_nothing_is_refused():
+    with pytest.raises(ValueError, match='critic_weight must be positive.*0'):
+        made('AdversarialLoss', critic_weight=0)
