@@ -1,57 +1,89 @@
 """Two processes on halves of a batch have the gradients of one process on the whole."""
+import os.path as osp
 import socket
+from glob import glob
 
 import pytest
 import tiny
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from conftest import ROOT
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmseg_bpkd.launch import CPUDistributedDataParallel
 
-METHODS = dict(
-    bpkd=dict(type='BPKDLoss'),
-    bpkd_paper=dict(type='BPKDLoss', edge_norm='paper', edge_weight=50., body_weight=20., class_weight=2.),
-    bpkd_plain=dict(type='BPKDLoss', pre_mask=False, post_mask=False, edge_over='classes', body_over='classes'),
-    cwd=dict(type='ChannelWiseLoss'),
-    cwd_features=dict(type='ChannelWiseFeatureLoss'),
-    kd=dict(type='PixelWiseLoss'),
+METHODS = {osp.basename(path)[:-3]: Config.fromfile(path).distiller.losses.to_dict()
+           for path in sorted(glob(osp.join(ROOT, 'configs/_base_/distillers/*.py')))}
+METHODS.update(
+    bpkd_paper=dict(loss_bpkd=dict(
+        type='BPKDLoss', edge_norm='paper', edge_weight=50., body_weight=20., class_weight=2.)),
+    bpkd_plain=dict(loss_bpkd=dict(
+        type='BPKDLoss', pre_mask=False, post_mask=False, edge_over='classes', body_over='classes')),
+    kd_of_skds=dict(loss_kd=dict(type='PixelWiseLoss', weight=10., norm='positions', cross_entropy=True)),
 )
+# A sum over the images of a process, as published, is half as large in two processes as in one.
+IN_ONE_PROCESS = dict(METHODS, kd_of_skds=dict(loss_kd=dict(METHODS['kd_of_skds']['loss_kd'], weight=5.)))
 
 
-def model_of(method: str, teacher_ckpt: str):
+def same_for_every_image(*size, device=None, dtype=None) -> torch.Tensor:
+    """In place of torch.rand: masks and draws do not depend on how a batch is split."""
+    size = size[0] if isinstance(size[0], (tuple, torch.Size)) else size
+    numbers = torch.rand.original(size[1:], generator=torch.Generator().manual_seed(0), dtype=dtype)
+    return numbers.expand(size).clone()
+
+
+same_for_every_image.original = torch.rand
+
+
+def model_of(losses: dict, teacher_ckpt: str):
     """Batch norm frozen and dropout off: what couples the images of a batch is the losses alone."""
     init_default_scope('mmseg')
-    model = tiny.distillation(teacher_ckpt, dict(loss_x=METHODS[method])).train()
-    for module in model.student.modules():
+    model = tiny.distillation(teacher_ckpt, losses).train()
+    for module in model.modules():
         if isinstance(module, (torch.nn.BatchNorm2d, torch.nn.SyncBatchNorm, torch.nn.Dropout2d)):
             module.eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith('gamma'):
+            torch.nn.init.constant_(parameter, 0.5)  # switches the critic's attention on
     return model
 
 
-def gradients(model, samples: slice) -> dict:
-    data = tiny.batch(4)
-    data = {key: value[samples] for key, value in data.items()}
-    data = getattr(model, 'module', model).data_preprocessor(data, True)
-    losses = model(**data, mode='loss')
-    sum(value for key, value in losses.items() if 'loss' in key).backward()
-    return {name.removeprefix('module.'): parameter.grad.clone() for name, parameter in model.named_parameters()}
+def outcome(model, samples: slice) -> dict:
+    """Gradients of two steps, summed, and the buffers of the losses; the second process lacks a class."""
+    plain = getattr(model, 'module', model)
+    torch.rand = same_for_every_image
+    try:
+        for seed in range(2):
+            data = tiny.batch(4, seed=seed)
+            for sample in data['data_samples'][2:]:
+                gt = sample.gt_sem_seg.data
+                gt[gt == 2] = 255
+            data['data_samples'][3].gt_sem_seg.data[:, 8:] = 255
+            data = plain.data_preprocessor({key: value[samples] for key, value in data.items()}, True)
+            losses = model(**data, mode='loss')
+            sum(value for key, value in losses.items() if 'loss' in key).backward()
+    finally:
+        torch.rand = same_for_every_image.original
+    grads = {name: parameter.grad.clone() for name, parameter in plain.named_parameters()}
+    memories = {name: buffer for name, buffer in plain.distiller.named_buffers() if 'running' not in name}
+    return dict(grads=grads, memories=memories)
 
 
 def one_of_two(rank: int, port: int, teacher_ckpt: str, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group('gloo', f'tcp://127.0.0.1:{port}', rank=rank, world_size=2)
-    for method in METHODS:
-        model = CPUDistributedDataParallel(model_of(method, teacher_ckpt))
-        torch.save(gradients(model, slice(2 * rank, 2 * rank + 2)), f'{folder}/{method}_{rank}.pth')
+    for method, losses in METHODS.items():
+        model = CPUDistributedDataParallel(model_of(losses, teacher_ckpt))
+        torch.save(outcome(model, slice(2 * rank, 2 * rank + 2)), f'{folder}/{method}_{rank}.pth')
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    """Gradients of every method from one pair of processes."""
-    folder = tmp_path_factory.mktemp('gradients')
+    """What every method gives in one pair of processes."""
+    folder = tmp_path_factory.mktemp('outcomes')
     teacher_ckpt = tiny.save_teacher(folder / 'teacher.pth')
     with socket.socket() as server:
         server.bind(('127.0.0.1', 0))
@@ -61,10 +93,20 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize('method', METHODS)
-def test_two_processes_have_the_gradients_of_one(folder, method):
-    expected = gradients(model_of(method, str(folder / 'teacher.pth')), slice(0, 4))
+def test_two_processes_have_the_gradients_and_memories_of_one(folder, method):
+    expected = outcome(model_of(IN_ONE_PROCESS[method], str(folder / 'teacher.pth')), slice(0, 4))
     first, second = (torch.load(folder / f'{method}_{rank}.pth') for rank in range(2))
-    assert expected.keys() == first.keys() and any(grad.abs().max() > 1e-3 for grad in expected.values())
-    for name, grad in expected.items():
-        assert torch.equal(first[name], second[name])
-        torch.testing.assert_close(first[name], grad, rtol=1e-4, atol=1e-6)
+    assert expected['grads'].keys() == first['grads'].keys()
+    parts = {name: grad for name, grad in expected['grads'].items() if name.startswith('distiller')}
+    idle = [name for name, grad in parts.items() if grad.abs().max() == 0]
+    assert not [name for name in idle if not name.endswith('critic.7.bias')]  # differences do not depend on it
+    assert any(grad.abs().max() > 1e-3 for grad in expected['grads'].values())
+    for name, grad in expected['grads'].items():
+        assert torch.equal(first['grads'][name], second['grads'][name])
+        torch.testing.assert_close(first['grads'][name], grad, rtol=1e-4, atol=1e-6)
+    for name, memory in expected['memories'].items():
+        assert torch.equal(first['memories'][name], second['memories'][name])
+        torch.testing.assert_close(first['memories'][name], memory)
+    if method == 'cirkd':
+        written = expected['memories']['distill_losses.loss_cirkd.pixels.written']
+        assert written[:2].min() > written[2] > 0 and not (written == 16 * 8).any()

@@ -9,6 +9,7 @@ from mmrazor.models.losses import ChannelWiseDivergence
 from mmseg_bpkd.boundary import edge_masks
 from mmseg_bpkd.losses import BPKDLoss, ChannelWiseFeatureLoss, ChannelWiseLoss, PixelWiseLoss
 
+
 def scene(dtype=torch.float64, requires_grad=False):
     """Logits of two images, three classes, 4x5 cells, and a label of 8x10 pixels with borders and void."""
     gt = torch.zeros(2, 8, 10, dtype=torch.long)

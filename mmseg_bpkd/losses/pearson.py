@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from .functional import check_same_shape, in_full_precision
 from .ranks import sum_over_ranks, world_size
 
-
 EPS = 1e-8  # least norm that is divided by, as in torch's cosine_similarity
 
 
