@@ -16,6 +16,13 @@ ENVIRONMENT = dict(
 DEMO = 'bpkd/bpkd_pspnet-r18w16_pspnet-r18w8_1xb8-600_synthetic-112x112.py'
 
 
+INTERRUPTIBLE = '''
+train_dataloader.update(num_workers=2, persistent_workers=True)
+default_hooks.update(slow=dict(type="SlowStepHook"))
+custom_imports = dict(imports=["mmseg_bpkd", "slow_step"])
+'''
+
+
 def write_config(folder, max_iters: int = 6, base: str = DEMO, more: str = '') -> str:
     """A config of the repository, shrunk: networks, crops and schedule. The teacher's checkpoint lies beside it."""
     teacher = osp.join(folder, 'teacher.pth')

@@ -19,9 +19,7 @@ from mmseg_bpkd.hooks.atomic_checkpoint import AtomicLocalBackend
 def uninterrupted(tmp_path_factory):
     """A config with dropout, augmentation and two workers, and the work directory of a whole run of 8 iterations."""
     folder = tmp_path_factory.mktemp('run')
-    config = runs.write_config(folder, 8, more='train_dataloader.update(num_workers=2, persistent_workers=True)\n'
-                                               'default_hooks.update(slow=dict(type="SlowStepHook"))\n'
-                                               'custom_imports = dict(imports=["mmseg_bpkd", "slow_step"])\n')
+    config = runs.write_config(folder, 8, more=runs.INTERRUPTIBLE)
     runs.call('train.py', config, '--work-dir', folder / 'whole')
     return config, folder
 

@@ -1,0 +1,86 @@
+"""Every method of `_base_/distillers`, from its config: trained, interrupted, resumed, exported."""
+import os.path as osp
+from glob import glob
+
+import pytest
+import runs
+import torch
+from conftest import ROOT
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmseg_bpkd.checkpoint import segmentor_state
+from mmseg_bpkd.segmentors import build_segmentor, deployed_model
+
+DISTILLERS = {osp.basename(path)[:-3]: path for path in sorted(glob(osp.join(ROOT, 'configs/_base_/distillers/*.py')))}
+PUBLISHED = {'bpkd', 'kd', 'fitnet', 'at', 'local_affinity', 'skds', 'ifvd', 'cwd', 'cwd_features', 'cirkd', 'apd', 'dist',
+             'mgd', 'afdcd'}
+TRAINED_PARTS = {
+    'afdcd': ['loss_afdcd.generator'], 'apd': ['loss_apd.adaptor_S', 'loss_apd.adaptor_T'],
+    'cirkd': ['loss_cirkd.projector', 'loss_cirkd.pixels', 'loss_cirkd.regions'],
+    'ifvd': ['loss_adversarial.critic'], 'mgd': ['loss_mgd.generator'], 'skds': ['loss_adversarial.critic']}
+every_method = pytest.mark.parametrize('method', DISTILLERS)
+
+
+def config_of(method: str, folder, max_iters: int, more: str = '') -> str:
+    """A leaf config of a tiny pair on drawn scenes, with a checkpoint after every second iteration."""
+    leaf = folder / 'leaf.py'
+    pair = osp.join(ROOT, 'configs/_base_/pairs/pspnet-r18w16_pspnet-r18w8_synthetic.py')
+    leaf.write_text(f'_base_ = [{pair!r}, {DISTILLERS[method]!r}]\nmodel = dict(distiller=_base_.distiller)\n')
+    return runs.write_config(folder, max_iters, leaf, more)
+
+
+def train(cfg: Config, name: str, resume_from: str = None) -> str:
+    """In this process; returns the work directory."""
+    cfg = cfg.copy()
+    cfg.work_dir, cfg.experiment_name, cfg.log_level = osp.join(cfg.work_dir, name), name, 'ERROR'
+    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
+    cfg.default_hooks.checkpoint.max_keep_ckpts = 2
+    cfg.train_cfg.val_begin = 99
+    if resume_from:
+        cfg.resume, cfg.load_from = True, resume_from
+    Runner.from_cfg(cfg).train()
+    return cfg.work_dir
+
+
+def tensors(state) -> list:
+    """All that is in an optimiser's state, in order."""
+    if isinstance(state, dict):
+        return [x for key in sorted(state, key=str) for x in tensors(state[key])]
+    if isinstance(state, (list, tuple)):
+        return [x for item in state for x in tensors(item)]
+    return [torch.as_tensor(state)] if isinstance(state, (torch.Tensor, int, float)) else []
+
+
+def test_every_method_that_is_promised_has_a_config():
+    assert set(DISTILLERS) == PUBLISHED
+
+
+@every_method
+def test_a_resumed_run_ends_with_the_same_weights_parts_and_memories_bit_for_bit(method, tmp_path):
+    cfg = Config.fromfile(config_of(method, tmp_path, 4))
+    cfg.work_dir = str(tmp_path)
+    whole_dir = train(cfg, f'whole_{method}')
+    resumed_dir = train(cfg, f'resumed_{method}', f'{whole_dir}/iter_2.pth')
+    half, whole, resumed = map(torch.load, (f'{whole_dir}/iter_2.pth', f'{whole_dir}/iter_4.pth',
+                                            f'{resumed_dir}/iter_4.pth'))
+    assert runs.same(whole['state_dict'], resumed['state_dict'])
+    assert all(torch.equal(a, b) for a, b in zip(tensors(whole['optimizer']), tensors(resumed['optimizer'])))
+
+    changed = [key for key, value in whole['state_dict'].items() if not torch.equal(value, half['state_dict'][key])]
+    for part in TRAINED_PARTS.get(method, []):
+        assert any(f'distill_losses.{part}.' in key for key in changed), f'{part} was not trained'
+    student = build_segmentor(deployed_model(cfg.model))
+    assert segmentor_state(whole).keys() == student.state_dict().keys()  # nothing of the distillation is left
+
+
+@pytest.mark.slow
+@every_method
+def test_a_killed_run_ends_with_the_same_weights_parts_and_memories_bit_for_bit(method, tmp_path):
+    config = config_of(method, tmp_path, 6, runs.INTERRUPTIBLE)
+    runs.call('train.py', config, '--work-dir', tmp_path / 'whole')
+    runs.kill_when(lambda: osp.exists(tmp_path / 'killed/iter_4.pth'), 'train.py', config, '--work-dir',
+                   tmp_path / 'killed')
+    assert not osp.exists(tmp_path / 'killed/iter_6.pth')
+    runs.call('train.py', config, '--work-dir', tmp_path / 'killed', '--resume', 'auto')
+    assert runs.same(runs.student(tmp_path / 'whole/iter_6.pth'), runs.student(tmp_path / 'killed/iter_6.pth'))
