@@ -1,0 +1,44 @@
+"""Times taken in turn, and memory in processes of their own. CPU, Linux."""
+import multiprocessing
+import re
+import time
+from statistics import median
+from typing import Callable, Dict, List
+
+
+def milliseconds_in_turn(calls: Dict[str, Callable], runs: int) -> Dict[str, List[float]]:
+    times = {name: [] for name in calls}
+    for counted in [False] + [True] * runs:
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call()
+            if counted:
+                times[name].append(1000 * (time.perf_counter() - began))
+    return times
+
+
+def ratio(times: List[float], reference: List[float]) -> Dict[str, float]:
+    """How many times as long, turn by turn; and milliseconds."""
+    ratios = [a / b for a, b in zip(times, reference)]
+    return dict(ms=median(times), ratio=median(ratios), ratio_least=min(ratios), ratio_most=max(ratios))
+
+
+def peak_growth(make: Callable[[], Callable], warm_up: Callable = lambda: None) -> float:
+    """Megabytes that making and calling something adds to the resident set at its peak, in a process of its own."""
+    with multiprocessing.get_context('spawn').Pool(1, maxtasksperchild=1) as pool:
+        return pool.apply(_peak_growth, (make, warm_up))
+
+
+def _peak_growth(make: Callable, warm_up: Callable) -> float:
+    warm_up()  # libraries and threads
+    with open('/proc/self/clear_refs', 'w') as file:
+        file.write('5')  # forgets the peak so far
+    before = _kilobytes('VmRSS')
+    make()()
+    return (_kilobytes('VmHWM') - before) / 1024
+
+
+def _kilobytes(what: str) -> int:
+    """`resource.getrusage` would start from the peak of the process that started this one."""
+    with open('/proc/self/status') as file:
+        return int(re.search(rf'{what}:\s+(\d+) kB', file.read())[1])
