@@ -56,8 +56,9 @@ def command(tool: str, *args) -> list:
     return [sys.executable, osp.join(ROOT, 'tools', tool), *map(str, args)]
 
 
-def call(tool: str, *args, check: bool = True) -> subprocess.CompletedProcess:
-    done = subprocess.run(command(tool, *args), capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT)
+def call(tool: str, *args, check: bool = True, python_path: str = '') -> subprocess.CompletedProcess:
+    environment = dict(ENVIRONMENT, PYTHONPATH=f'{ENVIRONMENT["PYTHONPATH"]}:{python_path}')
+    done = subprocess.run(command(tool, *args), capture_output=True, text=True, env=environment, cwd=ROOT)
     if check and done.returncode:
         raise AssertionError(f'{tool} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}')
     return done

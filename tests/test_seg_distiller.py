@@ -1,6 +1,9 @@
 import pytest
 import tiny
 import torch
+from conftest import ROOT
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS
 from mmseg.models.utils import resize
 from torch import nn
@@ -40,6 +43,16 @@ class LastStageLoss(SpyFeatureLoss):
     def forward(self, backbone_S, backbone_T):
         SEEN.update(locals())
         return 0 * backbone_S.sum()
+
+
+@MODELS.register_module()
+class MadeToMeasureLoss(SpyFeatureLoss):
+
+    def make_parts(self, num_classes, feats_S, feats_T, backbone_S):
+        SEEN.update(widths=(num_classes, feats_S, feats_T, backbone_S))
+
+    def forward(self, feats_S, feats_T, backbone_S):
+        return 0 * feats_S.sum()
 
 
 @pytest.fixture(scope='module')
@@ -134,6 +147,40 @@ def test_a_stage_of_the_backbone_is_aligned_by_its_real_width(teacher_ckpt):
     assert model.distiller.connectors['loss_last_backbone_S'].conv_module.conv.weight.shape == (64, 32, 1, 1)
     with pytest.raises(ValueError, match='name one stage'):
         run(teacher_ckpt, name)
+
+
+def test_a_loss_is_told_the_widths_that_its_parts_name(teacher_ckpt):
+    run(teacher_ckpt, dict(loss_x=dict(type='MadeToMeasureLoss')))
+    assert SEEN['widths'] == (3, 8, 16, [4, 8, 16, 32])
+
+
+def test_a_width_that_nobody_knows_is_an_error_that_names_the_record(teacher_ckpt):
+    losses = dict(loss_x=dict(type='MadeToMeasureLoss'))
+    recorders = dict(other=dict(type='ModuleInputs', source='decode_head.bottleneck.conv'))
+    mapping = dict(feats_S=dict(recorder='other', from_student=True, data_idx=0))
+    with pytest.raises(ValueError, match="loss_x is to be fitted to the record 'other', whose width is not known"):
+        run(teacher_ckpt, losses, **distiller(losses, student_recorders=recorders,
+                                              loss_forward_mappings=dict(loss_x=mapping)))
+
+
+SUMS = [('bpkd', 'dist'), ('cwd', 'cirkd'), ('afdcd', 'skds', 'apd')]
+
+
+@pytest.mark.parametrize('methods', SUMS, ids='+'.join)
+def test_sums_of_methods_train_a_step(teacher_ckpt, methods):
+    """What the files of `_base_/distillers` say, in one distiller."""
+    losses = {}
+    for method in methods:
+        losses.update(Config.fromfile(f'{ROOT}/configs/_base_/distillers/{method}.py').distiller.losses.to_dict())
+    model = tiny.distillation(teacher_ckpt, losses).train()
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    logs = model.train_step(tiny.batch(), OptimWrapper(torch.optim.SGD(model.parameters(), 0.1)))
+    assert all(any(f'distill.{name}' in key for key in logs) for name in losses)
+    assert logs['loss'].item() == pytest.approx(sum(logs[key].item() for key in logs if 'loss_' in key), rel=1e-5)
+    parts = {name.split('.')[2] for name, parameter in model.named_parameters()
+             if name.startswith('distiller') and not torch.equal(parameter, before[name])}
+    assert parts == {name for name, loss in model.distiller.distill_losses.items() if list(loss.parameters())}
+    assert not torch.equal(model.student.backbone.stem[0].weight, before['architecture.backbone.stem.0.weight'])
 
 
 def test_mmrazors_recorders_and_mappings_go_before_the_names(teacher_ckpt):
