@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # One run of every method on CamVid: the CPU-size pair, crop 128, 1000 iterations, one teacher, one seed.
 #     experiments/methods/run.sh [METHOD ...]
-# Needs data/camvid. Interrupted runs continue where they were; finished ones are not repeated. SEED=1 is another seed.
+# Needs data/camvid. Interrupted runs continue where they were; finished ones are not repeated. SEED=1 is another seed;
+# VARIANT=_weight10 OPTIONS=model.distiller.losses.loss_affinity.weight=10 another setting, under a name of its own.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 results=experiments/methods/results

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# What every method costs, on a machine that does nothing else: a training step of the runs of run.sh beside one of the
+# student alone, and its losses on records of PSPNet R101 to R18 beside plain KD.
+#     experiments/methods/cost.sh
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+configs=(configs/pspnet/pspnet_r18w16_1xb8-2k_camvid-192x192.py)
+for method in kd fitnet at local_affinity skds ifvd cwd cwd_features cirkd apd dist mgd afdcd bpkd; do
+    configs+=("configs/$method/${method}_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py")
+done
+python tools/analysis/benchmark.py step "${configs[@]}" --cfg-options model.data_preprocessor.size='(128,128)' \
+    --out experiments/methods/step.json
+python tools/analysis/benchmark.py losses --runs 3 --out experiments/methods/losses.json

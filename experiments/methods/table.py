@@ -1,0 +1,70 @@
+"""Print what run.sh and cost.sh measured as Markdown tables.
+
+    python experiments/methods/table.py
+"""
+import json
+from pathlib import Path
+from statistics import mean
+
+HERE = Path(__file__).parent
+ROWS = {'student': 'student alone', 'kd': 'KD', 'fitnet': 'FitNet', 'at': 'AT', 'local_affinity': 'local affinity',
+        'skds': 'SKDS', 'ifvd': 'IFVD', 'cwd': 'CWD', 'cwd_features': 'CWD, features', 'cirkd': 'CIRKD', 'apd': 'APD',
+        'dist': 'DIST', 'mgd': 'MGD', 'afdcd': 'Af-DCD', 'bpkd': 'BPKD'}
+METRICS = {'mIoU': 'mIoU', 'trimap/mIoU@3px': 'trimap mIoU (3 px)', 'boundary/mIoU@0.005diag': 'boundary IoU (0.5 %)'}
+
+
+def read(name: str) -> dict:
+    file = HERE / name
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def scores(name: str) -> list:
+    """Of a method or a variant of one, every seed's: {metric: value}."""
+    return [json.loads(file.read_text())['metrics'] for file in sorted(HERE.glob(f'results/{name}.json'))]
+
+
+def row(*cells) -> str:
+    return '| ' + ' | '.join(cells) + ' |'
+
+
+def accuracy_cells(runs: list) -> list:
+    each = ', '.join(f'{run["mIoU"]:.2f}' for run in runs) if len(runs) > 1 else ''
+    return [f'{mean(run[key] for run in runs):.2f}' + (f' ({each})' if key == 'mIoU' and each else '')
+            for key in METRICS]
+
+
+def methods_table() -> None:
+    steps = {result['config'].split('_pspnet')[0]: result for result in read('step.json').get('step', [])}
+    steps['student'] = steps.pop('pspnet_r18w16_1xb8-2k_camvid-192x192', None)
+    print(row('', *METRICS.values(), 'ms per step', 'peak memory'))
+    print('|---|' + '---:|' * (len(METRICS) + 2))
+    for name, title in ROWS.items():
+        runs, step = scores(f'{name}-[0-9]'), steps.get(name)
+        cost = [f'{step["ms"]:.0f} ({step["ratio"]:.2f}x)', f'{step["megabytes"]:.0f} MB'] if step else ['', '']
+        if runs:
+            print(row(title, *accuracy_cells(runs), *cost))
+
+
+def variants_table() -> None:
+    files = sorted(HERE.glob('results/*-[0-9]_*.json'))
+    if files:
+        print('\n' + row('variant', *METRICS.values()))
+        print('|---|' + '---:|' * len(METRICS))
+    for file in files:
+        method, _, settings = file.stem.rpartition('-')
+        print(row(f'{ROWS[method]}, {settings[2:]}', *accuracy_cells(scores(file.stem))))
+
+
+def losses_table() -> None:
+    print('\n' + row('losses', 'ms', 'times KD (least to most)', 'memory'))
+    print('|---|---:|---:|---:|')
+    for result in read('losses.json').get('losses', []):
+        print(row(ROWS[result['method']], f'{result["ms"]:.1f}',
+                  f'{result["ratio"]:.1f} ({result["ratio_least"]:.1f} to {result["ratio_most"]:.1f})',
+                  f'{result["megabytes"]:.0f} MB'))
+
+
+if __name__ == '__main__':
+    methods_table()
+    variants_table()
+    losses_table()
