@@ -4,6 +4,7 @@ from glob import glob
 
 import pytest
 import runs
+import tiny
 import torch
 from conftest import ROOT
 from mmengine.config import Config
@@ -72,6 +73,19 @@ def test_a_resumed_run_ends_with_the_same_weights_parts_and_memories_bit_for_bit
         assert any(f'distill_losses.{part}.' in key for key in changed), f'{part} was not trained'
     student = build_segmentor(deployed_model(cfg.model))
     assert segmentor_state(whole).keys() == student.state_dict().keys()  # nothing of the distillation is left
+
+
+@every_method
+def test_student_and_teacher_may_differ_in_width_and_in_the_size_of_their_maps(method, tmp_path):
+    coarse = tiny.pspnet(4)
+    coarse['backbone'] = dict(coarse['backbone'], strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1))
+    losses = Config.fromfile(DISTILLERS[method]).distiller.losses
+    model = tiny.distillation(tiny.save_teacher(tmp_path / 'teacher.pth'), losses, student=coarse).train()
+    values = {key: value for key, value in tiny.losses_of(model).items() if key.startswith('distill')}
+    assert values and all(torch.isfinite(value) for value in values.values())
+    sum(values.values()).backward()
+    grads = [parameter.grad for parameter in model.student.backbone.parameters()]
+    assert all(torch.isfinite(grad).all() for grad in grads) and any(grad.abs().max() > 0 for grad in grads)
 
 
 @pytest.mark.slow

@@ -189,7 +189,8 @@ def test_scripts_say_how_they_are_called():
 def test_the_commands_that_tools_and_readme_name_exist():
     texts = [open(osp.join(ROOT, path)).read() for path in (
         'README.md', 'tools/train.py', 'tools/test.py', 'tools/export_student.py', 'tools/demo.py',
-        'tools/dataset_converters/camvid.py', 'tools/analysis/benchmark.py', 'experiments/camvid_cpu_pair/run.sh')]
+        'tools/dataset_converters/camvid.py', 'tools/analysis/benchmark.py', 'experiments/camvid_cpu_pair/run.sh',
+        'experiments/methods/run.sh', 'experiments/methods/cost.sh', 'docs/methods.md')]
     named = {path for text in texts for path in re.findall(r'(?:configs|tools|experiments)/[\w./-]+\.(?:py|sh)', text)}
     assert len(named) > 10 and not [path for path in named if not osp.isfile(osp.join(ROOT, path))]
 

@@ -23,14 +23,17 @@ def ratio(times: List[float], reference: List[float]) -> Dict[str, float]:
     return dict(ms=median(times), ratio=median(ratios), ratio_least=min(ratios), ratio_most=max(ratios))
 
 
-def peak_growth(make: Callable[[], Callable], warm_up: Callable = lambda: None) -> float:
-    """Megabytes that making and calling something adds to the resident set at its peak, in a process of its own."""
+def peak_growth(make: Callable[[], Callable], warm_up: Callable[[], object] = int) -> float:
+    """Megabytes that making and calling something adds to the resident set at its peak, in a process of its own.
+
+    Both arguments must be picklable. `warm_up` is called first, and not counted.
+    """
     with multiprocessing.get_context('spawn').Pool(1, maxtasksperchild=1) as pool:
         return pool.apply(_peak_growth, (make, warm_up))
 
 
 def _peak_growth(make: Callable, warm_up: Callable) -> float:
-    warm_up()  # libraries and threads
+    warm_up()
     with open('/proc/self/clear_refs', 'w') as file:
         file.write('5')  # forgets the peak so far
     before = _kilobytes('VmRSS')
