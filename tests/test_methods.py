@@ -78,7 +78,7 @@ def test_a_resumed_run_ends_with_the_same_weights_parts_and_memories_bit_for_bit
 @every_method
 def test_student_and_teacher_may_differ_in_width_and_in_the_size_of_their_maps(method, tmp_path):
     coarse = tiny.pspnet(4)
-    coarse['backbone'] = dict(coarse['backbone'], strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1))
+    coarse['backbone'] = dict(coarse['backbone'], strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2))
     losses = Config.fromfile(DISTILLERS[method]).distiller.losses
     model = tiny.distillation(tiny.save_teacher(tmp_path / 'teacher.pth'), losses, student=coarse).train()
     values = {key: value for key, value in tiny.losses_of(model).items() if key.startswith('distill')}
