@@ -9,8 +9,8 @@ from torch import nn
 
 from mmseg_bpkd import losses
 
-CLASSES, FEATS_S, FEATS_T, STAGES_S, STAGES_T = 3, 4, 6, [2, 4], [3, 8]
-WIDTHS = dict(num_classes=CLASSES, feats_S=FEATS_S, feats_T=FEATS_T, backbone_S=STAGES_S, backbone_T=STAGES_T)
+CLASSES, FEATS_S, FEATS_T, STAGE_S, STAGE_T = 3, 4, 6, 4, 8
+WIDTHS = dict(num_classes=CLASSES, feats_S=FEATS_S, feats_T=FEATS_T, stage_S=STAGE_S, stage_T=STAGE_T)
 
 
 def made(name: str, **settings) -> nn.Module:
@@ -74,7 +74,7 @@ def records(dtype: torch.dtype = torch.float64) -> dict:
 
     return dict(
         preds_S=pair(CLASSES), preds_T=pair(CLASSES), feats_S=pair(FEATS_S), feats_T=pair(FEATS_T),
-        backbone_S=[pair(width) for width in STAGES_S], backbone_T=[pair(width) for width in STAGES_T],
+        stage_S=pair(STAGE_S), stage_T=pair(STAGE_T),
         gt=torch.tensor([LABEL.tolist(), OTHER_LABEL.tolist()]))
 
 
@@ -92,16 +92,12 @@ def value(loss: nn.Module, given: dict, seed: int = 5) -> torch.Tensor:
     return copy.deepcopy(loss)(**arguments(loss, given))
 
 
-def students_tensors(loss: nn.Module, given: dict) -> list:
-    """Of what the loss takes, the student's; of the stages of a backbone, the last."""
-    tensors = [x for name, x in given.items() if name.endswith('_S') and name in signature(loss.forward).parameters]
-    return [x[-1] if isinstance(x, list) else x for x in tensors]
+def students_tensor(loss: nn.Module, given: dict) -> torch.Tensor:
+    """Of what the loss takes, the student's."""
+    tensor, = (given[name] for name in signature(loss.forward).parameters if name.endswith('_S'))
+    return tensor
 
 
 def like_the_teacher(given: dict) -> dict:
     """The same records with a student that agrees with the teacher."""
-    copies = {name: [y.clone() for y in x] if isinstance(x, list) else x.clone() for name, x in given.items()}
-    for name in ('preds', 'feats', 'backbone'):
-        given_T = given[f'{name}_T']
-        copies[f'{name}_S'] = [y.clone() for y in given_T] if isinstance(given_T, list) else given_T.clone()
-    return copies
+    return {name: given[name.replace('_S', '_T')].clone() for name in given}

@@ -21,48 +21,42 @@ def test_a_student_that_agrees_with_the_teacher_costs_nothing(name):
     loss, given = LOSSES[name](), catalogue.like_the_teacher(catalogue.records())
     if getattr(loss, 'align', False):
         given['feats_T'] = catalogue.arguments(loss, given)['feats_S']
-    students, = catalogue.students_tensors(loss, given)
-    students.requires_grad_()
+    student = catalogue.students_tensor(loss, given)
+    student.requires_grad_()
     value = catalogue.value(loss, given)
     value.backward()
-    assert value.item() == pytest.approx(0, abs=1e-12) and students.grad.abs().max() < 1e-10
+    assert value.item() == pytest.approx(0, abs=1e-12) and student.grad.abs().max() < 1e-10
 
 
 @pytest.mark.parametrize('name', [name for name in LOSSES if name != 'critic'])
 def test_gradients_are_those_of_the_value(name):
     """The critic's is reversed for the student: tested with the critic."""
     loss, given = LOSSES[name]().double(), catalogue.records()
-    students, = catalogue.students_tensors(loss, given)
+    student = catalogue.students_tensor(loss, given)
 
     def value(x):
-        return catalogue.value(loss, {key: replaced(y, students, x) for key, y in given.items()})
+        return catalogue.value(loss, {key: x if y is student else y for key, y in given.items()})
 
-    assert torch.autograd.gradcheck(value, (students.requires_grad_(),))
-
-
-def replaced(record, old, new):
-    if isinstance(record, list):
-        return [new if x is old else x for x in record]
-    return new if record is old else record
+    assert torch.autograd.gradcheck(value, (student.requires_grad_(),))
 
 
 @every_loss
 def test_the_teacher_gets_no_gradient_and_the_student_does(name):
     loss, given = LOSSES[name]().double(), catalogue.records()
-    students, = catalogue.students_tensors(loss, given)
-    students.requires_grad_()
-    teachers = [x for key in ('preds_T', 'feats_T') for x in [given[key]]] + given['backbone_T']
+    student = catalogue.students_tensor(loss, given)
+    student.requires_grad_()
+    teachers = [x for name, x in given.items() if name.endswith('_T')]
     for x in teachers:
         x.requires_grad_()
     catalogue.value(loss, given).backward()
-    assert all(x.grad is None for x in teachers) and students.grad.abs().sum() > 0
+    assert all(x.grad is None for x in teachers) and student.grad.abs().sum() > 0
 
 
 @every_loss
 def test_every_trained_part_gets_a_gradient(name):
     loss, given = LOSSES[name]().double(), catalogue.records()
-    students, = catalogue.students_tensors(loss, given)
-    students.requires_grad_()
+    student = catalogue.students_tensor(loss, given)
+    student.requires_grad_()
     loss(**catalogue.arguments(loss, given)).backward()
     without = [part for part, parameter in loss.named_parameters() if parameter.grad is None]
     assert not without
@@ -73,11 +67,11 @@ def test_every_trained_part_gets_a_gradient(name):
 def test_an_image_of_one_class_or_of_void_gives_a_finite_value_and_gradient(name, fill):
     loss, given = LOSSES[name]().double(), catalogue.records()
     given['gt'].fill_(fill)
-    students, = catalogue.students_tensors(loss, given)
-    students.requires_grad_()
+    student = catalogue.students_tensor(loss, given)
+    student.requires_grad_()
     value = catalogue.value(loss, given)
     value.backward()
-    assert torch.isfinite(value) and torch.isfinite(students.grad).all()
+    assert torch.isfinite(value) and torch.isfinite(student.grad).all()
 
 
 @pytest.mark.parametrize(('name', 'term'), [('bpkd', 'edge'), ('ifvd', None), ('apd', 'centre'), ('apd', 'teacher'),
@@ -95,7 +89,7 @@ def test_void_is_inert_in_the_terms_that_take_the_label(name, term):
         loss = catalogue.made('BPKDLoss', kernel_size=3)
     if name == 'cirkd':
         value()  # fills the memories, from which void must not be drawn either
-        loss.pixels.add, loss.regions.add = (lambda *_: None for _ in range(2))
+        loss._remember = lambda *_: None
     before = value()
     for side in 'ST':
         for record in ('preds', 'feats'):
@@ -112,24 +106,16 @@ def test_what_is_recorded_in_half_precision_is_raised_to_float32(name, dtype):
     Losses with trained parts, which are float32, take half precision under autocast only: the next test.
     """
     loss, given = LOSSES[name](), catalogue.records(dtype)
-    given = {key: scaled(x, 300 if 'feats' in key else 40) for key, x in given.items()}
-    students, = catalogue.students_tensors(loss, given)
+    for name, x in given.items():
+        given[name] = x * (300 if 'feats' in name else 40) if x.is_floating_point() else x
+    student = catalogue.students_tensor(loss, given)
     value = catalogue.value(loss, given)
-    students.requires_grad_()
+    student.requires_grad_()
     catalogue.value(loss, given).backward()
-    expected = catalogue.value(loss, {key: converted(x, torch.float32) for key, x in given.items()})
-    assert value.dtype == torch.float32 and torch.isfinite(students.grad).all()
+    expected = catalogue.value(loss, {
+        name: x.detach().float() if x.is_floating_point() else x for name, x in given.items()})
+    assert value.dtype == torch.float32 and torch.isfinite(student.grad).all()
     torch.testing.assert_close(value, expected)
-
-
-def scaled(record, factor):
-    return [scaled(x, factor) for x in record] if isinstance(record, list) else (
-        record * factor if record.is_floating_point() else record)
-
-
-def converted(record, dtype):
-    return [converted(x, dtype) for x in record] if isinstance(record, list) else (
-        record.detach().to(dtype) if record.is_floating_point() else record)
 
 
 @every_loss
@@ -139,25 +125,20 @@ def test_autocast_stays_near_float32(name, dtype):
     gt = torch.zeros(1, 256, 256, dtype=torch.long)
     gt[:, 100:] = 1
     gt[:, :, 90:] = 2
-    given = dict({key: enlarged(x) for key, x in catalogue.records(torch.float32).items()}, gt=gt)
+    given = {name: torch.randn(1, x.shape[1], 64, 64) for name, x in catalogue.records().items()}
+    given['gt'] = gt
     loss = LOSSES[name]()
-    students, = catalogue.students_tensors(loss, given)
-    students.requires_grad_()
+    student = catalogue.students_tensor(loss, given)
+    student.requires_grad_()
     expected = catalogue.value(loss, given)
-    expected_grad, = torch.autograd.grad(expected, students)
+    expected_grad, = torch.autograd.grad(expected, student)
     with torch.autocast('cpu', dtype=dtype):
         value = catalogue.value(loss, given)
-    grad = torch.autograd.grad(1024 * value, students)[0] / 1024  # mixed precision scales the loss
+    grad = torch.autograd.grad(1024 * value, student)[0] / 1024  # mixed precision scales the loss
     convolves = any(isinstance(module, torch.nn.Conv2d) for module in loss.modules()) and name != 'critic'
     distance = (grad - expected_grad).norm() / expected_grad.norm()
     assert value.item() == pytest.approx(expected.item(), rel=1e-3 if convolves else 1e-6)
     assert distance < (0.05 if convolves else 1e-6)
-
-
-def enlarged(record):
-    if isinstance(record, list):
-        return [enlarged(x) for x in record]
-    return torch.randn(1, record.shape[1], 64, 64) if record.is_floating_point() else record
 
 
 @every_loss

@@ -8,6 +8,7 @@ import tiny
 import torch
 from conftest import ROOT
 from mmengine.config import Config
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 from mmseg_bpkd.checkpoint import segmentor_state
@@ -16,10 +17,14 @@ from mmseg_bpkd.segmentors import build_segmentor, deployed_model
 DISTILLERS = {osp.basename(path)[:-3]: path for path in sorted(glob(osp.join(ROOT, 'configs/_base_/distillers/*.py')))}
 PROMISED = {'bpkd', 'kd', 'fitnet', 'at', 'local_affinity', 'skds', 'ifvd', 'cwd', 'cwd_features', 'cirkd', 'apd',
             'dist', 'mgd', 'afdcd'}
-TRAINED_PARTS = {
-    'afdcd': ['loss_afdcd.generator'], 'apd': ['loss_apd.adaptor_S', 'loss_apd.adaptor_T'],
-    'cirkd': ['loss_cirkd.projector', 'loss_cirkd.pixels', 'loss_cirkd.regions'],
-    'ifvd': ['loss_adversarial.critic'], 'mgd': ['loss_mgd.generator'], 'skds': ['loss_adversarial.critic']}
+CRITIC = 'distill_losses.loss_adversarial.critic.'
+PARTS = {
+    'afdcd': ['distill_losses.loss_afdcd.generator.'],
+    'apd': ['distill_losses.loss_apd.adaptor_S.', 'distill_losses.loss_apd.adaptor_T.'],
+    'cirkd': ['distill_losses.loss_cirkd.projector.', 'distill_losses.loss_cirkd.memories.pixel.',
+              'distill_losses.loss_cirkd.memories.region.'],
+    'cwd_features': ['connectors.loss_cwd_feats_S.'], 'fitnet': ['connectors.loss_fitnet_feats_S.'],
+    'ifvd': [CRITIC], 'mgd': ['distill_losses.loss_mgd.generator.'], 'skds': [CRITIC]}
 every_method = pytest.mark.parametrize('method', DISTILLERS)
 
 
@@ -32,11 +37,12 @@ def config_of(method: str, folder, max_iters: int, more: str = '') -> str:
 
 
 def train(cfg: Config, name: str, resume_from: str = None) -> str:
-    """In this process; returns the work directory."""
+    """In this process; without weight decay, so that what changes was given a gradient. Returns the work directory."""
     cfg = cfg.copy()
     cfg.work_dir, cfg.experiment_name, cfg.log_level = osp.join(cfg.work_dir, name), name, 'ERROR'
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
     cfg.default_hooks.checkpoint.max_keep_ckpts = 2
+    cfg.optim_wrapper.optimizer.weight_decay = 0
     cfg.train_cfg.val_begin = 99
     if resume_from:
         cfg.resume, cfg.load_from = True, resume_from
@@ -68,11 +74,37 @@ def test_a_resumed_run_ends_with_the_same_weights_parts_and_memories_bit_for_bit
     assert runs.same(whole['state_dict'], resumed['state_dict'])
     assert all(torch.equal(a, b) for a, b in zip(tensors(whole['optimizer']), tensors(resumed['optimizer'])))
 
-    changed = [key for key, value in whole['state_dict'].items() if not torch.equal(value, half['state_dict'][key])]
-    for part in TRAINED_PARTS.get(method, []):
-        assert any(f'distill_losses.{part}.' in key for key in changed), f'{part} was not trained'
+    changed = [key.removeprefix('distiller.') for key, value in whole['state_dict'].items()
+               if not torch.equal(value, half['state_dict'][key])]
+    saved = {key.removeprefix('distiller.') for key in whole['state_dict'] if key.startswith('distiller.')}
+    assert all(key.startswith(tuple(PARTS.get(method, ('none',)))) for key in saved)
+    for part in PARTS.get(method, []):
+        assert [key for key in changed if key.startswith(part) and key.endswith(('weight', 'original', 'vectors'))]
     student = build_segmentor(deployed_model(cfg.model))
     assert segmentor_state(whole).keys() == student.state_dict().keys()  # nothing of the distillation is left
+
+
+def test_a_run_gives_the_parts_their_rates_and_clips_their_gradients(tmp_path):
+    cfg = Config.fromfile(config_of('afdcd', tmp_path, 2))
+    cfg.work_dir = str(tmp_path)
+    cfg.model.distiller.losses.loss_afdcd.max_grad_norm = 1e-12
+    cfg.model.distiller.losses.loss_adversarial = dict(type='AdversarialLoss', critic_lr=1e-7)
+    state = torch.load(f'{train(cfg, "rates")}/iter_2.pth')
+    torch.manual_seed(cfg.randomness.seed)
+    fresh = MODELS.build(cfg.model).state_dict()
+    rates = {group['initial_lr'] for group in state['optimizer']['param_groups']}
+    assert sorted(rates) == pytest.approx([1e-7, 0.04])
+    moved = {part: max((state['state_dict'][key] - fresh[key]).abs().max().item() for key in fresh
+                       if part in key and key.endswith('weight')) for part in ('generator', 'architecture')}
+    assert moved['generator'] < 1e-6 and moved['architecture'] > 1e-3
+
+
+def test_a_part_whose_rate_nobody_reads_is_an_error(tmp_path):
+    cfg = Config.fromfile(config_of('skds', tmp_path, 2))
+    cfg.work_dir = str(tmp_path)
+    cfg.optim_wrapper.pop('constructor')
+    with pytest.raises(ValueError, match=r'loss_adversarial.critic.*DistillOptimWrapperConstructor'):
+        train(cfg, 'unread')
 
 
 @every_method

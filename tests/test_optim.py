@@ -9,7 +9,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.optim.scheduler import PolyLR
 from test_methods import DISTILLERS
 
-from mmseg_bpkd.hooks import ClipLossGradHook
+from mmseg_bpkd.hooks import LossPartsHook
 from mmseg_bpkd.optim import FallingPolyLR
 
 OPTIM_WRAPPER = dict(
@@ -50,7 +50,7 @@ def test_the_rates_are_merged_over_those_of_the_optimisers_config(teacher_ckpt):
     assert found['architecture.decode_head.conv_seg.weight'][0] == pytest.approx(0.2)
     assert found['architecture.backbone.stem.1.weight'] == (0.02, 0)
     assert found['distiller.distill_losses.loss_adversarial.critic.7.weight'][0] == pytest.approx(4e-4)
-    assert model.distiller.paramwise_cfg['custom_keys']['.critic.'] == dict(lr=4e-4)  # a second optimiser reads it too
+    assert model.distiller.distill_losses['loss_adversarial'].optim_options == dict(critic=dict(lr=4e-4))  # as it was
 
 
 def test_a_method_without_rates_of_its_own_leaves_the_optimiser_one_group(teacher_ckpt):
@@ -85,7 +85,7 @@ def test_the_gradient_of_a_losss_parts_is_clipped_and_the_students_is_not(teache
     model = model_of('afdcd', teacher_ckpt)
     loss = model.distiller.distill_losses['loss_afdcd']
     wrapper = build_optim_wrapper(model, OPTIM_WRAPPER)
-    ClipLossGradHook().before_train(SimpleNamespace(model=model, optim_wrapper=wrapper))
+    LossPartsHook().before_train(SimpleNamespace(model=model, optim_wrapper=wrapper))
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 3.0)
     wrapper.step()
@@ -94,8 +94,22 @@ def test_the_gradient_of_a_losss_parts_is_clipped_and_the_students_is_not(teache
     assert all((parameter.grad == 3).all() for parameter in model.student.parameters())
 
 
+def test_for_an_optimiser_that_unscales_by_itself_the_norm_is_scaled(teacher_ckpt):
+    """A fused one is given scaled gradients with mixed precision, and the scale."""
+    model = model_of('afdcd', teacher_ckpt)
+    loss = model.distiller.distill_losses['loss_afdcd']
+    wrapper = build_optim_wrapper(model, OPTIM_WRAPPER)
+    hook = LossPartsHook()
+    hook.before_train(SimpleNamespace(model=model, optim_wrapper=wrapper))
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 3.0)
+    hook._clip(SimpleNamespace(grad_scale=torch.tensor(4.0)))
+    norm = torch.stack([parameter.grad.norm() for parameter in loss.parameters()]).norm()
+    assert norm.item() == pytest.approx(4 * 15, rel=1e-3)
+
+
 def test_without_a_loss_that_asks_nothing_is_clipped(teacher_ckpt):
     for model in (model_of('mgd', teacher_ckpt), torch.nn.Conv2d(1, 1, 1)):
         wrapper = build_optim_wrapper(model, OPTIM_WRAPPER)
-        ClipLossGradHook().before_train(SimpleNamespace(model=model, optim_wrapper=wrapper))
+        LossPartsHook().before_train(SimpleNamespace(model=model, optim_wrapper=wrapper))
         assert not wrapper.optimizer._optimizer_step_pre_hooks

@@ -143,14 +143,14 @@ def generated(loss, given: dict, seed: int = 5) -> np.ndarray:
     mask = (torch.rand(2, 1, 4, 5) <= 1 - loss.mask_ratio).double().numpy()
     weights = [parameter.detach().numpy() for parameter in loss.generator.parameters()]
     images = []
-    for stage, kept in zip(given['backbone_S'][-1].detach().numpy(), mask):
+    for stage, kept in zip(given['stage_S'].detach().numpy(), mask):
         images.append(oracles.adapted(kept * oracles.convolved(stage, *weights[:2]), weights[2:]))
     return np.array(images)
 
 
 def test_masked_generation_is_the_oracles(given):
     loss = made('MaskedGenerativeLoss', weight=3).double()
-    stage_T = given['backbone_T'][-1].numpy()
+    stage_T = given['stage_T'].numpy()
     expected = 3 * oracles.mean_square(generated(loss, given), stage_T) * stage_T[0].size
     assert catalogue.value(loss, given).item() == pytest.approx(expected)
 
@@ -158,7 +158,7 @@ def test_masked_generation_is_the_oracles(given):
 def test_mmrazors_mgd_loss_is_ours(given):
     loss = made('MaskedGenerativeLoss').double()
     torch.manual_seed(5)
-    expected = MGDLoss()(loss.generator(given['backbone_S'][-1]), given['backbone_T'][-1])
+    expected = MGDLoss()(loss.generator(given['stage_S']), given['stage_T'])
     torch.testing.assert_close(catalogue.value(loss, given), expected)
 
 
@@ -173,7 +173,7 @@ def test_three_quarters_of_the_positions_are_masked():
 def test_dense_contrastive_distillation_is_the_oracles(given, pool, patch):
     settings = dict(feature_weight=3, contrast_weight=5, groups=2, patch=patch, pool=pool, tau=0.7)
     loss = made('DenseContrastiveLoss', **settings).double()
-    student, teacher = generated(loss, given), given['backbone_T'][-1].numpy()
+    student, teacher = generated(loss, given), given['stage_T'].numpy()
     h, w = 4 // pool * pool, 5 // pool * pool
     maps = [np.array([oracles.max_pooled(image[:, :h, :w], pool, pool) for image in feats])
             for feats in (student, teacher)]
@@ -249,7 +249,7 @@ def test_the_memories_hold_each_classes_vectors_in_order(given):
     loss.projector.double()
     terms(loss, given)
     pixels, means = oracles.class_memories(*arrays(given, 'feats_T', 'gt'), 3)
-    for memory, expected in ((loss.pixels, pixels), (loss.regions, means)):
+    for memory, expected in ((loss.memories['pixel'], pixels), (loss.memories['region'], means)):
         assert memory.vectors.dtype == torch.float16
         assert memory.written.tolist() == [len(vectors) for vectors in expected]
         for held, vectors in zip(memory.vectors, expected):
@@ -323,9 +323,19 @@ def test_the_memory_that_is_needed_is_printed(caplog, monkeypatch):
     from mmseg_bpkd.losses import cross_image
     said = []
     monkeypatch.setattr(cross_image, 'print_log', lambda message, logger: said.append(message))
-    loss = made('CrossImageLoss', pixel_memory=2**18, region_memory=0)
-    megabytes = loss.pixels.vectors.numel() * 2 / 2**20
+    loss = made('CrossImageLoss', pixel_memory=2**18, region_weight=0)
+    megabytes = loss.memories['pixel'].vectors.numel() * 2 / 2**20
     assert f'{megabytes:.0f} MB' in said[0] and megabytes == 9
+
+
+def test_a_weight_of_zero_leaves_its_term_and_its_memory_out(given):
+    loss = made('CrossImageLoss', batch_weight=0, pixel_weight=0, region_memory=7).double()
+    assert list(terms(loss, given)) == ['region'] and list(loss.memories) == ['region']
+
+
+def test_a_memory_of_nothing_is_refused():
+    with pytest.raises(ValueError, match='at least one vector of each class, got 0'):
+        made('CrossImageLoss', region_memory=0)
 
 
 # The critic
@@ -375,6 +385,16 @@ def test_the_critic_and_its_penalty_are_the_oracles(adversary, given):
         norms.append((slope**2).sum()**0.5)
     expected = dict(critic=2 * (scores[0] - scores[1]), penalty=2 * 3 * np.mean([(norm - 1)**2 for norm in norms]))
     assert terms(adversary, given) == pytest.approx(expected, rel=1e-4)
+
+
+def test_of_a_large_map_the_slope_of_the_mean_score_is_penalised(adversary):
+    """There the critic gives several scores."""
+    preds = torch.randn(1, 3, 64, 96, dtype=torch.float64).requires_grad_()
+    scores = adversary.critic(preds)
+    slope, = torch.autograd.grad(scores.mean(), preds)
+    assert scores.numel() == 3
+    penalty = adversary.terms(preds, preds)['penalty'].item()
+    assert penalty == pytest.approx(2 * 3 * (slope.norm().item() - 1)**2)
 
 
 def test_the_students_gradient_is_reversed_and_scaled(adversary, given):

@@ -200,6 +200,17 @@ def test_when_distillation_is_stopped_the_teacher_rests(model, monkeypatch):
     assert not model.distiller.student_recorders.get_recorder('preds').data_buffer
 
 
+def test_once_distillation_stops_trained_parts_get_a_gradient_of_zero(teacher_ckpt):
+    """DDP waits for one."""
+    model = tiny.distillation(teacher_ckpt, dict(loss_cirkd=dict(type='CrossImageLoss'))).train()
+    model.distillation_stopped = True
+    losses = tiny.losses_of(model)
+    assert losses['distill.loss_stopped'] == 0
+    sum(value for key, value in losses.items() if 'loss' in key).backward()
+    assert all((parameter.grad == 0).all() for parameter in model.distiller.parameters())
+    assert any((parameter.grad != 0).any() for parameter in model.student.parameters())
+
+
 # Loading
 
 

@@ -128,6 +128,7 @@ def test_a_smaller_student_map_is_resized_to_the_teachers(teacher_ckpt, align_co
     x = torch.randn(2, 3, 2, 3)
     fitted = model.distiller._fit('loss_spy', 'preds', x, torch.zeros(2, 3, 4, 6))
     assert torch.equal(fitted, resize(x, (4, 6), mode='bilinear', align_corners=align_corners))
+    assert model.distiller._fit('loss_spy', 'preds', x.half(), torch.zeros(2, 3, 4, 6).half()).dtype == torch.float32
 
 
 def test_an_aligner_has_the_widths_of_the_models_and_is_trained(teacher_ckpt):
@@ -152,6 +153,22 @@ def test_a_stage_of_the_backbone_is_aligned_by_its_real_width(teacher_ckpt):
 def test_a_loss_is_told_the_widths_that_its_parts_name(teacher_ckpt):
     run(teacher_ckpt, dict(loss_x=dict(type='MadeToMeasureLoss')))
     assert SEEN['widths'] == (3, 8, 16, [4, 8, 16, 32])
+
+
+def test_the_last_stage_is_handed_over_alone_and_another_one_by_a_mapping(teacher_ckpt):
+    losses = dict(loss_x=dict(type='MaskedGenerativeLoss'))
+    model, values = run(teacher_ckpt, losses)
+    assert model.distiller.distill_losses['loss_x'].generator.align.weight.shape == (64, 32, 1, 1)
+    second = {f'stage_{side}': dict(recorder='stage', from_student=side == 'S', data_idx=1) for side in 'ST'}
+    model, others = run(teacher_ckpt, losses, **distiller(losses, loss_forward_mappings=dict(loss_x=second)))
+    assert model.distiller.distill_losses['loss_x'].generator.align.weight.shape == (16, 8, 1, 1)
+    assert torch.isfinite(values['distill.loss_x']) and torch.isfinite(others['distill.loss_x'])
+
+
+def test_logits_of_one_channel_are_refused(teacher_ckpt):
+    model = tiny.distillation(teacher_ckpt)
+    with pytest.raises(ValueError, match=r'\(2, 1, 4, 4\).*softmax over the classes is 1'):
+        model.distiller._fit('loss_kd', 'preds', torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4))
 
 
 def test_a_width_that_nobody_knows_is_an_error_that_names_the_record(teacher_ckpt):

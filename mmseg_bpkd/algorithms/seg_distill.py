@@ -87,7 +87,9 @@ class SegDistill(SingleTeacherDistill):
         if not self.teacher_loaded:
             raise RuntimeError('the weights of the teacher were not loaded: call init_weights() before training')
         if self.distillation_stopped:  # by MMRazor's StopDistillHook
-            return add_prefix(self.student(inputs, data_samples, mode='loss'), 'student')
+            losses = add_prefix(self.student(inputs, data_samples, mode='loss'), 'student')
+            idle = [0 * parameter.sum() for parameter in self.distiller.parameters()]  # DDP waits for every gradient
+            return {**losses, 'distill.loss_stopped': sum(idle)} if idle else losses
         with self.distiller.teacher_recorders, torch.no_grad():
             self.teacher(self._teacher_input(inputs), mode='tensor')
         with self.distiller.student_recorders:

@@ -11,8 +11,11 @@ from mmrazor.models.task_modules.recorder import ModuleInputsRecorder, ModuleOut
 from mmseg.models.utils import resize
 from torch import Tensor, nn
 
+from ..losses.functional import full
+
 SIDES = {'S': 'student', 'T': 'teacher'}
-RECORDS = ('preds', 'feats', 'backbone')
+RECORDS = ('preds', 'feats', 'backbone', 'stage')
+ELEMENT = dict(feats=0, stage=-1)  # of what the recorder holds
 
 
 @MODELS.register_module()
@@ -24,21 +27,21 @@ class SegDistiller(ConfigurableDistiller):
                           stage of a cascade
     `feats_S`, `feats_T`  the head's feature before dropout and classifier, (N, D, h, w)
     `backbone_S`, `..._T` the backbone's stages, a tuple
+    `stage_S`, `stage_T`  the last of them
     `gt`                  the label, (N, H, W)
     ===================== ==========================================================================================
 
     A student's tensor is resized to the teacher's (bilinear). A loss with `align = True` gets a trained 1x1
     convolution from the student's width to the teacher's; one with `any_width = True` compares different widths itself.
     A loss with `make_parts(...)` is told, when it is constructed, the widths that the arguments of this method name:
-    `num_classes`, `feats_S`, `feats_T`, and of all stages `backbone_S`, `backbone_T`. A loss with `terms(...)`
-    returning a dict is logged term by term.
+    `num_classes`, `feats_S`, `stage_S`, and of all stages `backbone_S`, likewise of the teacher. A loss with
+    `terms(...)` returning a dict is logged term by term.
 
     Args:
         losses: {name: config}; a name must contain "loss", or MMEngine would not train on it.
         student_recorders, teacher_recorders, connectors: as in MMRazor, for what the names above do not reach.
         loss_forward_mappings: {loss: {argument: dict(recorder=..., from_student=..., ...)}} as in MMRazor; what it says
             goes before the names.
-        paramwise_cfg: MMEngine's, for the trained parts of the losses; read by `DistillOptimWrapperConstructor`.
 
     Raises:
         ValueError: for a loss whose name or arguments cannot be served, or tensors that do not fit.
@@ -50,8 +53,7 @@ class SegDistiller(ConfigurableDistiller):
                  student_recorders: Optional[Dict[str, dict]] = None,
                  teacher_recorders: Optional[Dict[str, dict]] = None,
                  connectors: Optional[Dict[str, dict]] = None,
-                 loss_forward_mappings: Optional[Dict[str, dict]] = None,
-                 paramwise_cfg: Optional[dict] = None) -> None:
+                 loss_forward_mappings: Optional[Dict[str, dict]] = None) -> None:
         for name in losses:
             if 'loss' not in name:
                 raise ValueError(f'the loss named {name!r} would be logged but not trained on: '
@@ -62,7 +64,7 @@ class SegDistiller(ConfigurableDistiller):
         unknown = set(explicit) - set(losses)
         if unknown:
             raise ValueError(f'loss_forward_mappings names {sorted(unknown)}, but the losses are {sorted(losses)}')
-        self.paramwise_cfg = paramwise_cfg or {}
+        self.optim_options_read = False  # by DistillOptimWrapperConstructor
         self.takes_gt = []
         self.loss_forward_mappings = {
             name: dict(self._mappings(name, loss, explicit.get(name, {})))
@@ -82,8 +84,8 @@ class SegDistiller(ConfigurableDistiller):
             elif argument == 'gt':
                 self.takes_gt.append(loss_name)
             elif record in RECORDS and side in SIDES:
-                mapping = dict(recorder=record, from_student=side == 'S')
-                yield argument, dict(mapping, data_idx=0) if record == 'feats' else mapping
+                element = dict(data_idx=ELEMENT[record]) if record in ELEMENT else {}
+                yield argument, dict(recorder=record, from_student=side == 'S', **element)
             elif parameter.default is Parameter.empty:
                 raise ValueError(f'{loss_name}: nothing is known to pass as {argument!r} to {type(loss).__name__}; '
                                  f'known are gt and {", ".join(RECORDS)} with _S or _T; others need '
@@ -170,8 +172,11 @@ class SegDistiller(ConfigurableDistiller):
         if student.shape[1] != teacher.shape[1] and not getattr(self.distill_losses[loss_name], 'any_width', False):
             why = 'they have different numbers of classes' if record == 'preds' else 'their widths differ'
             raise ValueError(f'{shapes}: {why}')
+        if record == 'preds' and student.shape[1] == 1:
+            raise ValueError(f'{shapes}: of one channel, a softmax over the classes is 1 everywhere; give the heads '
+                             'two channels')
         if student.ndim == 4 and student.shape[2:] != teacher.shape[2:]:
-            return resize(student, teacher.shape[2:], mode='bilinear', align_corners=self.align_corners)
+            return resize(full(student), teacher.shape[2:], mode='bilinear', align_corners=self.align_corners)
         return student
 
     def _add_recorders(self, recorders: RecorderManager, model: BaseModel, from_student: bool) -> None:
@@ -200,7 +205,7 @@ class SegDistiller(ConfigurableDistiller):
 
 
 def _recorder(record: str, model: BaseModel):
-    if record == 'backbone':
+    if record in ('backbone', 'stage'):
         return ModuleOutputsRecorder('backbone')
     name, head = _classifying_head(model)
     if record == 'preds':
@@ -221,7 +226,7 @@ def _classifying_head(model: BaseModel) -> Tuple[str, nn.Module]:
 def _width(loss_name: str, mapping: dict, model: BaseModel) -> Union[int, List[int]]:
     if mapping['recorder'] == 'feats':
         return _classifying_head(model)[1].conv_seg.in_channels
-    if mapping['recorder'] == 'backbone':
+    if mapping['recorder'] in ('backbone', 'stage'):
         stages = _stage_widths(model)
         return stages[mapping['data_idx']] if 'data_idx' in mapping else stages
     raise ValueError(f'{loss_name} is to be fitted to the record {mapping["recorder"]!r}, whose width is not known: '

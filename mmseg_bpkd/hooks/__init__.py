@@ -1,6 +1,6 @@
 from .atomic_checkpoint import AtomicCheckpointHook
-from .clip_loss_grad import ClipLossGradHook
 from .draw_predictions import DrawPredictionsHook
 from .exact_resume import ExactResumeHook
+from .loss_parts import LossPartsHook
 
-__all__ = ['AtomicCheckpointHook', 'ClipLossGradHook', 'DrawPredictionsHook', 'ExactResumeHook']
+__all__ = ['AtomicCheckpointHook', 'DrawPredictionsHook', 'ExactResumeHook', 'LossPartsHook']

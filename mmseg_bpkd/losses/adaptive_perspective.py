@@ -40,10 +40,11 @@ class AdaptivePerspectiveLoss(nn.Module):
     classes of (1 - cos) / 2; and cross-entropy of the teacher's map, which trains the teacher's adaptor alone. Absent
     classes are left out. Void is in no centre and not in the cross-entropy; the KL takes every position.
 
-    On the head's features. Adaptors (1x1, ReLU, 1x1) are as wide as the teacher's. In the authors' code they learn at
-    10 times the base rate (student) and by Adam at 1e-5 (teacher): `paramwise_cfg` in the distiller's config.
+    On the head's features. Adaptors (1x1, ReLU, 1x1) are as wide as the teacher's.
 
     Args:
+        student_lr_mult: of the student's adaptor, times the rate of the student.
+        teacher_lr: of the teacher's adaptor. The authors' 1e-5 is Adam's.
         widths: dict(feats_S=..., feats_T=..., num_classes=...); a `SegDistiller` fills it in.
     """
     any_width = True
@@ -51,11 +52,14 @@ class AdaptivePerspectiveLoss(nn.Module):
     def __init__(self,
                  map_weight: float = 10.0,
                  centre_weight: float = 10.0,
+                 student_lr_mult: float = 10.0,
+                 teacher_lr: float = 1e-5,
                  ignore_index: int = 255,
                  widths: Optional[dict] = None) -> None:
         super().__init__()
         self.map_weight = map_weight
         self.centre_weight = centre_weight
+        self.optim_options = dict(adaptor_S=dict(lr_mult=student_lr_mult), adaptor_T=dict(lr=teacher_lr))
         self.ignore_index = ignore_index
         if widths:
             self.make_parts(**widths)

@@ -68,19 +68,24 @@ class AdversarialLoss(nn.Module):
     The value is what the critic minimises: critic_weight * (mean D(S) - mean D(T) + gradient_penalty * mean
     (|dD/dx| - 1)^2), with x between S and T. Between student and critic the gradient is reversed and scaled, so that
     the student gets that of -student_weight * mean D(S). One optimiser then serves both, one step each, at the same
-    time. The critic's learning rate (4e-4 in SKDS) stands in `paramwise_cfg` of the distiller's config.
+    time.
 
     IFVD has student_weight=0.001 in its reimplementation by CIRKD. Void takes part. Runs in float32 under autocast, as
     the penalty needs second derivatives. Maps smaller than 64x64 are enlarged for the critic.
 
     Args:
+        critic_lr: the critic's own learning rate.
         widths: dict(num_classes=...); a `SegDistiller` fills it in.
+
+    Raises:
+        ValueError: for a critic_weight that is not positive.
     """
 
     def __init__(self,
                  student_weight: float = 0.1,
                  critic_weight: float = 0.1,
                  gradient_penalty: float = 10.0,
+                 critic_lr: float = 4e-4,
                  widths: Optional[dict] = None) -> None:
         super().__init__()
         if critic_weight <= 0:
@@ -88,6 +93,7 @@ class AdversarialLoss(nn.Module):
         self.student_weight = student_weight
         self.critic_weight = critic_weight
         self.gradient_penalty = gradient_penalty
+        self.optim_options = dict(critic=dict(lr=critic_lr))
         if widths:
             self.make_parts(**widths)
 
@@ -98,6 +104,7 @@ class AdversarialLoss(nn.Module):
         """The sum of `terms`, a scalar."""
         return sum(self.terms(preds_S, preds_T).values())
 
+    @torch.compiler.disable  # second derivatives
     def terms(self, preds_S: Tensor, preds_T: Tensor) -> Dict[str, Tensor]:
         """'critic' and 'penalty', of logits (N, C, h, w) of both."""
         check_same_shape(preds_S, preds_T)
@@ -112,5 +119,6 @@ class AdversarialLoss(nn.Module):
     def _penalty(self, fake: Tensor, real: Tensor) -> Tensor:
         share = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=real.dtype)
         between = torch.lerp(fake, real, share).requires_grad_()
-        slope, = torch.autograd.grad(self.critic(between).sum(), between, create_graph=True)
+        scores = self.critic(between).flatten(1).mean(1)
+        slope, = torch.autograd.grad(scores.sum(), between, create_graph=True)
         return ((slope.flatten(1).norm(dim=1) - 1)**2).mean()

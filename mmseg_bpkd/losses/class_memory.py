@@ -40,6 +40,8 @@ class ClassMemory(nn.Module):
 
     def __init__(self, num_classes: int, size: int, width: int) -> None:
         super().__init__()
+        if size < 1:
+            raise ValueError(f'a memory must hold at least one vector of each class, got {size}')
         self.register_buffer('vectors', torch.zeros(num_classes, size, width, dtype=torch.half))
         self.register_buffer('written', torch.zeros(num_classes, dtype=torch.long))
 

@@ -79,8 +79,8 @@ class CrossImageLoss(nn.Module):
                  widths: Optional[dict] = None) -> None:
         super().__init__()
         self.batch_weight = batch_weight
-        self.pixel_weight = pixel_weight
-        self.region_weight = region_weight
+        self.memory_weights = {name: weight for name, weight in dict(pixel=pixel_weight, region=region_weight).items()
+                               if weight}
         self.tau = tau
         self.memory_sizes = dict(pixel=pixel_memory, region=region_memory)
         self.contrast_sizes = dict(pixel=pixel_contrast, region=region_contrast)
@@ -95,29 +95,40 @@ class CrossImageLoss(nn.Module):
         self.projector = nn.Sequential(
             nn.Conv2d(feats_S, feats_T, 1, bias=False), nn.SyncBatchNorm(feats_T), nn.ReLU(inplace=True),
             nn.Conv2d(feats_T, feats_T, 1, bias=False))
-        self.pixels = ClassMemory(num_classes, self.memory_sizes['pixel'], feats_T)
-        self.regions = ClassMemory(num_classes, self.memory_sizes['region'], feats_T)
-        megabytes = self.pixels.megabytes + self.regions.megabytes
-        print_log(f'CIRKD keeps {num_classes} classes x {sum(self.memory_sizes.values())} vectors of {feats_T} in half '
-                  f'precision: {megabytes:.0f} MB on every device and in every checkpoint', 'current')
+        self.memories = nn.ModuleDict(
+            {name: ClassMemory(num_classes, self.memory_sizes[name], feats_T) for name in self.memory_weights})
+        megabytes = sum(memory.megabytes for memory in self.memories.values())
+        print_log(f'CIRKD keeps vectors of {feats_T} of {num_classes} classes in half precision: {megabytes:.0f} MB on '
+                  'every device and in every checkpoint', 'current')
 
     def forward(self, feats_S: Tensor, feats_T: Tensor, gt: Tensor) -> Tensor:
         """The sum of `terms`, a scalar."""
         return sum(self.terms(feats_S, feats_T, gt).values())
 
     def terms(self, feats_S: Tensor, feats_T: Tensor, gt: Tensor) -> Dict[str, Tensor]:
-        """'batch', 'pixel' and 'region', of features (N, D, h, w) and labels (N, H, W). Adds to the memories."""
+        """Of 'batch', 'pixel' and 'region' those whose weight is not 0; adds to the memories.
+
+        Args:
+            feats_S, feats_T: (N, D, h, w).
+            gt: labels, (N, H, W).
+        """
         self._remember(feats_T.detach(), gt)
         feats_S, feats_T = (pooled(feats, self.max_positions) for feats in (feats_S, feats_T.detach()))
-        valid = self._class_maps(gt, feats_T).any(1)
-        vectors_T, projected_S = unit_vectors(feats_T), unit_vectors(self.projector(feats_S))
-        terms = dict(batch=self.batch_weight * self._pairs(unit_vectors(feats_S), vectors_T))
-        for name, memory, weight in (('pixel', self.pixels, self.pixel_weight),
-                                     ('region', self.regions, self.region_weight)):
+        terms, vectors_T = {}, unit_vectors(feats_T)
+        if self.batch_weight:
+            terms['batch'] = self.batch_weight * self._pairs(unit_vectors(feats_S), vectors_T)
+        if self.memories:
+            projected_S, valid = unit_vectors(self._projected(feats_S)), self._class_maps(gt, feats_T).any(1)
+        for name, memory in self.memories.items():
             drawn = memory.draw(self.contrast_sizes[name] // self.num_classes + 1).to(vectors_T)
             divergence = relation_kl(projected_S, vectors_T, drawn, drawn, self.tau)
-            terms[name] = weight * masked_mean(divergence, valid)
+            terms[name] = self.memory_weights[name] * masked_mean(divergence, valid)
         return terms
+
+    @in_full_precision
+    def _projected(self, feats_S: Tensor) -> Tensor:
+        """In half precision, the gradient of normalising what is almost 0 would be infinite."""
+        return self.projector(feats_S)
 
     def _pairs(self, vectors_S: Tensor, vectors_T: Tensor) -> Tensor:
         """Image by image, against every image of every rank: (N, 1, P, D) with (1, M, P, D)."""
@@ -125,9 +136,9 @@ class CrossImageLoss(nn.Module):
         return relation_kl(vectors_S[:, None], vectors_T[:, None], all_S, all_T, self.tau).mean()
 
     def _remember(self, feats_T: Tensor, gt: Tensor) -> None:
-        pixels, means = class_embeddings(feats_T, self._class_maps(gt, feats_T), self.pixels_per_class)
-        self.pixels.add(*pixels)
-        self.regions.add(*means)
+        pixels, regions = class_embeddings(feats_T, self._class_maps(gt, feats_T), self.pixels_per_class)
+        for name, memory in self.memories.items():
+            memory.add(*dict(pixel=pixels, region=regions)[name])
 
     def _class_maps(self, gt: Tensor, feats: Tensor) -> Tensor:
         return class_maps(gt, self.num_classes, feats.shape[2:], self.ignore_index)

@@ -1,5 +1,5 @@
 """Augmentation-free dense contrastive distillation (Af-DCD, Fan et al., NeurIPS 2023)."""
-from typing import Dict, List, Optional
+from typing import Dict, Optional
 
 import torch
 import torch.nn.functional as F
@@ -51,8 +51,8 @@ class DenseContrastiveLoss(nn.Module):
 
     Args:
         pool: max-pooling in front of the contrast.
-        max_grad_norm: the gradient of the trained parts is clipped to this norm by `ClipLossGradHook`.
-        widths: dict(backbone_S=[...], backbone_T=[...]), channels of every stage; a `SegDistiller` fills it in.
+        max_grad_norm: the gradient of the trained parts is clipped to this norm by `LossPartsHook`.
+        widths: dict(stage_S=..., stage_T=...); a `SegDistiller` fills it in.
 
     Raises:
         ValueError: if the teacher's last stage cannot be divided into the groups.
@@ -81,20 +81,20 @@ class DenseContrastiveLoss(nn.Module):
         if widths:
             self.make_parts(**widths)
 
-    def make_parts(self, backbone_S: List[int], backbone_T: List[int]) -> None:
-        if backbone_T[-1] % self.groups:
-            raise ValueError(f'the {backbone_T[-1]} channels of the teacher\'s last stage make no {self.groups} groups')
-        self.generator = MGDConnector(backbone_S[-1], backbone_T[-1], lambda_mgd=self.mask_ratio)
+    def make_parts(self, stage_S: int, stage_T: int) -> None:
+        if stage_T % self.groups:
+            raise ValueError(f'the {stage_T} channels of the teacher\'s last stage make no {self.groups} groups')
+        self.generator = MGDConnector(stage_S, stage_T, lambda_mgd=self.mask_ratio)
 
-    def forward(self, backbone_S: List[Tensor], backbone_T: List[Tensor]) -> Tensor:
+    def forward(self, stage_S: Tensor, stage_T: Tensor) -> Tensor:
         """The sum of `terms`, a scalar."""
-        return sum(self.terms(backbone_S, backbone_T).values())
+        return sum(self.terms(stage_S, stage_T).values())
 
-    def terms(self, backbone_S: List[Tensor], backbone_T: List[Tensor]) -> Dict[str, Tensor]:
-        """'feature' and 'contrast', of the stages of both backbones."""
-        generated, feats_T = self.generator(backbone_S[-1]), backbone_T[-1].detach()
-        pooled = [F.max_pool2d(x, [min(self.pool, extent) for extent in x.shape[2:]]) for x in (generated, feats_T)]
+    def terms(self, stage_S: Tensor, stage_T: Tensor) -> Dict[str, Tensor]:
+        """'feature' and 'contrast', of the last stages (N, D, h, w) of both backbones."""
+        generated, stage_T = self.generator(stage_S), stage_T.detach()
+        pooled = [F.max_pool2d(x, [min(self.pool, extent) for extent in x.shape[2:]]) for x in (generated, stage_T)]
         contrast = dense_contrast(*pooled, self.groups, self.patch, self.tau)
         return dict(
-            feature=self.feature_weight * squared_distance(generated, feats_T),
+            feature=self.feature_weight * squared_distance(generated, stage_T),
             contrast=self.contrast_weight * contrast)

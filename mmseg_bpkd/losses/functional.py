@@ -18,7 +18,7 @@ def full(x: Tensor) -> Tensor:
 
 
 def in_full_precision(function: Callable) -> Callable:
-    """Runs a function of tensors, the first argument among them, outside autocast and on `full` tensors.
+    """Runs a function or method of tensors, given by position, outside autocast and on `full` tensors.
 
     Autocast would otherwise lower matrix products and convolutions, whatever the type of what they are given.
     """

@@ -1,5 +1,5 @@
 """Masked generative distillation (MGD, Yang et al., ECCV 2022, arXiv 2205.01529)."""
-from typing import List, Optional
+from typing import Optional
 
 import torch.nn.functional as F
 from mmengine.registry import MODELS
@@ -23,7 +23,7 @@ class MaskedGenerativeLoss(nn.Module):
 
     Args:
         mask_ratio: share of the positions that are masked.
-        widths: dict(backbone_S=[...], backbone_T=[...]), channels of every stage; a `SegDistiller` fills it in.
+        widths: dict(stage_S=..., stage_T=...); a `SegDistiller` fills it in.
     """
     any_width = True
 
@@ -34,8 +34,8 @@ class MaskedGenerativeLoss(nn.Module):
         if widths:
             self.make_parts(**widths)
 
-    def make_parts(self, backbone_S: List[int], backbone_T: List[int]) -> None:
-        self.generator = MGDConnector(backbone_S[-1], backbone_T[-1], lambda_mgd=self.mask_ratio)
+    def make_parts(self, stage_S: int, stage_T: int) -> None:
+        self.generator = MGDConnector(stage_S, stage_T, lambda_mgd=self.mask_ratio)
 
-    def forward(self, backbone_S: List[Tensor], backbone_T: List[Tensor]) -> Tensor:
-        return self.weight * squared_distance(self.generator(backbone_S[-1]), backbone_T[-1])
+    def forward(self, stage_S: Tensor, stage_T: Tensor) -> Tensor:
+        return self.weight * squared_distance(self.generator(stage_S), stage_T)

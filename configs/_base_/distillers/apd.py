@@ -2,8 +2,4 @@ distiller = dict(
     type='SegDistiller',
     losses=dict(
         loss_kd=dict(type='PixelWiseLoss', weight=10.0, norm='elements'),
-        loss_apd=dict(type='AdaptivePerspectiveLoss', map_weight=10.0, centre_weight=10.0)),
-    paramwise_cfg=dict(custom_keys={
-        '.adaptor_S.': dict(lr_mult=10.0),
-        '.adaptor_T.': dict(lr=1e-5)
-    }))
+        loss_apd=dict(type='AdaptivePerspectiveLoss', map_weight=10.0, centre_weight=10.0)))

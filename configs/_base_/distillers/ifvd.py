@@ -1,8 +1,8 @@
-# As reimplemented by CIRKD. IFVD itself: PixelWiseLoss(weight=10, norm='elements') and IntraClassLoss(weight=200).
+# Weights as in CIRKD's reimplementation. IFVD itself has PixelWiseLoss(weight=10, norm='elements') and
+# IntraClassLoss(weight=200).
 distiller = dict(
     type='SegDistiller',
     losses=dict(
         loss_kd=dict(type='PixelWiseLoss'),
         loss_ifv=dict(type='IntraClassLoss', weight=20.0),
-        loss_adversarial=dict(type='AdversarialLoss', student_weight=0.001, critic_weight=0.1)),
-    paramwise_cfg=dict(custom_keys={'.critic.': dict(lr=4e-4)}))
+        loss_adversarial=dict(type='AdversarialLoss', student_weight=0.001, critic_weight=0.1)))

@@ -1,9 +1,8 @@
-# As reimplemented by CIRKD. SKDS itself: PixelWiseLoss(weight=10, norm='positions', cross_entropy=True) and
-# PairWiseLoss(weight=0.5, kernel=0.5).
+# KD and pairs as in CIRKD's reimplementation, the critic as in SKDS, which itself has
+# PixelWiseLoss(weight=10, norm='positions', cross_entropy=True) and PairWiseLoss(weight=0.5, kernel=0.5).
 distiller = dict(
     type='SegDistiller',
     losses=dict(
         loss_kd=dict(type='PixelWiseLoss'),
         loss_pair=dict(type='PairWiseLoss', weight=10.0, kernel=2),
-        loss_adversarial=dict(type='AdversarialLoss', student_weight=0.1, critic_weight=0.1)),
-    paramwise_cfg=dict(custom_keys={'.critic.': dict(lr=4e-4)}))
+        loss_adversarial=dict(type='AdversarialLoss', student_weight=0.1, critic_weight=0.1)))

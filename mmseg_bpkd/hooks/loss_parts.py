@@ -1,0 +1,34 @@
+"""What losses ask for the parts that are trained with them."""
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+
+from ..optim import options_of_parts
+
+
+@HOOKS.register_module()
+class LossPartsHook(Hook):
+    """Clips the gradient of each loss with a `max_grad_norm` to that norm, before every step of the optimiser.
+
+    Raises:
+        ValueError: before training, if losses ask for learning rates of their own and nobody read that.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        model = getattr(runner.model, 'module', runner.model)
+        options = options_of_parts(model)
+        if options and not model.distiller.optim_options_read:
+            raise ValueError(f'{sorted(options)} are to learn at rates of their own, but all would learn at one: set '
+                             'optim_wrapper.constructor to DistillOptimWrapperConstructor')
+        losses = model.distiller.distill_losses.values() if hasattr(model, 'distiller') else ()
+        self.clipped = [loss for loss in losses if getattr(loss, 'max_grad_norm', None)]
+        if self.clipped:
+            runner.optim_wrapper.optimizer.register_step_pre_hook(self._clip)
+
+    def _clip(self, optimizer: Optimizer, *_) -> None:
+        """With mixed precision, gradients are unscaled by now, but for an optimiser that is told the scale (fused)."""
+        scale = getattr(optimizer, 'grad_scale', None)
+        for loss in self.clipped:
+            clip_grad_norm_(loss.parameters(), loss.max_grad_norm * (1 if scale is None else float(scale)))
