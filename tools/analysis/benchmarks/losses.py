@@ -1,6 +1,6 @@
 """What the losses of a method cost beside plain KD: forward and backward, trained parts included.
 
-On records of PSPNet R101 to R18 for 19 classes, batch 2, crop 256x256.
+On records of PSPNet R101 to R18 for 150 classes, batch 2, crop 384x384; memories are full.
 """
 import os.path as osp
 from functools import partial
@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
+from mmseg_bpkd.losses.class_memory import ClassMemory
 from torch import Tensor, nn
 
 from .masks import STRIDE, regions
@@ -21,22 +22,24 @@ FORMAT = ('{method}: {ms:.1f} ms, {ratio:.1f} times ({ratio_least:.1f} to {ratio
           '{megabytes:.0f} MB, {memory_ratio:.1f} times')
 CONFIGS = osp.join(osp.dirname(osp.abspath(__file__)), '../../../configs/_base_/distillers')
 METHODS = {osp.basename(path)[:-3]: path for path in sorted(glob(f'{CONFIGS}/*.py'))}
-WIDTHS = dict(num_classes=19, feats_S=128, feats_T=512, backbone_S=[64, 128, 256, 512],
-              backbone_T=[256, 512, 1024, 2048])
+CLASSES = 150
+WIDTHS = dict(feats_S=128, feats_T=512, stage_S=512, stage_T=2048)
 
 
-def random_records(size: int = 32) -> dict:
-    def of(*widths) -> List[Tensor]:
-        return [torch.randn(2, width, size, size) for width in widths]
+def random_records(size: int = 48) -> Dict[str, Tensor]:
+    records = {name: torch.randn(2, width, size, size)
+               for name, width in dict(WIDTHS, preds_S=CLASSES, preds_T=CLASSES).items()}
+    for name, record in records.items():
+        record.requires_grad_(name.endswith('_S'))
+    return dict(records, gt=regions(CLASSES, 20, STRIDE * size, STRIDE * size))
 
-    records = dict(gt=regions(19, 15, STRIDE * size, STRIDE * size))
-    for side in 'ST':
-        records[f'preds_{side}'], = of(19)
-        records[f'feats_{side}'], = of(WIDTHS[f'feats_{side}'])
-        records[f'backbone_{side}'] = of(*WIDTHS[f'backbone_{side}'])
-    for record in (records['preds_S'], records['feats_S'], *records['backbone_S']):
-        record.requires_grad_()
-    return records
+
+def fill_memories(model: nn.Module) -> None:
+    """As after some thousand steps."""
+    for module in model.modules():
+        if isinstance(module, ClassMemory):
+            module.vectors.uniform_(-0.1, 0.1)
+            module.written.fill_(module.vectors.shape[1])
 
 
 class Losses(nn.Module):
@@ -49,7 +52,9 @@ class Losses(nn.Module):
         self.losses = nn.ModuleList(MODELS.build(cfg) for cfg in configs.values())
         for loss in self.losses:
             if hasattr(loss, 'make_parts'):
-                loss.make_parts(**{key: WIDTHS[key] for key in signature(loss.make_parts).parameters})
+                widths = dict(WIDTHS, num_classes=CLASSES)
+                loss.make_parts(**{key: widths[key] for key in signature(loss.make_parts).parameters})
+        fill_memories(self)
         self.aligner = nn.Conv2d(WIDTHS['feats_S'], WIDTHS['feats_T'], 1)
 
     def forward(self, records: dict) -> Tensor:

@@ -11,6 +11,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
+from .losses import fill_memories
 from .masks import regions
 from .measuring import milliseconds_in_turn, peak_growth, ratio
 
@@ -36,6 +37,7 @@ def training_step(path: str, options: dict) -> Callable[[], None]:
     model = MODELS.build(cfg.model)
     if hasattr(model, 'teacher_loaded'):
         model.teacher_loaded = True  # its weights do not change the time
+    fill_memories(model)
     wrapper = build_optim_wrapper(model.train(), cfg.optim_wrapper)
     batch = random_batch(cfg)
     return lambda: model.train_step(batch, wrapper)
