@@ -2,7 +2,8 @@
 # One run of every method on CamVid: the CPU-size pair, crop 128, 1000 iterations, one teacher, one seed.
 #     experiments/methods/run.sh [METHOD ...]
 # Needs data/camvid. Interrupted runs continue where they were; finished ones are not repeated. SEED=1 is another seed;
-# VARIANT=_weight10 OPTIONS=model.distiller.losses.loss_affinity.weight=10 another setting, under a name of its own.
+# VARIANT=_weight_10 OPTIONS=model.distiller.losses.loss_affinity.weight=10 another setting, under a name of its own;
+# CONFIG=experiments/methods/ifvd_without_critic.py another config. variants.sh has those that were run.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 results=experiments/methods/results
@@ -23,5 +24,5 @@ methods=(student kd fitnet at local_affinity skds ifvd cwd cwd_features cirkd ap
 for method in "${@:-${methods[@]}}"; do
     config=configs/$method/${method}_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py
     if [ "$method" = student ]; then config=configs/pspnet/pspnet_r18w16_1xb8-2k_camvid-192x192.py; fi
-    run "$method-$seed${VARIANT:-}" "$config"
+    run "$method-$seed${VARIANT:-}" "${CONFIG:-$config}"
 done

@@ -52,7 +52,7 @@ def variants_table() -> None:
         print('|---|' + '---:|' * len(METRICS))
     for file in files:
         method, _, settings = file.stem.rpartition('-')
-        print(row(f'{ROWS[method]}, {settings[2:]}', *accuracy_cells(scores(file.stem))))
+        print(row(f'{ROWS[method]}, {settings[2:].replace("_", " ")}', *accuracy_cells(scores(file.stem))))
 
 
 def losses_table() -> None:
