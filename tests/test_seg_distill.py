@@ -148,6 +148,16 @@ def test_the_ema_hook_writes_a_teacher_free_checkpoint_and_reads_it_again(model)
     model.load_state_dict(checkpoint['state_dict'], strict=True)
 
 
+def test_an_average_of_the_model_shares_its_memories_and_not_its_projector(teacher_ckpt):
+    model = tiny.distillation(teacher_ckpt, dict(loss_cirkd=dict(type='CrossImageLoss'))).train()
+    average = ExponentialMovingAverage(model, momentum=0.5)
+    step(model)
+    average.update_parameters(model)
+    ours, theirs = (each.distiller.distill_losses['loss_cirkd'] for each in (model, average.module))
+    assert theirs.memories['pixel'] is ours.memories['pixel'] and ours.memories['pixel'].written.sum() > 0
+    assert theirs.projector[0].weight is not ours.projector[0].weight
+
+
 def test_records_are_dropped_after_the_step(model):
     step(model)
     distiller = model.distiller

@@ -12,6 +12,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from ..checkpoint import load_strictly, read_checkpoint, segmentor_state
+from ..losses.class_memory import ClassMemory
 from ..segmentors import build_segmentor, resolve_segmentor
 
 
@@ -109,8 +110,9 @@ class SegDistill(SingleTeacherDistill):
         return super()._apply(fn, recurse)
 
     def __deepcopy__(self, memo: dict) -> 'SegDistill':
-        """A copy (EMA makes one) shares the frozen teacher and what its hooks record into."""
-        for shared in (self.teacher, self.distiller.teacher_recorders):
+        """A copy (EMA makes one) shares the frozen teacher, what its hooks record into, and memories of features."""
+        memories = [module for module in self.distiller.modules() if isinstance(module, ClassMemory)]
+        for shared in (self.teacher, self.distiller.teacher_recorders, *memories):
             memo[id(shared)] = shared
         new = memo[id(self)] = type(self).__new__(type(self))
         new.__dict__ = copy.deepcopy(self.__dict__, memo)
