@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Settings beside the defaults: why a method ended where it did in the table of run.sh.
+# Settings and seeds beside those of run.sh: why a method ended where it did.
 #     experiments/methods/variants.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -8,11 +8,9 @@ losses=model.distiller.losses
 # variant METHOD NAME OPTIONS
 variant() { VARIANT="_$2" OPTIONS="${*:3}" experiments/methods/run.sh "$1"; }
 
-for seed in 1 2; do SEED=$seed experiments/methods/run.sh student; done
 variant local_affinity weight_10 $losses.loss_affinity.weight=10
+variant at weight_312 $losses.loss_at.weight=312
 CONFIG=experiments/methods/ifvd_without_critic.py variant ifvd without_critic
 CONFIG=experiments/methods/ifvd_without_critic.py variant ifvd without_critic_weight_2 $losses.loss_ifv.weight=2
 variant apd adaptors_at_the_rate_of_the_student $losses.loss_apd.student_lr_mult=1 $losses.loss_apd.teacher_lr=0.04
-variant at weight_312 $losses.loss_at.weight=312
-SEED=1 experiments/methods/run.sh local_affinity
-SEED=1 experiments/methods/run.sh apd
+for seed in 1 2; do SEED=$seed experiments/methods/run.sh student; done
