@@ -6,6 +6,6 @@ from . import compat
 
 compat.apply()
 
-from . import algorithms, datasets, distillers, hooks, losses, metrics, optim  # noqa: E402,F401
+from . import algorithms, backbones, datasets, distillers, hooks, losses, metrics, optim  # noqa: E402,F401
 
 __version__ = '0.1.0'

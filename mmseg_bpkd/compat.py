@@ -83,6 +83,8 @@ def stand_in_for_mmcv_ops() -> None:
     stand_in = MissingOperators('mmcv._ext', 'Raises when a compiled operator is called.')
     stand_in.__spec__ = ModuleSpec('mmcv._ext', loader=None)  # without a loader: mmengine sees that there are no ops
     sys.modules['mmcv._ext'] = stand_in
+    # Deformable attention in PyTorch on a GPU, too.
+    importlib.import_module('mmcv.ops.multi_scale_deform_attn').IS_CUDA_AVAILABLE = False
 
 
 def stand_in_for_mmrazor_quantization() -> None:

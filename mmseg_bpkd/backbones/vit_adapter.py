@@ -1,0 +1,234 @@
+"""ViT-Adapter (Chen et al., Vision Transformer Adapter for Dense Predictions, ICLR 2023, arXiv 2205.08534)."""
+import math
+from typing import List, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import build_norm_layer
+from mmcv.cnn.bricks import DropPath
+from mmcv.ops import MultiScaleDeformableAttention
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from ..checkpoint import read_checkpoint
+from .deit import EPS, Block, PatchEmbed, init_convolution, init_linear
+
+STRIDES = (4, 8, 16, 32)
+
+
+class SpatialPrior(nn.Module):
+    """A convolutional stem: (N, 3, H, W) to maps of `width` channels at strides 4, 8, 16 and 32."""
+
+    def __init__(self, width: int, stem_width: int, norm_cfg: dict) -> None:
+        def layer(i: int, o: int, stride: int) -> list:
+            return [nn.Conv2d(i, o, 3, stride, 1, bias=False), build_norm_layer(norm_cfg, o)[1], nn.ReLU(inplace=True)]
+
+        super().__init__()
+        w = stem_width
+        self.stem = nn.Sequential(*layer(3, w, 2), *layer(w, w, 1), *layer(w, w, 1), nn.MaxPool2d(3, 2, 1))
+        self.conv2 = nn.Sequential(*layer(w, 2 * w, 2))
+        self.conv3 = nn.Sequential(*layer(2 * w, 4 * w, 2))
+        self.conv4 = nn.Sequential(*layer(4 * w, 4 * w, 2))
+        self.fc1, self.fc2, self.fc3, self.fc4 = (nn.Conv2d(i, width, 1) for i in (w, 2 * w, 4 * w, 4 * w))
+
+    def forward(self, x: Tensor) -> List[Tensor]:
+        c1 = self.stem(x)
+        c2 = self.conv2(c1)
+        c3 = self.conv3(c2)
+        c4 = self.conv4(c3)
+        return [self.fc1(c1), self.fc2(c2), self.fc3(c3), self.fc4(c4)]
+
+
+class CrossAttention(nn.Module):
+    """Deformable attention of one set of maps to another, both normalised; maps are flattened and joined: (N, L, D)."""
+
+    def __init__(self, width: int, num_heads: int, levels: int, ratio: float) -> None:
+        super().__init__()
+        self.query_norm = nn.LayerNorm(width, EPS)
+        self.feat_norm = nn.LayerNorm(width, EPS)
+        self.attn = MultiScaleDeformableAttention(
+            width, num_heads, levels, num_points=4, dropout=0, batch_first=True, value_proj_ratio=ratio)
+
+    def attend(self, query: Tensor, query_sizes: Sequence[tuple], feat: Tensor, feat_sizes: Sequence[tuple]) -> Tensor:
+        shapes = torch.tensor(feat_sizes, device=feat.device)
+        starts = torch.cat([shapes.new_zeros(1), shapes.prod(1).cumsum(0)[:-1]])
+        places = cell_centres(query_sizes, query).expand(len(query), -1, len(feat_sizes), -1)
+        return self.attn(
+            self.query_norm(query), value=self.feat_norm(feat), identity=query.new_zeros(()), reference_points=places,
+            spatial_shapes=shapes, level_start_index=starts)
+
+
+class Injector(CrossAttention):
+    """Adds what the transformer's map finds in the adapter's; at first nothing."""
+
+    def __init__(self, width: int, num_heads: int, ratio: float) -> None:
+        super().__init__(width, num_heads, levels=3, ratio=ratio)
+        self.gamma = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor, x_sizes: list, c: Tensor, c_sizes: list) -> Tensor:
+        return x + self.gamma * self.attend(x, x_sizes, c, c_sizes)
+
+
+class Extractor(CrossAttention):
+    """Adds what the adapter's maps find in the transformer's, and a convolutional feed-forward layer."""
+
+    def __init__(self, width: int, num_heads: int, ratio: float, ffn_ratio: float, drop_path: float) -> None:
+        super().__init__(width, num_heads, levels=1, ratio=ratio)
+        self.ffn = ConvFFN(width, int(width * ffn_ratio))
+        self.ffn_norm = nn.LayerNorm(width, EPS)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, c: Tensor, c_sizes: list, x: Tensor, x_sizes: list) -> Tensor:
+        c = c + self.attend(c, c_sizes, x, x_sizes)
+        return c + self.drop_path(self.ffn(self.ffn_norm(c), c_sizes))
+
+
+class ConvFFN(nn.Module):
+    """A feed-forward layer with a depth-wise convolution of each map."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.dwconv = nn.ModuleDict(dict(dwconv=nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)))
+        self.fc2 = nn.Linear(hidden, width)
+        self.apply(init_linear)
+
+    def forward(self, x: Tensor, sizes: list) -> Tensor:
+        maps = [self.dwconv['dwconv'](part) for part in as_maps(self.fc1(x), sizes)]
+        return self.fc2(F.gelu(as_tokens(maps)))
+
+
+class Interaction(nn.Module):
+    """Injection into the transformer, some of its blocks, and extraction from it."""
+
+    def __init__(self, width: int, num_heads: int, ratio: float, ffn_ratio: float, drop_path: float,
+                 extra: int) -> None:
+        super().__init__()
+        self.injector = Injector(width, num_heads, ratio)
+        self.extractor = Extractor(width, num_heads, ratio, ffn_ratio, drop_path)
+        self.extra_extractors = nn.ModuleList(
+            Extractor(width, num_heads, ratio, ffn_ratio, drop_path) for _ in range(extra))
+
+    def forward(self, x: Tensor, x_sizes: list, c: Tensor, c_sizes: list, blocks: nn.Sequential) -> tuple:
+        x = blocks(self.injector(x, x_sizes, c, c_sizes))
+        for extractor in (self.extractor, *self.extra_extractors):
+            c = extractor(c, c_sizes, x, x_sizes)
+        return x, c
+
+
+@MODELS.register_module()
+class ViTAdapter(BaseModule):
+    """A plain DeiT with an adapter that exchanges features with it and gives maps at strides 4, 8, 16 and 32.
+
+    Parameters have the names of the authors' code, and those of the transformer the names of DeiT's weights. Deformable
+    attention runs by mmcv's compiled operator on a GPU where there is one, else in PyTorch.
+
+    Args:
+        embed_dims, num_layers, num_heads: of the transformer: 192, 12, 3 (tiny); 768, 12, 12 (base).
+        deform_num_heads, deform_ratio: of the deformable attention: 6, 1.0 (tiny); 12, 0.5 (base).
+        drop_path_rate: of the last block; those before it have linearly less.
+        interaction_indexes: first and last block of each of the four interactions.
+        pretrain_size: of the images that the positions were learnt for.
+        init_cfg: dict(type='Pretrained', checkpoint=...) with weights of DeiT, from its own repository.
+    """
+
+    def __init__(self,
+                 embed_dims: int = 192,
+                 num_layers: int = 12,
+                 num_heads: int = 3,
+                 mlp_ratio: float = 4.0,
+                 drop_path_rate: float = 0.1,
+                 patch_size: int = 16,
+                 pretrain_size: int = 224,
+                 conv_inplane: int = 64,
+                 deform_num_heads: int = 6,
+                 deform_ratio: float = 1.0,
+                 cffn_ratio: float = 0.25,
+                 interaction_indexes: Sequence[Tuple[int, int]] = ((0, 2), (3, 5), (6, 8), (9, 11)),
+                 norm_cfg: dict = dict(type='SyncBN', requires_grad=True),
+                 init_cfg: dict = None) -> None:
+        super().__init__(init_cfg)
+        width = embed_dims
+        self.interaction_indexes = interaction_indexes
+        self.grid = pretrain_size // patch_size
+        self.patch_embed = PatchEmbed(width, patch_size)
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.grid**2, width))  # the first is the class token's
+        rates = torch.linspace(0, drop_path_rate, num_layers).tolist()
+        self.blocks = nn.Sequential(*[Block(width, num_heads, mlp_ratio, rate) for rate in rates])
+        self.level_embed = nn.Parameter(torch.randn(3, width))
+        self.spm = SpatialPrior(width, conv_inplane, norm_cfg)
+        last = len(interaction_indexes) - 1
+        self.interactions = nn.ModuleList(
+            Interaction(width, deform_num_heads, deform_ratio, cffn_ratio, drop_path_rate, extra=2 if i == last else 0)
+            for i in range(last + 1))
+        self.up = nn.ConvTranspose2d(width, width, 2, 2)
+        for i in range(1, 5):
+            self.add_module(f'norm{i}', build_norm_layer(norm_cfg, width)[1])
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        self.blocks.apply(init_linear)
+        self.apply(init_convolution)
+
+    def init_weights(self) -> None:
+        """Loads the transformer's weights, if `init_cfg` names some; the rest was initialised when it was made.
+
+        Raises:
+            ValueError: if a weight of the transformer is missing there, or has another shape.
+        """
+        if self.init_cfg:
+            load_deit(self, self.init_cfg['checkpoint'])
+
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+        """(N, 3, H, W) to four maps; sizes that 32 does not divide are padded, and the maps cropped."""
+        height, width = x.shape[2:]
+        x = F.pad(x, (0, -width % STRIDES[-1], 0, -height % STRIDES[-1]))
+        maps = self._maps(x)
+        return tuple(norm(c[..., :math.ceil(height / stride), :math.ceil(width / stride)])
+                     for norm, c, stride in zip((self.norm1, self.norm2, self.norm3, self.norm4), maps, STRIDES))
+
+    def _maps(self, image: Tensor) -> List[Tensor]:
+        c1, *maps = self.spm(image)
+        c_sizes, x_sizes = [tuple(c.shape[2:]) for c in maps], [tuple(maps[1].shape[2:])]
+        c = as_tokens([c + embed[:, None, None] for c, embed in zip(maps, self.level_embed)])
+        x = self.patch_embed(image) + self._positions(x_sizes[0])
+        seen = []
+        for interaction, (first, last) in zip(self.interactions, self.interaction_indexes):
+            x, c = interaction(x, x_sizes, c, c_sizes, self.blocks[first:last + 1])
+            seen += as_maps(x, x_sizes)
+        c2, c3, c4 = as_maps(c, c_sizes)
+        maps = [c1 + self.up(c2), c2, c3, c4]
+        return [c + F.interpolate(x, c.shape[2:], mode='bilinear') for c, x in zip(maps, seen)]
+
+    def _positions(self, size: Tuple[int, int]) -> Tensor:
+        grid = self.pos_embed[:, 1:].transpose(1, 2).unflatten(2, (self.grid, self.grid))
+        return as_tokens([F.interpolate(grid, size, mode='bicubic')])
+
+
+def as_tokens(maps: List[Tensor]) -> Tensor:
+    return torch.cat([x.flatten(2) for x in maps], 2).transpose(1, 2)
+
+
+def as_maps(tokens: Tensor, sizes: Sequence[tuple]) -> List[Tensor]:
+    parts = tokens.transpose(1, 2).split([h * w for h, w in sizes], 2)
+    return [part.unflatten(2, size) for part, size in zip(parts, sizes)]
+
+
+def cell_centres(sizes: Sequence[tuple], like: Tensor) -> Tensor:
+    """(1, L, 1, 2): x and y in [0, 1] of every cell of every map."""
+    grids = []
+    for h, w in sizes:
+        y, x = torch.meshgrid((torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w, indexing='ij')
+        grids.append(torch.stack([x, y], -1).flatten(0, 1))
+    return torch.cat(grids)[None, :, None].to(like)
+
+
+def load_deit(model: ViTAdapter, source: str) -> None:
+    checkpoint = read_checkpoint(source)
+    state = checkpoint.get('model', checkpoint.get('state_dict', checkpoint))
+    ours = {key: value for key, value in model.state_dict().items()
+            if key.startswith(('patch_embed.', 'pos_embed', 'blocks.')) and 'gamma' not in key}
+    wrong = [key for key in ours if key not in state or state[key].shape != ours[key].shape]
+    if wrong:
+        raise ValueError(f'{source} holds no weights of this transformer: {len(wrong)} of {len(ours)} are missing or '
+                         f'of another shape, {wrong[0]} among them')
+    model.load_state_dict({key: state[key] for key in ours}, strict=False)
