@@ -9,5 +9,5 @@ for method in kd fitnet at local_affinity skds ifvd cwd cwd_features cirkd apd d
     configs+=("configs/$method/${method}_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py")
 done
 python tools/analysis/benchmark.py step "${configs[@]}" --cfg-options model.data_preprocessor.size='(128,128)' \
-    --out experiments/methods/step.json
-python tools/analysis/benchmark.py losses --runs 3 --out experiments/methods/losses.json
+    --runs 5 --out experiments/methods/step.json
+python tools/analysis/benchmark.py losses --runs 2 --out experiments/methods/losses.json
