@@ -8,8 +8,8 @@ losses=model.distiller.losses
 # variant METHOD NAME OPTIONS
 variant() { VARIANT="_$2" OPTIONS="${*:3}" experiments/methods/run.sh "$1"; }
 
-variant local_affinity weight_10 $losses.loss_affinity.weight=10
-variant at weight_312 $losses.loss_at.weight=312
+variant local_affinity weight_100 $losses.loss_affinity.weight=100
+variant at weight_10000 $losses.loss_at.weight=10000
 CONFIG=experiments/methods/ifvd_without_critic.py variant ifvd without_critic
 CONFIG=experiments/methods/ifvd_without_critic.py variant ifvd without_critic_weight_2 $losses.loss_ifv.weight=2
 variant apd adaptors_at_the_rate_of_the_student $losses.loss_apd.student_lr_mult=1 $losses.loss_apd.teacher_lr=0.04

@@ -30,7 +30,7 @@ def inconsistency(preds: Tensor) -> Tensor:
 class LocalAffinityLoss(nn.Module):
     """weight * mean (C_S - C_T)^2, where C is the `inconsistency` of the logits' softmax. Void takes part."""
 
-    def __init__(self, weight: float = 100.0) -> None:
+    def __init__(self, weight: float = 10.0) -> None:
         super().__init__()
         self.weight = weight
 

@@ -1,4 +1,5 @@
 """Times taken in turn, and memory in processes of their own. CPU, Linux."""
+import ctypes
 import multiprocessing
 import re
 import time
@@ -34,6 +35,7 @@ def peak_growth(make: Callable[[], Callable], warm_up: Callable[[], object] = in
 
 def _peak_growth(make: Callable, warm_up: Callable) -> float:
     warm_up()
+    ctypes.CDLL(None).malloc_trim(0)  # or what was freed would be used again, uncounted
     with open('/proc/self/clear_refs', 'w') as file:
         file.write('5')  # forgets the peak so far
     before = _kilobytes('VmRSS')
