@@ -8,7 +8,7 @@ import torch
 from mmengine.registry import MODELS
 
 from mmseg_bpkd.backbones import ViTAdapter
-from mmseg_bpkd.backbones.vit_adapter import as_maps, as_tokens, cell_centres
+from mmseg_bpkd.backbones.vit_adapter import Geometry, as_maps, as_tokens, cell_centres
 
 SMALL = dict(embed_dims=24, num_layers=4, num_heads=3, conv_inplane=4, deform_num_heads=2,
              interaction_indexes=((0, 0), (1, 1), (2, 2), (3, 3)), norm_cfg=dict(type='BN'))
@@ -88,7 +88,7 @@ def test_at_first_nothing_is_injected_into_the_transformer():
     """So that a pretrained transformer starts as it is."""
     model = small()
     x, c = torch.randn(1, 4, 24), torch.randn(1, 21, 24)
-    injected = model.interactions[0].injector(x, [(2, 2)], c, [(4, 4), (2, 2), (1, 1)])
+    injected = model.interactions[0].injector(x, c, Geometry([(2, 2)], [(4, 4), (2, 2), (1, 1)], x))
     assert torch.equal(injected, x)
 
 

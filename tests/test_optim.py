@@ -113,3 +113,10 @@ def test_without_a_loss_that_asks_nothing_is_clipped(teacher_ckpt):
         wrapper = build_optim_wrapper(model, OPTIM_WRAPPER)
         LossPartsHook().before_train(SimpleNamespace(model=model, optim_wrapper=wrapper))
         assert not wrapper.optimizer._optimizer_step_pre_hooks
+
+
+def test_rates_that_nobody_read_are_an_error_also_in_mmrazors_own_distiller(teacher_ckpt):
+    ours = model_of('skds', teacher_ckpt).distiller
+    for distiller in (ours, SimpleNamespace(distill_losses=ours.distill_losses)):
+        with pytest.raises(ValueError, match='set optim_wrapper.constructor to DistillOptimWrapperConstructor'):
+            LossPartsHook().before_train(SimpleNamespace(model=SimpleNamespace(distiller=distiller)))

@@ -3,7 +3,7 @@
 #     experiments/methods/run.sh [METHOD ...]
 # Needs data/camvid. Interrupted runs continue where they were; finished ones are not repeated. SEED=1 is another seed;
 # VARIANT=_weight_10 OPTIONS=model.distiller.losses.loss_affinity.weight=10 another setting, under a name of its own;
-# CONFIG=experiments/methods/ifvd_without_critic.py another config. variants.sh has those that were run.
+# CONFIG=experiments/methods/ifvd_without_critic.py another config. variants.sh has some.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 results=experiments/methods/results

@@ -1,5 +1,6 @@
 """ViT-Adapter (Chen et al., Vision Transformer Adapter for Dense Predictions, ICLR 2023, arXiv 2205.08534)."""
 import math
+from itertools import accumulate
 from typing import List, Sequence, Tuple
 
 import torch
@@ -40,6 +41,15 @@ class SpatialPrior(nn.Module):
         return [self.fc1(c1), self.fc2(c2), self.fc3(c3), self.fc4(c4)]
 
 
+class Geometry:
+    """Where the cells of one set of maps lie, and how another set that they look at is laid out; sizes are (h, w)."""
+
+    def __init__(self, query_sizes: Sequence[tuple], feat_sizes: Sequence[tuple], like: Tensor) -> None:
+        self.spatial_shapes = torch.tensor(feat_sizes, device=like.device)
+        self.level_start_index = torch.tensor([0, *accumulate(h * w for h, w in feat_sizes)][:-1], device=like.device)
+        self.reference_points = cell_centres(query_sizes, like).expand(len(like), -1, len(feat_sizes), -1)
+
+
 class CrossAttention(nn.Module):
     """Deformable attention of one set of maps to another, both normalised; maps are flattened and joined: (N, L, D)."""
 
@@ -50,13 +60,9 @@ class CrossAttention(nn.Module):
         self.attn = MultiScaleDeformableAttention(
             width, num_heads, levels, num_points=4, dropout=0, batch_first=True, value_proj_ratio=ratio)
 
-    def attend(self, query: Tensor, query_sizes: Sequence[tuple], feat: Tensor, feat_sizes: Sequence[tuple]) -> Tensor:
-        shapes = torch.tensor(feat_sizes, device=feat.device)
-        starts = torch.cat([shapes.new_zeros(1), shapes.prod(1).cumsum(0)[:-1]])
-        places = cell_centres(query_sizes, query).expand(len(query), -1, len(feat_sizes), -1)
+    def attend(self, query: Tensor, feat: Tensor, geometry: Geometry) -> Tensor:
         return self.attn(
-            self.query_norm(query), value=self.feat_norm(feat), identity=query.new_zeros(()), reference_points=places,
-            spatial_shapes=shapes, level_start_index=starts)
+            self.query_norm(query), value=self.feat_norm(feat), identity=query.new_zeros(()), **vars(geometry))
 
 
 class Injector(CrossAttention):
@@ -66,8 +72,8 @@ class Injector(CrossAttention):
         super().__init__(width, num_heads, levels=3, ratio=ratio)
         self.gamma = nn.Parameter(torch.zeros(width))
 
-    def forward(self, x: Tensor, x_sizes: list, c: Tensor, c_sizes: list) -> Tensor:
-        return x + self.gamma * self.attend(x, x_sizes, c, c_sizes)
+    def forward(self, x: Tensor, c: Tensor, x_on_c: Geometry) -> Tensor:
+        return x + self.gamma * self.attend(x, c, x_on_c)
 
 
 class Extractor(CrossAttention):
@@ -79,8 +85,8 @@ class Extractor(CrossAttention):
         self.ffn_norm = nn.LayerNorm(width, EPS)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, c: Tensor, c_sizes: list, x: Tensor, x_sizes: list) -> Tensor:
-        c = c + self.attend(c, c_sizes, x, x_sizes)
+    def forward(self, c: Tensor, c_sizes: list, x: Tensor, c_on_x: Geometry) -> Tensor:
+        c = c + self.attend(c, x, c_on_x)
         return c + self.drop_path(self.ffn(self.ffn_norm(c), c_sizes))
 
 
@@ -110,10 +116,11 @@ class Interaction(nn.Module):
         self.extra_extractors = nn.ModuleList(
             Extractor(width, num_heads, ratio, ffn_ratio, drop_path) for _ in range(extra))
 
-    def forward(self, x: Tensor, x_sizes: list, c: Tensor, c_sizes: list, blocks: nn.Sequential) -> tuple:
-        x = blocks(self.injector(x, x_sizes, c, c_sizes))
+    def forward(self, x: Tensor, c: Tensor, c_sizes: list, x_on_c: Geometry, c_on_x: Geometry,
+                blocks: nn.Sequential) -> tuple:
+        x = blocks(self.injector(x, c, x_on_c))
         for extractor in (self.extractor, *self.extra_extractors):
-            c = extractor(c, c_sizes, x, x_sizes)
+            c = extractor(c, c_sizes, x, c_on_x)
         return x, c
 
 
@@ -191,9 +198,10 @@ class ViTAdapter(BaseModule):
         c_sizes, x_sizes = [tuple(c.shape[2:]) for c in maps], [tuple(maps[1].shape[2:])]
         c = as_tokens([c + embed[:, None, None] for c, embed in zip(maps, self.level_embed)])
         x = self.patch_embed(image) + self._positions(x_sizes[0])
+        x_on_c, c_on_x = Geometry(x_sizes, c_sizes, x), Geometry(c_sizes, x_sizes, x)
         seen = []
         for interaction, (first, last) in zip(self.interactions, self.interaction_indexes):
-            x, c = interaction(x, x_sizes, c, c_sizes, self.blocks[first:last + 1])
+            x, c = interaction(x, c, c_sizes, x_on_c, c_on_x, self.blocks[first:last + 1])
             seen += as_maps(x, x_sizes)
         c2, c3, c4 = as_maps(c, c_sizes)
         maps = [c1 + self.up(c2), c2, c3, c4]

@@ -64,7 +64,6 @@ class SegDistiller(ConfigurableDistiller):
         unknown = set(explicit) - set(losses)
         if unknown:
             raise ValueError(f'loss_forward_mappings names {sorted(unknown)}, but the losses are {sorted(losses)}')
-        self.optim_options_read = False  # by DistillOptimWrapperConstructor
         self.takes_gt = []
         self.loss_forward_mappings = {
             name: dict(self._mappings(name, loss, explicit.get(name, {})))

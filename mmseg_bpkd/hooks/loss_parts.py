@@ -19,7 +19,7 @@ class LossPartsHook(Hook):
     def before_train(self, runner: Runner) -> None:
         model = getattr(runner.model, 'module', runner.model)
         options = options_of_parts(model)
-        if options and not model.distiller.optim_options_read:
+        if options and not getattr(model.distiller, 'optim_options_read', False):
             raise ValueError(f'{sorted(options)} are to learn at rates of their own, but all would learn at one: set '
                              'optim_wrapper.constructor to DistillOptimWrapperConstructor')
         losses = model.distiller.distill_losses.values() if hasattr(model, 'distiller') else ()

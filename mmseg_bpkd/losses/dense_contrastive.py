@@ -46,8 +46,8 @@ def _vectors_of_patches(feats: Tensor, groups: int, h: int, w: int) -> Tensor:
 class DenseContrastiveLoss(nn.Module):
     """Masked generation of the teacher's last stage as in MGD, and `dense_contrast` between the two, max-pooled.
 
-    Weights are the authors' for Cityscapes; ADE20K has 1e-6 and 0.04, CamVid 8e-6 and 0.01. Their strongest setting has
-    a fixed mask and a wider generator; this is the random mask and the plain one. Void takes part.
+    Weights are the authors' for Cityscapes; ADE20K has 1e-6 and 0.04, CamVid 8e-6 and 0.01. Their Cityscapes script for
+    ResNet-18 asks for a fixed mask and a wider generator; this is the random mask and the plain one. Void takes part.
 
     Args:
         pool: max-pooling in front of the contrast.
