@@ -28,7 +28,9 @@ def edge_masks(gt: Tensor,
     Args:
         gt: labels, (N, H, W), integers in [0, num_classes) or `ignore_index` (void).
         size: (h, w) of the grid. Where it does not divide (H, W), cells overlap as in adaptive pooling.
-        kernel_size: k, the edge width in pixels of the label; odd.
+        kernel_size: k, the edge width in pixels of the label. The window of an even k has no centre: it reaches k / 2
+            pixels up and left, k / 2 - 1 down and right, as OpenCV's does. Across a straight border between two classes
+            k - 1 pixels are edge, whether k is odd or even.
         void_edges: True takes the formula literally: a border to void is an edge, also on its void side. By default
             only borders between two classes count, and void pixels are in no mask.
 
@@ -36,13 +38,13 @@ def edge_masks(gt: Tensor,
         (N, num_classes, h, w) float32 in [0, 1]: the share of each cell that is edge of the class.
 
     Raises:
-        ValueError: if `kernel_size` is not odd.
+        ValueError: if `kernel_size` is less than 1.
     """
-    if kernel_size < 1 or kernel_size % 2 == 0:
-        raise ValueError(f'kernel_size must be odd (a window has a centre), got {kernel_size}')
+    if kernel_size < 1:
+        raise ValueError(f'kernel_size must be at least 1 pixel, got {kernel_size}')
     void = gt == ignore_index
     sets, present, member = _class_sets(gt, void, num_classes, void_edges)
-    sets = _slide(sets, kernel_size // 2, torch.bitwise_or, 0)
+    sets = _slide(sets, kernel_size, torch.bitwise_or, 0)
     is_edge = _has_several(sets)
     if not void_edges:
         is_edge &= ~void
@@ -73,8 +75,9 @@ def boundary_band(gt: Tensor, half_width: int, ignore_index: int = 255) -> Tenso
     valid = gt != ignore_index
     labels = gt.to(torch.int16)
     limits = torch.iinfo(torch.int16)
-    highest = _slide(labels.masked_fill(~valid, limits.min), half_width, torch.maximum, limits.min)
-    lowest = _slide(labels.masked_fill(~valid, limits.max), half_width, torch.minimum, limits.max)
+    window = 2 * half_width + 1
+    highest = _slide(labels.masked_fill(~valid, limits.min), window, torch.maximum, limits.min)
+    lowest = _slide(labels.masked_fill(~valid, limits.max), window, torch.minimum, limits.max)
     return (highest != lowest) & valid
 
 
@@ -108,13 +111,13 @@ def _count(member: Tensor) -> int:
     return max(1, int(member.max()) + 1)
 
 
-def _slide(x: Tensor, radius: int, op: Callable, identity: int) -> Tensor:
-    """Reduces the window of 2 * radius + 1 around each pixel of (..., H, W) by an idempotent `op`.
+def _slide(x: Tensor, window: int, op: Callable, identity: int) -> Tensor:
+    """Reduces the square window around each pixel of (..., H, W) by an idempotent `op`.
 
     Runs of 1, 2, 4... pixels are joined until two overlapping ones make a window: log2(k) steps, not k.
     """
-    window = 2 * radius + 1
-    for dim, padding in ((-2, (0, 0, radius, radius)), (-1, (radius, radius))):
+    before, after = window // 2, (window - 1) // 2
+    for dim, padding in ((-2, (0, 0, before, after)), (-1, (before, after))):
         extent = x.shape[dim]
         run, length = F.pad(x, padding, value=identity), 1
         while 2 * length <= window:

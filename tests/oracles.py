@@ -11,16 +11,17 @@ def grid(text: str) -> np.ndarray:
     return np.array([[VOID if cell == '.' else int(cell) for cell in row.split()] for row in text.strip().splitlines()])
 
 
-def window(label: np.ndarray, y: int, x: int, radius: int) -> list:
-    """The labels in the square around a pixel, as far as the image reaches."""
-    return label[max(0, y - radius):y + radius + 1, max(0, x - radius):x + radius + 1].ravel().tolist()
+def window(label: np.ndarray, y: int, x: int, extent: int) -> list:
+    """The labels in the square around a pixel, as far as the image reaches; an even one lies further up and left."""
+    before, after = extent // 2, extent - extent // 2
+    return label[max(0, y - before):y + after, max(0, x - before):x + after].ravel().tolist()
 
 
 def class_edges(label: np.ndarray, num_classes: int, kernel_size: int, void_edges: bool, void: int) -> np.ndarray:
     """E_c = dilate(G_c) - erode(G_c): (C, H, W) of 0 and 1."""
     edges = np.zeros((num_classes, *label.shape))
     for (y, x), own in np.ndenumerate(label):
-        around = window(label, y, x, kernel_size // 2)
+        around = window(label, y, x, kernel_size)
         if not void_edges:
             if own == void:
                 continue
@@ -51,7 +52,7 @@ def edge_masks(labels, num_classes: int, size: tuple, kernel_size: int = 7, void
 def boundary_band(label: np.ndarray, half_width: int) -> np.ndarray:
     band = np.zeros(label.shape, bool)
     for (y, x), own in np.ndenumerate(label):
-        around = [v for v in window(label, y, x, half_width) if v != VOID]
+        around = [v for v in window(label, y, x, 2 * half_width + 1) if v != VOID]
         band[y, x] = own != VOID and any(v != own for v in around)
     return band
 

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import oracles
 import pytest
@@ -67,7 +68,7 @@ def test_a_cell_holds_the_share_of_its_pixels_that_are_edge():
 
 
 @pytest.mark.parametrize('void_edges', [False, True])
-@pytest.mark.parametrize('kernel_size', [1, 3, 5, 7])
+@pytest.mark.parametrize('kernel_size', [1, 2, 3, 4, 5, 7])
 @pytest.mark.parametrize('drawing', DRAWN)
 def test_edge_masks_of_drawings_are_the_oracles(drawing, kernel_size, void_edges):
     gt = batch(drawing)
@@ -126,9 +127,28 @@ def test_labels_may_be_bytes(num_classes):
     assert expected.sum() > 0 and torch.equal(edge_masks(gt.to(torch.uint8), num_classes, (4, 4), 5), expected)
 
 
-@pytest.mark.parametrize('kernel_size', [0, 2, 10])
-def test_an_even_window_is_refused(kernel_size):
-    with pytest.raises(ValueError, match=f'odd.*{kernel_size}'):
+@pytest.mark.parametrize('kernel_size', [2, 3, 4, 7, 10, 15])
+def test_edges_of_every_width_are_opencvs_dilation_less_erosion(kernel_size):
+    """Whose default anchor says what an even width means."""
+    gt = blobs(4, 40, 48, cell=6, void=-1).clamp(min=0)
+    window = np.ones((kernel_size, kernel_size), np.uint8)
+    masks = [(gt[0] == c).numpy().astype(np.uint8) for c in range(4)]
+    expected = np.stack([cv2.dilate(mask, window) - cv2.erode(mask, window) for mask in masks])
+    assert 0 < expected.mean() < 1
+    assert torch.equal(edge_masks(gt[:1], 4, (40, 48), kernel_size)[0], torch.from_numpy(expected).float())
+
+
+@pytest.mark.parametrize('kernel_size', [2, 3, 4, 7, 10, 15])
+def test_across_a_border_one_pixel_less_than_the_width_is_edge(kernel_size):
+    gt = torch.tensor([[[0] * 20 + [1] * 20] * 3])
+    edge = edge_masks(gt, 2, (3, 40), kernel_size)[0, 0, 1]
+    assert edge.sum() == kernel_size - 1
+    assert abs(edge[:20].sum() - edge[20:].sum()) == (kernel_size % 2 == 0)
+
+
+@pytest.mark.parametrize('kernel_size', [0, -3])
+def test_a_width_of_no_pixel_is_refused(kernel_size):
+    with pytest.raises(ValueError, match=f'at least 1 pixel.*{kernel_size}'):
         edge_masks(batch(POLE), 2, (5, 8), kernel_size)
 
 

@@ -22,7 +22,7 @@ class BPKDLoss(nn.Module):
     Args:
         edge_weight, body_weight: 0 leaves the term and its work out.
         class_weight: alpha, the inner weight of a class's edge; one number, or one per class.
-        kernel_size: edge width in pixels of the label; odd.
+        kernel_size: edge width in pixels of the label; an even one's window is not centred, see `edge_masks`.
         void_edges: whether a border to void is an edge.
         edge_norm: 'class' or 'paper', see `edge_kl`.
         pre_mask, post_mask: the paper's PRM and POM (Table 4).
