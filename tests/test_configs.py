@@ -1,3 +1,6 @@
+import collections
+import functools
+import json
 import os.path as osp
 import re
 from glob import glob
@@ -8,53 +11,72 @@ import torch
 import yaml
 from conftest import ROOT
 from mmengine.config import Config
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.utils import get_installed_path
 
-from mmseg_bpkd.segmentors import deployed_model
+from mmseg_bpkd.distillers import SegDistiller
+from mmseg_bpkd.segmentors import resolve_segmentor
 
 LEAVES = sorted(path for path in glob(osp.join(ROOT, 'configs/*/*.py')) if '_base_' not in path)
 NAME = re.compile(r'(?P<who>[a-z0-9_-]+)_(?P<gpus>\d)xb(?P<batch>\d+)-(?P<its>\d+k?)_'
                   r'(?P<data>[a-z0-9-]+)-(?P<crop>\d+x\d+)')
 CLASSES = dict(cityscapes=19, ade20k=150, camvid=11, synthetic=9) | {'pascal-context-59': 59}
-PUBLISHED_PARAMETERS = {150: 12.82e6}  # paper's PSPNet-R18, auxiliary head included
+CONVOLUTIONAL = ('pspnet-r101_pspnet-r18', 'fcn-hr48_fcn-hr18s', 'deeplabv3plus-r101_deeplabv3plus-mv2',
+                 'isanet-r101_isanet-r18', 'pspnet-r101_deeplabv3plus-mv2')
+ON_ADE20K_ONLY = ('upernet-swin-b_upernet-swin-t', 'upernet-deit-adapter-b_upernet-deit-adapter-t',
+                  'upernet-swin-b_pspnet-r18')
+HEADS = dict(pspnet='PSPHead', fcn='FCNHead', deeplabv3plus='DepthwiseSeparableASPPHead', isanet='ISAHead',
+             upernet='UPerHead')
+METHODS = ('bpkd', 'cwd', 'kd', 'skds', 'ifvd', 'cirkd')
+load = functools.lru_cache(maxsize=None)(Config.fromfile)  # to be read, not changed
 
 
 def name(path: str) -> str:
     return osp.basename(path)[:-3]
 
 
-def test_there_are_configs():
-    assert len(LEAVES) > 20
+def named(*parts: str) -> list:
+    return [path for path in LEAVES if any(part in osp.basename(path) for part in parts)]
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_every_pair_has_every_method_on_every_data_set(method):
+    data = ['cityscapes-512x1024', 'ade20k-512x512', 'pascal-context-59-480x480']
+    expected = {f'{method}_{pair}_4xb4-80k_{where}' for pair in CONVOLUTIONAL for where in data}
+    expected |= {f'{method}_{pair}_4xb4-80k_ade20k-512x512' for pair in ON_ADE20K_ONLY}
+    assert len(expected) == 18
+    assert expected <= {name(path) for path in glob(osp.join(ROOT, 'configs', method, '*.py'))}
 
 
 @pytest.mark.parametrize('path', LEAVES, ids=name)
 def test_a_config_is_what_its_name_says(path):
-    cfg = Config.fromfile(path)
+    cfg = load(path)
     said = NAME.fullmatch(name(path))
     assert said, 'METHOD_TEACHER_STUDENT_GPUSxbBATCH-SCHEDULE_DATA-CROP'
     crop = tuple(int(x) for x in said['crop'].split('x'))
     crops = [t['crop_size'] for t in cfg.train_dataloader.dataset.pipeline if t['type'] == 'RandomCrop']
-    model = deployed_model(cfg.model)
     assert crops == [crop]
     assert cfg.model.data_preprocessor['size'] == crop
     assert cfg.train_dataloader.batch_size == int(said['batch'])
     assert cfg.auto_scale_lr.base_batch_size == int(said['gpus']) * int(said['batch'])
+    assert cfg.num_classes == CLASSES[said['data']]
     iterations = int(said['its'].replace('k', '000'))
-    assert cfg.train_cfg.max_iters == cfg.param_scheduler[0].end == iterations
+    assert cfg.train_cfg.max_iters == cfg.param_scheduler[-1].end == iterations
     if cfg.model.type == 'SegDistill':
-        method = osp.basename(osp.dirname(path))
-        assert said['who'].startswith(f'{method}_')
-        if method != 'mmrazor':
-            assert open(path).read().count(f'_base_/distillers/{method}.py') == 1
-    if 'mmrazor' not in path:
-        assert model.decode_head.num_classes == model.auxiliary_head.num_classes == CLASSES[said['data']]
+        method, teacher, student = said['who'].split('_')[-3:]
+        folder = osp.basename(osp.dirname(path))
+        method = method.split('-')[0] if folder == 'ablations' else folder
+        assert said['who'].startswith(method)
+        losses = load(osp.join(ROOT, f'configs/_base_/distillers/{method}.py')).distiller.losses
+        assert [loss.type for loss in cfg.model.distiller.losses.values()] == [loss.type for loss in losses.values()]
+        for owner, network in (('teacher', teacher), ('student', student)):
+            assert resolve_segmentor(cfg.model[owner]).decode_head.type == HEADS[network.split('-')[0]]
 
 
 @pytest.mark.parametrize('path', LEAVES, ids=name)
 def test_every_config_evaluates_with_the_three_metrics_and_checks_its_labels(path):
-    cfg = Config.fromfile(path)
+    cfg = load(path)
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         assert [metric.type for metric in evaluator] == ['IoUMetric', 'TrimapIoU', 'BoundaryIoU']
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
@@ -66,41 +88,102 @@ def test_every_config_evaluates_with_the_three_metrics_and_checks_its_labels(pat
     assert cfg.train_dataloader.sampler.type == 'ResumableSampler'
 
 
-@pytest.mark.parametrize('path', [p for p in LEAVES if osp.basename(osp.dirname(p)) not in ('cwd', 'kd', 'mmrazor')],
-                         ids=name)
-def test_every_model_builds(path):
-    cfg = Config.fromfile(path)
-    model = MODELS.build(cfg.model)
+@pytest.mark.parametrize('path', [path for path in LEAVES if '/mmrazor/' not in path], ids=name)
+def test_every_model_builds_with_the_classes_of_its_data(path):
+    """Models that several configs share are built once."""
+    cfg = load(path)
+    model = {key: value for key, value in cfg.model.to_dict().items() if key not in ('distiller', 'teacher_ckpt')}
+    assert build(json.dumps(model)) == {cfg.num_classes}
     if cfg.model.type == 'SegDistill':
-        student, teacher = model.student, model.teacher
-        assert teacher.num_classes == student.num_classes == cfg.num_classes
-        count = sum(parameter.numel() for parameter in student.parameters())
-        if cfg.num_classes in PUBLISHED_PARAMETERS:
-            assert round(count / 1e6, 2) == PUBLISHED_PARAMETERS[cfg.num_classes] / 1e6
+        SegDistiller(**{key: value for key, value in cfg.model.distiller.items() if key != 'type'})
 
 
-@pytest.mark.parametrize('path', [p for p in LEAVES if 'r101' in p], ids=name)
+@functools.cache
+def build(model: str) -> set:
+    """The numbers of classes of all heads of a model."""
+    model = json.loads(model)
+    if model['type'] == 'SegDistill':
+        model['distiller'] = dict(type='SegDistiller', losses=dict(loss_kd=dict(type='PixelWiseLoss')))
+    built = MODELS.build(model)
+    segmentors = (built.teacher, built.student) if model['type'] == 'SegDistill' else (built,)
+    return {head.conv_seg.out_channels for segmentor in segmentors for head in (
+        segmentor.decode_head, getattr(segmentor, 'auxiliary_head', segmentor.decode_head))}
+
+
+@pytest.mark.parametrize('path', named(*(f'_{pair}_' for pair in (*CONVOLUTIONAL, 'upernet-swin-b_pspnet-r18'))),
+                         ids=name)
 def test_the_papers_settings_are_the_configs(path):
-    cfg = Config.fromfile(path)
+    cfg = load(path)
     pascal = 'pascal-context' in path
     assert cfg.optim_wrapper.optimizer == dict(
         type='SGD', lr=0.004 if pascal else 0.01, momentum=0.9, weight_decay=0.0001 if pascal else 0.0005)
-    assert cfg.param_scheduler == [
-        dict(type='FallingPolyLR', eta_min=1e-4, power=0.9, begin=0, end=80000, by_epoch=False)]
+    assert cfg.param_scheduler == [dict(
+        type='FallingPolyLR', eta_min=1e-4, power=0.9, begin=0, end=cfg.train_cfg.max_iters, by_epoch=False)]
     resize = next(t for t in cfg.train_dataloader.dataset.pipeline if t.type == 'RandomResize')
     assert resize.ratio_range == (0.5, 2.0)
-    if pascal:
+    if pascal and cfg.model.type == 'SegDistill':
         assert cfg.model.test_cfg == dict(mode='slide', crop_size=(480, 480), stride=(320, 320))
 
 
-@pytest.mark.parametrize('path', [p for p in LEAVES if 'r101' in p], ids=name)
-def test_teachers_are_published_where_the_configs_look(path):
+@pytest.mark.parametrize('path', named('upernet-swin-b_upernet-swin-t', 'upernet_swin-t'), ids=name)
+def test_swin_is_trained_as_in_mmsegmentation(path):
+    cfg = load(path)
+    stock = load(osp.join(get_installed_path('mmseg'), '.mim/configs/swin',
+                          'swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py'))
+    assert {key: cfg.optim_wrapper[key] for key in ('optimizer', 'paramwise_cfg')} == {
+        key: stock.optim_wrapper[key] for key in ('optimizer', 'paramwise_cfg')}
+    warm_up, decay = stock.param_scheduler
+    ours = cfg.param_scheduler
+    assert ours == [warm_up, dict(decay, type='FallingPolyLR', end=80000)]
+
+
+def layer_decay(parameter: str, ndim: int) -> tuple:
+    """Multiples of the learning rate and of the weight decay, by the rule of ViT-Adapter's authors."""
+    parts = parameter.split('.')
+    layer = 13
+    if parts[0] == 'backbone' and parts[1] in ('patch_embed', 'pos_embed'):
+        layer = 0
+    elif parts[:2] == ['backbone', 'blocks']:
+        layer = int(parts[2]) + 1
+    return round(0.95**(13 - layer), 6), 0 if ndim == 1 or parts[-1] == 'bias' else 1
+
+
+@pytest.mark.parametrize('student', ['alone', 'distilled'])
+def test_the_learning_rate_of_the_deit_adapter_falls_from_layer_to_layer(student):
+    pattern = 'upernet_deit-adapter-t' if student == 'alone' else 'bpkd_upernet-deit-adapter'
+    cfg = load(named(pattern)[0])
+    model = MODELS.build(cfg.model)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    names = {parameter: key.removeprefix('architecture.') for key, parameter in model.named_parameters()}
+    found = {names[parameter]: (round(group['lr'] / 12e-5, 6), round(group['weight_decay'] / 0.01, 6))
+             for group in wrapper.optimizer.param_groups for parameter in group['params']}
+    assert found == {key: layer_decay(key, parameter.ndim) for parameter, key in names.items()}
+
+
+def published() -> dict:
+    """{config: addresses} of everything in mmseg's own metafiles."""
+    found = collections.defaultdict(set)
+    for path in glob(osp.join(get_installed_path('mmseg'), '.mim/configs/*/metafile.yaml')):
+        with open(path) as file:
+            for model in yaml.safe_load(file)['Models']:
+                found[model['Config'].split('configs/')[-1]].add(model.get('Weights'))
+    return found
+
+
+def test_teachers_are_published_where_the_configs_look():
     """The address and the config of each teacher stand in one entry of mmseg's own metafiles."""
-    cfg = Config.fromfile(path)
-    with open(osp.join(get_installed_path('mmseg'), '.mim/configs/pspnet/metafile.yaml')) as file:
-        models = yaml.safe_load(file)['Models']
-    weights = {model['Config'].split('configs/')[-1]: model['Weights'] for model in models}
-    assert weights[cfg.model.teacher.cfg_path.removeprefix('mmseg::')] == cfg.model.teacher_ckpt
+    known = published()
+    teachers = {(cfg.model.teacher.cfg_path, cfg.model.teacher_ckpt) for cfg in map(load, named('4xb4-'))
+                if cfg.model.type == 'SegDistill'}
+    downloaded = {(path.removeprefix('mmseg::'), address) for path, address in teachers if '://' in address}
+    assert len(downloaded) == 12
+    assert not [teacher for teacher in downloaded if teacher[1] not in known[teacher[0]]]
+    to_train = {address for _, address in teachers if '://' not in address}
+    assert len(to_train) == 2
+    for address in to_train:
+        _, config, checkpoint = address.split('/')
+        teacher = load(next(path for path in LEAVES if name(path) == config))
+        assert checkpoint == f'iter_{teacher.train_cfg.max_iters}.pth'
 
 
 def test_a_config_can_be_composed_with_the_40k_schedule(tmp_path):

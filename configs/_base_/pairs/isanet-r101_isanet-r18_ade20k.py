@@ -1,0 +1,15 @@
+_base_ = ['../datasets/ade20k_512x512.py', '../schedules/80k.py', '../default_runtime.py']
+model = dict(
+    type='SegDistill',
+    teacher=dict(cfg_path='mmseg::isanet/isanet_r101-d8_4xb4-160k_ade20k-512x512.py'),
+    teacher_ckpt='https://download.openmmlab.com/mmsegmentation/v0.5/isanet/isanet_r101-d8_512x512_160k_ade20k/'
+    'isanet_r101-d8_512x512_160k_ade20k_20210903_211431-a7879dcd.pth',
+    student=dict(
+        cfg_path='mmseg::isanet/isanet_r50-d8_4xb2-80k_cityscapes-512x1024.py',
+        pretrained='open-mmlab://resnet18_v1c',
+        backbone=dict(depth=18),
+        decode_head=dict(in_channels=512, channels=128),
+        auxiliary_head=dict(in_channels=256, channels=64)),
+    num_classes=_base_.num_classes,
+    data_preprocessor=_base_.data_preprocessor,
+    test_cfg=_base_.inference)

@@ -1,0 +1,11 @@
+_base_ = ['../datasets/ade20k_512x512.py', '../schedules/80k.py', '../default_runtime.py']
+model = dict(
+    type='SegDistill',
+    teacher=dict(cfg_path='mmseg::swin/swin-base-patch4-window7-in22k-pre_upernet_8xb2-160k_ade20k-512x512.py'),
+    teacher_ckpt='https://download.openmmlab.com/mmsegmentation/v0.5/swin/'
+    'upernet_swin_base_patch4_window7_512x512_160k_ade20k_pretrain_224x224_22K/'
+    'upernet_swin_base_patch4_window7_512x512_160k_ade20k_pretrain_224x224_22K_20210526_211650-762e2178.pth',
+    student=dict(cfg_path='mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'),
+    num_classes=_base_.num_classes,
+    data_preprocessor=_base_.data_preprocessor,
+    test_cfg=_base_.inference)

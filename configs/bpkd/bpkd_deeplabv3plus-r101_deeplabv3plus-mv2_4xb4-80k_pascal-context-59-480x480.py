@@ -1,0 +1,2 @@
+_base_ = ['../_base_/pairs/deeplabv3plus-r101_deeplabv3plus-mv2_pascal-context-59.py', '../_base_/distillers/bpkd.py']
+model = dict(distiller=_base_.distiller)

@@ -1,0 +1,2 @@
+_base_ = ['../_base_/pairs/isanet-r101_isanet-r18_cityscapes.py', '../_base_/distillers/bpkd.py']
+model = dict(distiller=_base_.distiller)

@@ -1,0 +1,2 @@
+_base_ = ['../_base_/pairs/upernet-swin-b_upernet-swin-t_ade20k.py', '../_base_/distillers/cirkd.py']
+model = dict(distiller=_base_.distiller)

@@ -1,0 +1,2 @@
+_base_ = ['../_base_/pairs/upernet-deit-adapter-b_upernet-deit-adapter-t_ade20k.py', '../_base_/distillers/ifvd.py']
+model = dict(distiller=_base_.distiller)

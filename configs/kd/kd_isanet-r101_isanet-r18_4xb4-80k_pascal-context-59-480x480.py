@@ -1,0 +1,2 @@
+_base_ = ['../_base_/pairs/isanet-r101_isanet-r18_pascal-context-59.py', '../_base_/distillers/kd.py']
+model = dict(distiller=_base_.distiller)

@@ -1,0 +1,2 @@
+_base_ = ['../_base_/pairs/pspnet-r101_pspnet-r18_cityscapes.py', '../_base_/distillers/skds.py']
+model = dict(distiller=_base_.distiller)
