@@ -8,7 +8,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-STUDENT = 'architecture.'  # the name under which MMRazor's algorithms keep the student
+STUDENT = ('architecture.model.', 'architecture.')  # where the algorithms of MMRazor 0.x and 1.x keep the student
 
 
 def read_checkpoint(source: str) -> dict:
@@ -36,8 +36,11 @@ def read_checkpoint(source: str) -> dict:
 def segmentor_state(checkpoint: dict) -> Dict[str, Tensor]:
     """The plain segmentor's weights: the student's where the checkpoint is one of a distillation."""
     state = {key.removeprefix('module.'): value for key, value in checkpoint.get('state_dict', checkpoint).items()}
-    student = {key[len(STUDENT):]: value for key, value in state.items() if key.startswith(STUDENT)}
-    return student or state
+    for prefix in STUDENT:
+        student = {key[len(prefix):]: value for key, value in state.items() if key.startswith(prefix)}
+        if student:
+            return student
+    return state
 
 
 def load_strictly(model: nn.Module, state: Dict[str, Tensor], source: str) -> None:

@@ -16,9 +16,10 @@ sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # a chec
 import mmseg_bpkd  # noqa: F401
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS, init_default_scope
+from mmengine.registry import init_default_scope
 from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint, segmentor_state
 from mmseg_bpkd.segmentors import build_segmentor, deployed_model
+from mmseg.registry import DATASETS
 
 CONFIG_KEYS = ('default_scope', 'env_cfg', 'vis_backends', 'visualizer', 'log_processor', 'log_level', 'default_hooks',
                'test_cfg', 'test_dataloader', 'test_evaluator', 'test_pipeline')

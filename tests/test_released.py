@@ -1,0 +1,65 @@
+"""Checkpoints that the paper's authors released, made with MMSegmentation 0.26 and MMRazor 0.x.
+
+released_students.json has the names and shapes of the weights that MMSegmentation 0.26.0 gives to the students of the
+authors' evaluation configs, as a digest: nothing of the package went into it.
+"""
+import hashlib
+import json
+import os.path as osp
+
+import pytest
+import runs
+import torch
+from conftest import ROOT
+from mmengine.config import Config
+
+from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint, segmentor_state
+from mmseg_bpkd.segmentors import build_segmentor, deployed_model
+
+with open(osp.join(ROOT, 'tests/released_students.json')) as file:
+    RELEASED = json.load(file)
+
+
+def student(config: str):
+    return build_segmentor(deployed_model(Config.fromfile(osp.join(ROOT, 'configs', config)).model))
+
+
+def digest(state: dict) -> str:
+    lines = [f'{key} {tuple(value.shape)}' for key, value in sorted(state.items())]
+    return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
+
+
+def released(state: dict) -> dict:
+    """What MMRazor 0.x wrote: the student one level deeper than now, the teacher inside of the distiller."""
+    return dict(
+        meta=dict(epoch=1, iter=80000, mmseg_version='0.26.0', CLASSES=['road'], PALETTE=[[0, 0, 0]]),
+        state_dict={f'architecture.model.{key}': value for key, value in state.items()} | {
+            f'distiller.teacher.model.{key}': value + 1 for key, value in list(state.items())[:3]})
+
+
+@pytest.mark.parametrize('config', RELEASED)
+def test_a_released_student_has_the_names_and_shapes_of_its_config(config):
+    state = student(config).state_dict()
+    assert len(state) == RELEASED[config]['weights'] and digest(state) == RELEASED[config]['sha256']
+
+
+@pytest.mark.parametrize('layout', ['as trained', 'the student alone'])
+@pytest.mark.parametrize('config', [config for config in RELEASED if 'cityscapes' in config])
+def test_a_released_checkpoint_loads_into_its_config(config, layout, tmp_path):
+    torch.manual_seed(1)
+    state = student(config).state_dict()
+    torch.save(released(state) if layout == 'as trained' else dict(state_dict=state), tmp_path / 'released.pth')
+    torch.manual_seed(2)
+    model = student(config)
+    load_strictly(model, segmentor_state(read_checkpoint(str(tmp_path / 'released.pth'))), 'released.pth')
+    assert runs.same(model.state_dict(), state)
+
+
+def test_a_released_checkpoint_is_exported_by_the_config_of_its_distillation(tmp_path):
+    config = osp.join(ROOT, 'configs/bpkd/bpkd_pspnet-r101_pspnet-r18_4xb4-80k_ade20k-512x512.py')
+    state = student(config).state_dict()
+    torch.save(released(state), tmp_path / 'released.pth')
+    runs.call('export_student.py', config, tmp_path / 'released.pth', tmp_path / 'student.pth')
+    exported = torch.load(tmp_path / 'student.pth')
+    assert runs.same(exported['state_dict'], state)
+    assert len(exported['meta']['dataset_meta']['classes']) == 150
