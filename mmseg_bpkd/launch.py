@@ -10,6 +10,7 @@ from mmengine.config import Config, DictAction
 from mmengine.dist import init_dist, is_distributed
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.registry import MODEL_WRAPPERS
+from mmengine.runner import Runner
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +70,20 @@ def use_available_devices(cfg: Config) -> None:
             type='CPUDistributedDataParallel',
             broadcast_buffers=False,
             find_unused_parameters=cfg.get('find_unused_parameters', False))
+
+
+def warn_of_another_batch_size(runner: Runner) -> None:
+    """Warns if all processes together train on another number of images per step than the learning rate is for."""
+    scaling = runner.cfg.get('auto_scale_lr') or {}
+    recipe, batch_size = scaling.get('base_batch_size'), runner.cfg.train_dataloader.batch_size
+    counts = runner.cfg.optim_wrapper.get('accumulative_counts', 1)
+    total = runner.world_size * batch_size * counts
+    if recipe in (None, total) or scaling.get('enable'):
+        return
+    accumulated = f' x {counts} steps' if counts > 1 else ''
+    runner.logger.warning(
+        f'the batch is {total} ({runner.world_size} processes x {batch_size} images{accumulated}), but the learning rate '
+        f'is for {recipe}: set train_dataloader.batch_size, or let --auto-scale-lr scale the rate in proportion')
 
 
 @MODEL_WRAPPERS.register_module()

@@ -5,6 +5,7 @@ import os.path as osp
 import re
 import socket
 import subprocess
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import torch
 from conftest import ROOT
 from mmengine.config import Config
 
-from mmseg_bpkd.launch import check_data_roots
+from mmseg_bpkd.launch import check_data_roots, warn_of_another_batch_size
 
 
 @pytest.fixture(scope='module')
@@ -50,6 +51,36 @@ def test_testing_writes_every_metric_and_every_class(tested):
         values = [value for value in tested['per_class'][each].values() if value is not None]
         assert len(tested['per_class'][each]) == 9
         assert np.mean(values) == pytest.approx(tested['metrics'][mean], abs=0.02)
+
+
+def test_another_batch_size_than_the_recipes_is_warned_of(trained):
+    _, folder = trained
+    log = next((folder / 'run').glob('*/*.log')).read_text()
+    assert 'the batch is 2 (1 processes x 2 images), but the learning rate is for 8' in log
+
+
+@pytest.mark.parametrize(('batch_size', 'world_size', 'counts', 'warns'), [
+    (4, 4, 1, False), (4, 2, 1, True), (2, 4, 2, False), (4, 4, 2, True), (1, 64, 1, True)])
+def test_the_batch_of_all_processes_and_accumulated_steps_counts(batch_size, world_size, counts, warns):
+    cfg = Config(dict(
+        auto_scale_lr=dict(enable=False, base_batch_size=16), train_dataloader=dict(batch_size=batch_size),
+        optim_wrapper=dict(accumulative_counts=counts)))
+    runner = mock.Mock(cfg=cfg, world_size=world_size)
+    warn_of_another_batch_size(runner)
+    assert runner.logger.warning.called == warns
+    cfg.auto_scale_lr.enable = True
+    runner.logger.reset_mock()
+    warn_of_another_batch_size(runner)
+    assert not runner.logger.warning.called
+
+
+def test_the_learning_rate_is_scaled_to_the_batch_when_asked(trained):
+    config, folder = trained
+    runs.call('train.py', config, '--work-dir', folder / 'scaled', '--auto-scale-lr')
+    for run, rate in (('run', 0.04), ('scaled', 0.04 * 2 / 8)):
+        log = next((folder / run).glob('*/vis_data/scalars.json')).read_text().splitlines()
+        assert json.loads(log[0])['lr'] == pytest.approx(rate)
+    assert 'the batch is' not in next((folder / 'scaled').glob('*/*.log')).read_text()
 
 
 def test_testing_draws_every_prediction(trained, tested):

@@ -17,9 +17,9 @@ import mmseg_bpkd  # noqa: F401
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS
 from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint, segmentor_state
 from mmseg_bpkd.segmentors import build_segmentor, deployed_model
-from mmseg.registry import DATASETS
 
 CONFIG_KEYS = ('default_scope', 'env_cfg', 'vis_backends', 'visualizer', 'log_processor', 'log_level', 'default_hooks',
                'test_cfg', 'test_dataloader', 'test_evaluator', 'test_pipeline')

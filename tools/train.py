@@ -15,7 +15,7 @@ import mmseg_bpkd  # noqa: F401
 from mmengine.config import Config
 from mmengine.runner import Runner, find_latest_checkpoint
 from mmseg_bpkd.launch import (add_common_arguments, check_data_roots, load_config,
-                               use_available_devices)
+                               use_available_devices, warn_of_another_batch_size)
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,6 +26,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument('--seed', type=int, help='default: the one of the config; of the checkpoint when resuming')
     parser.add_argument('--deterministic', action='store_true', help='only deterministic kernels on a GPU')
+    parser.add_argument('--auto-scale-lr', action='store_true',
+                        help='scale the learning rate by the batch of all processes over the one of the recipe')
     add_common_arguments(parser)
     return parser.parse_args()
 
@@ -39,6 +41,10 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise ValueError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size to scale by')
+        cfg.auto_scale_lr.enable = True
     if args.resume == 'auto':
         last = find_latest_checkpoint(cfg.work_dir)
         if last:  # otherwise this is the first start, which may load_from elsewhere
@@ -55,7 +61,9 @@ def main() -> None:
     apply_training_options(cfg, args)
     check_data_roots(cfg, 'train_dataloader', 'val_dataloader')
     use_available_devices(cfg)
-    Runner.from_cfg(cfg).train()
+    runner = Runner.from_cfg(cfg)
+    warn_of_another_batch_size(runner)
+    runner.train()
 
 
 if __name__ == '__main__':
