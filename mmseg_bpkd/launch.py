@@ -82,8 +82,8 @@ def warn_of_another_batch_size(runner: Runner) -> None:
         return
     accumulated = f' x {counts} steps' if counts > 1 else ''
     runner.logger.warning(
-        f'the batch is {total} ({runner.world_size} processes x {batch_size} images{accumulated}), but the learning rate '
-        f'is for {recipe}: set train_dataloader.batch_size, or let --auto-scale-lr scale the rate in proportion')
+        f'the batch is {total} ({runner.world_size} processes x {batch_size} images{accumulated}), but the learning '
+        f'rate is for {recipe}: set train_dataloader.batch_size, or let --auto-scale-lr scale the rate in proportion')
 
 
 @MODEL_WRAPPERS.register_module()
