@@ -1,10 +1,11 @@
-"""Parameters, multiply-adds and frames per second of the networks of configs.
+"""Parameters, operations and frames per second of the networks of configs.
 
     python tools/analysis/complexity.py configs/bpkd/bpkd_pspnet-r101_pspnet-r18_4xb4-80k_ade20k-512x512.py
 
-Parameters are counted with the auxiliary head, which only training needs, and without. GFLOPs are 10^9 multiply-adds of
-convolutions and matrix products up to the logits, counted by MMEngine; normalisation, activations and resizing are left
-out. Frames per second: batch 1 up to the logits, median of the runs, on a GPU where there is one.
+Parameters are counted with the auxiliary head, which only training needs, and without. GFLOPs are 10^9 operations up to
+the logits as MMEngine counts them: a multiply-add of a convolution or a matrix product is one, and normalisation, pooling
+and resizing count a little; activations and the sampling of deformable attention are left out. Frames per second: batch 1
+up to the logits, median of the runs, on a GPU where there is one.
 """
 import argparse
 import json
@@ -48,7 +49,7 @@ def measure(model: BaseModel, size: Tuple[int, int], runs: int) -> dict:
     training_only = parameter_count(model.auxiliary_head)[''] if model.with_auxiliary_head else 0
     total = parameter_count(model)['']
     result = dict(parameters=total, parameters_deployed=total - training_only, size=list(size),
-                  multiply_adds=multiply_adds(model, image))
+                  operations=operations(model, image))
     if runs:
         device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
         result.update(frames_per_second=frames_per_second(model.to(device), image.to(device), runs),
@@ -57,7 +58,7 @@ def measure(model: BaseModel, size: Tuple[int, int], runs: int) -> dict:
     return result
 
 
-def multiply_adds(model: BaseModel, image: torch.Tensor) -> int:
+def operations(model: BaseModel, image: torch.Tensor) -> int:
     counter = FlopAnalyzer(model, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     counter.set_op_handle('aten::scaled_dot_product_attention', _attention)
     return int(counter.total())
@@ -107,7 +108,7 @@ def main() -> None:
             results.append(result)
             speed = f'{result["frames_per_second"]:.1f}' if args.runs else ''
             print(f'| {result["name"]} | {role} | {result["parameters"] / 1e6:.2f} | '
-                  f'{result["parameters_deployed"] / 1e6:.2f} | {result["multiply_adds"] / 1e9:.2f} | '
+                  f'{result["parameters_deployed"] / 1e6:.2f} | {result["operations"] / 1e9:.2f} | '
                   f'{size[0]}x{size[1]} | {speed} |', flush=True)
     if args.out:
         with open(args.out, 'w') as file:
@@ -115,9 +116,10 @@ def main() -> None:
 
 
 def describe(path: str, role: str) -> str:
-    """The network's part of a config's name: METHOD_TEACHER_STUDENT_SCHEDULE_DATA, or NETWORK_SCHEDULE_DATA."""
-    parts = osp.splitext(osp.basename(path))[0].split('_')[:-2]
-    return {'teacher': parts[-2], 'student': parts[-1]}.get(role, '_'.join(parts)) if len(parts) > 1 else parts[0]
+    """The network's part of a name like METHOD_TEACHER_STUDENT_SCHEDULE_DATA; the whole name of another config."""
+    name = osp.splitext(osp.basename(path))[0]
+    parts = name.split('_')
+    return parts[-4 if role == 'teacher' else -3] if role != 'network' and len(parts) >= 5 else name
 
 
 if __name__ == '__main__':
