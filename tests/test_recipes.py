@@ -55,7 +55,8 @@ def save_teacher(cfg: Config, path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize('pair', PAIRS)
 def test_a_pair_trains_with_every_method_and_is_tested_with_three_metrics(pair, tmp_path):
-    """Two steps: what starts at zero (batch norms of residual branches, ...) hides what lies behind it from the first."""
+    """In two steps: what starts at zero, as the last batch norm of a residual branch, hides from the first what is
+    behind it."""
     cfg = recipe(pair, tmp_path)
     cfg.model.teacher_ckpt = save_teacher(cfg, tmp_path / 'teacher.pth')
     runner = Runner.from_cfg(cfg)
