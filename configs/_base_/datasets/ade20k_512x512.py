@@ -1,5 +1,6 @@
 _base_ = 'mmseg::_base_/datasets/ade20k.py'
 num_classes = 150
+num_images = dict(train=20210, val=2000)  # published
 crop_size = (512, 512)
 data_preprocessor = dict(
     type='SegDataPreProcessor',

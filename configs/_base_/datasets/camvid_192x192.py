@@ -1,4 +1,5 @@
 num_classes = 11
+num_images = dict(train=367, val=101)  # published
 crop_size = (192, 192)
 data_root = 'data/camvid'
 data_preprocessor = dict(

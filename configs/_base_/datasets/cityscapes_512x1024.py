@@ -1,5 +1,6 @@
 _base_ = 'mmseg::_base_/datasets/cityscapes.py'
 num_classes = 19
+num_images = dict(train=2975, val=500)  # published
 crop_size = (512, 1024)
 data_preprocessor = dict(
     type='SegDataPreProcessor',

@@ -1,0 +1,77 @@
+"""The result of a check as text and as JSON."""
+from dataclasses import asdict
+from math import prod
+from typing import List, Optional
+
+from prettytable import PrettyTable
+
+from .check import Result
+from .findings import number
+from .splits import Split
+
+
+def as_text(result: Result) -> str:
+    """Splits, the share of each class in each, and one line for each problem."""
+    parts = [_split_line(result, split) for split in result.splits]
+    shares = _share_table(result)
+    if shares:
+        parts += ['', shares]
+    findings = result.findings.of('error') + result.findings.of('warning')
+    errors, warnings = (len(result.findings.of(severity)) for severity in ('error', 'warning'))
+    parts += ['', *map(str, findings)]
+    parts.append(f'{number(errors, "error")}, {number(warnings, "warning")}' if findings else 'nothing wrong was found')
+    return '\n'.join(parts)
+
+
+def as_json(result: Result) -> dict:
+    splits = {}
+    for split in result.splits:
+        summary = result.summaries.get(split.name)
+        splits[split.name] = dict(type=split.type, note=split.note, listed=split.listed)
+        if split.places:
+            splits[split.name].update(images=split.places.images, labels=split.places.labels)
+        if summary:
+            splits[split.name].update(
+                read=summary.read, sizes={f'{w}x{h}': count for (w, h), count in sorted(summary.sizes.items())},
+                pixels=dict(zip(split.classes, summary.pixels)), void=summary.void, outside=summary.outside)
+    return dict(findings=[asdict(finding) for finding in result.findings], splits=splits)
+
+
+def _split_line(result: Result, split: Split) -> str:
+    summary = result.summaries.get(split.name)
+    start = f'{split.name:5} {split.type}:'
+    if split.note:
+        return f'{start} {split.note}'
+    if split.pairs is None:
+        return f'{start} not checked further, see below'
+    text = f'{start} {number(split.listed, "image")} in {split.places.images}'
+    if summary is None:
+        return f'{text}, none read'
+    return f'{text}, {summary.read} read: {_extent(summary.sizes)}, {100 * summary.share(summary.void):.1f} % void'
+
+
+def _extent(sizes: dict) -> str:
+    if not sizes:
+        return 'no size'
+    least, *_, most = sorted(sizes, key=prod) * 2
+    return f'{least[0]}x{least[1]}' + ('' if least == most else f' to {most[0]}x{most[1]}')
+
+
+def _share_table(result: Result) -> Optional[str]:
+    splits = [split for split in result.splits if split.name in result.summaries]
+    if not splits:
+        return None
+    table = PrettyTable(['% of pixels read', *(split.name for split in splits)], align='r')
+    table.align['% of pixels read'] = 'l'
+    names: List[str] = list(dict.fromkeys(name for split in splits for name in split.classes))
+    for name in names:
+        table.add_row([name, *(_class_share(result, split, name) for split in splits)])
+    summaries = [result.summaries[split.name] for split in splits]
+    table.add_row(['(void)', *(f'{100 * summary.share(summary.void):.2f}' for summary in summaries)])
+    return table.get_string()
+
+
+def _class_share(result: Result, split: Split, name: str) -> str:
+    summary = result.summaries[split.name]
+    return f'{100 * summary.share(summary.pixels[split.classes.index(name)]):.2f}' if name in split.classes else ''
+

@@ -1,0 +1,78 @@
+"""Say what is wrong with the data sets of a config.
+
+    python tools/check_dataset.py configs/bpkd/bpkd_pspnet-r101_pspnet-r18_4xb4-80k_cityscapes-512x1024.py
+    python tools/check_dataset.py CONFIG --all --workers 8 --cfg-options num_images.train=1000
+
+Looks at the names, counts and ends of all files and decodes as many as a minute allows. Prints one sentence for each
+problem and writes report.json and samples.png. Exit code: 0 unless there are errors (1) or nothing to check (2).
+"""
+import argparse
+import json
+import os
+import os.path as osp
+import sys
+import warnings
+from typing import Optional, Sequence
+
+sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # a checkout works without being installed
+warnings.filterwarnings('ignore')  # of the packages below, about things this tool does not do
+
+import mmseg_bpkd  # noqa: F401
+from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
+from mmseg_bpkd.dataset_check import as_json, as_text, check_datasets, draw_samples, splits_of
+
+
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The arguments, with `cfg`, the config they name, and `splits`, its data sets."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config')
+    parser.add_argument('--seconds', type=float, default=60, help='for decoding; what looks broken comes first')
+    parser.add_argument('--all', action='store_true', help='decode every file, however long it takes')
+    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes that decode; 0: no other')
+    parser.add_argument('--out', help='where results go; default: work_dirs/check_dataset/<name of the config>')
+    parser.add_argument('--samples', type=int, default=8, help='how many to draw')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
+                        help='changes to the config: num_images.train=1000')
+    args = parser.parse_args(argv)
+    if args.seconds < 0 or args.workers < 0 or args.samples < 0:
+        parser.error('--seconds, --workers and --samples must not be negative')
+    if not osp.isfile(args.config):
+        parser.error(f'no config {args.config}')
+    try:
+        args.cfg = Config.fromfile(args.config)
+        args.cfg.merge_from_dict(args.cfg_options)
+        args.splits = splits_of(args.cfg)
+        args.out = args.out or osp.join('work_dirs/check_dataset', osp.splitext(osp.basename(args.config))[0])
+        os.makedirs(args.out, exist_ok=True)
+    except Exception as error:
+        parser.error(f'{args.config} or the options cannot be used: {type(error).__name__}: {error}')
+    if not args.splits:
+        parser.error(f'{args.config} has no data set in train_dataloader, val_dataloader or test_dataloader')
+    return args
+
+
+def show_progress(read: int, there: int) -> None:
+    if sys.stderr.isatty():
+        print(f'read {read} of {there}', end='\n' if read == there else '\r', file=sys.stderr, flush=True)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    args = parse_args(argv)
+    init_default_scope(args.cfg.get('default_scope') or 'mmseg')
+    result = check_datasets(args.splits, args.cfg.get('num_images') or {}, None if args.all else args.seconds,
+                            args.workers, show_progress)
+    picture = osp.join(args.out, 'samples.png')
+    if osp.isfile(picture):  # of a former call
+        os.remove(picture)
+    result.attempt('samples.png', draw_samples, result, args.samples, picture)
+    with open(osp.join(args.out, 'report.json'), 'w') as file:
+        json.dump(dict(config=args.config, **as_json(result)), file, indent=2)
+        file.write('\n')
+    print(as_text(result))
+    print(f'written to {args.out}: report.json{", samples.png" if osp.isfile(picture) else ""}')
+    return result.exit_code
+
+
+if __name__ == '__main__':
+    sys.exit(main())
