@@ -1,0 +1,315 @@
+"""Broken copies of data sets, and the sentence that each is told by."""
+import json
+import os
+import os.path as osp
+import re
+import shutil
+import sys
+from collections import Counter
+
+import layouts
+import numpy as np
+import pytest
+import runs
+from broken_layouts import ERRORS, TRAIN_ONLY, WARNINGS, cut, empty, files, remove
+from conftest import ROOT
+from mmengine.config import Config
+from mmengine.registry import DATASETS, TRANSFORMS
+from PIL import Image
+
+from mmseg_bpkd.dataset_check import check_datasets, picture, splits_of
+from mmseg_bpkd.dataset_check.content import largest_size, loaded_value
+from mmseg_bpkd.dataset_check.files import Pair, Probe, endings, probe_all
+from mmseg_bpkd.dataset_check.findings import values_text
+from mmseg_bpkd.dataset_check.reading import count_values, read_pair, read_pairs
+from mmseg_bpkd.datasets import CamVidDataset
+
+sys.path.append(osp.join(ROOT, 'tools'))
+
+import check_dataset  # noqa: E402
+
+IMAGES = 3  # per split
+
+
+def config(name: str) -> str:
+    return osp.join(ROOT, f'configs/_base_/datasets/{layouts.BASES[name]}.py')
+
+
+def options(root: str, *more: str) -> list:
+    counts = [f'num_images.{split}={IMAGES}' for split in ('train', 'val')]
+    return ['--cfg-options', *layouts.data_root_options(root), *counts, *more]
+
+
+@pytest.fixture(scope='session')
+def intact(tmp_path_factory) -> dict:
+    folder = str(tmp_path_factory.mktemp('data'))
+    return {name: write(folder, IMAGES) for name, write in layouts.LAYOUTS.items()}
+
+
+@pytest.fixture
+def copy_of(intact, tmp_path):
+    """Copies an intact data set, for a test to break."""
+    def copy(name: str) -> str:
+        return shutil.copytree(intact[name], tmp_path / osp.basename(intact[name]))
+    return copy
+
+
+@pytest.fixture
+def check(tmp_path, capsys):
+    """Runs the tool in this process; returns its exit code, its problems and its whole output."""
+    def run(name: str, root: str, *more: str, arguments=('--all', '--samples', '0')):
+        code = check_dataset.main([config(name), '--workers', '0', '--out', str(tmp_path / 'out'), *arguments,
+                                   *options(root, *more)])
+        text = capsys.readouterr().out
+        return code, re.findall(r'^(?:error|warning): .*', text, re.MULTILINE), text
+    return run
+
+
+@pytest.mark.parametrize('name', layouts.LAYOUTS)
+def test_an_intact_copy_is_told_to_be_intact(name, intact, check):
+    code, problems, text = check(name, intact[name])
+    assert problems == [] and code == 0
+    assert 'nothing wrong was found' in text and text.count(f'{IMAGES} images in') == 2
+    report = json.load(open(re.search(r'written to (.*): report.json', text)[1] + '/report.json'))
+    assert report['findings'] == [] and report['splits']['val']['read'] == IMAGES
+    assert all(report['splits']['train']['pixels'].values())
+
+
+@pytest.mark.parametrize('state', ERRORS)
+def test_a_broken_copy_is_one_error(state, copy_of, check):
+    name, break_it, more, sentence = ERRORS[state]
+    root = copy_of(name)
+    break_it(root)
+    code, problems, text = check(name, root, *more)
+    assert len(problems) == 1, problems
+    assert re.match(f'error: {sentence}', problems[0]), problems[0]
+    assert code == 1 and '1 error, 0 warnings' in text
+
+
+@pytest.mark.parametrize('state', WARNINGS)
+def test_a_doubtful_copy_is_one_warning(state, copy_of, check):
+    name, break_it, more, sentence = WARNINGS[state]
+    root = copy_of(name)
+    break_it(root)
+    code, problems, text = check(name, root, *more)
+    assert len(problems) == 1, problems
+    assert re.match(f'warning: {sentence}', problems[0]), problems[0]
+    assert code == 0 and '0 errors, 1 warning' in text
+
+
+def test_all_problems_are_told_not_only_the_first(copy_of, check):
+    root = copy_of('ade20k')
+    cut('images/training/*1.jpg', 0.5)(root)
+    remove('annotations/training/*2.png')(root)
+    empty('images/validation')(root)
+    code, problems, _ = check('ade20k', root)
+    sentences = ('images/validation is empty', '1 image without label', '1 image of 3 read cannot be decoded')
+    assert code == 1 and len(problems) == 3
+    assert all(sentence in problem for sentence, problem in zip(sentences, problems))
+
+
+@pytest.mark.parametrize('pattern', ['images/validation/*', 'annotations/training/*'])
+def test_files_that_do_not_end_are_found_without_time_for_the_others(pattern, copy_of, check):
+    root = copy_of('ade20k')
+    cut(pattern, 0.9)(root)
+    code, problems, text = check('ade20k', root, arguments=('--seconds', '0', '--samples', '0'))
+    assert code == 1 and len(problems) == 1 and re.search('1 (image|label) of 1 read cannot be decoded', problems[0])
+    assert text.count('none read') == 1 and ', 1 read' in text
+
+
+def test_of_many_files_three_are_named(copy_of, check):
+    root = copy_of('camvid')
+    for path in files(root, 'annotations/*/*'):
+        os.truncate(path, 10)
+    for i in range(3, 7):
+        shutil.copy(files(root, 'images/train/*')[0], osp.join(root, f'images/train/{i}.png'))
+    _, problems, _ = check('camvid', root, 'num_images=None')
+    assert re.search(r'train: 4 images without label: 3.png, 4.png, 5.png and 1 more, expected', problems[0])
+
+
+def test_shares_equal_an_independent_count(copy_of, check, tmp_path):
+    """Of custom classes: `LoadAnnotations` itself turns the files into classes."""
+    root = copy_of('ade20k')
+    kept = ('wall', 'sky', 'flag')
+    classes = f'train_dataloader.dataset.metainfo.classes={",".join(kept)}'
+    _, problems, text = check('ade20k', root, *TRAIN_ONLY, classes, 'train_dataloader.dataset.pipeline.2.num_classes=3')
+    assert len(problems) == 1 and re.match('warning: train: 98 % .* void', problems[0])
+    load = TRANSFORMS.build(dict(type='LoadAnnotations', reduce_zero_label=True))
+    data = Config.fromfile(config('ade20k')).train_dataloader.dataset
+    data.update(data_root=root, metainfo=dict(classes=kept), pipeline=[])
+    entries = DATASETS.build(data).load_data_list()
+    labels = np.stack([load(entry)['gt_seg_map'] for entry in entries])
+    summary = json.load(open(tmp_path / 'out/report.json'))['splits']['train']
+    assert summary['pixels'] == {name: int((labels == i).sum()) for i, name in enumerate(kept)}
+    assert summary['void'] == int((labels == 255).sum()) and summary['sizes'] == {'64x48': 3}
+    assert f'| wall             | {100 * (labels == 0).mean():5.2f} |' in text
+    assert f'{100 * (labels == 255).mean():.1f} % void' in text
+
+
+@pytest.mark.parametrize('reduce_zero_label', [False, True])
+@pytest.mark.parametrize('mode', ['L', 'P', '1'])
+def test_values_are_those_that_the_pipeline_loads(mode, reduce_zero_label, tmp_path):
+    values = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    image = Image.fromarray(values if mode != '1' else values > 99)
+    if mode == 'P':
+        image = Image.fromarray(values).convert('P')
+        image.putdata(values.ravel().tolist())
+        image.putpalette(np.random.default_rng(0).integers(0, 256, 768).astype(np.uint8).tobytes())
+    image.save(tmp_path / 'label.png')
+    assert Image.open(tmp_path / 'label.png').mode == mode
+    label_map = {0: 2, 1: 255, 2: 0, 254: 7}
+    path = str(tmp_path / 'label.png')
+    loaded = TRANSFORMS.build(dict(type='LoadAnnotations'))(dict(
+        seg_map_path=path, reduce_zero_label=reduce_zero_label, label_map=label_map, seg_fields=[]))
+    expected = dict(zip(*(x.tolist() for x in np.unique(loaded['gt_seg_map'], return_counts=True))))
+    reading = read_pair(Pair('train', 'no image', path))
+    got = Counter()
+    for value, count in reading.values.items():
+        got[loaded_value(value, reduce_zero_label, label_map)] += count
+    assert got == expected and reading.bands == 1
+
+
+def test_an_image_that_exif_turns_has_the_size_that_training_sees(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = str(tmp_path / 'turned.jpg')
+    Image.new('RGB', (20, 10)).save(path, exif=exif)
+    loaded = TRANSFORMS.build(dict(type='LoadImageFromFile'))(dict(img_path=path))
+    assert read_pair(Pair('train', path, None)).image_size == loaded['img'].shape[1::-1] == (10, 20)
+
+
+def test_the_largest_size_is_the_largest_that_the_pipeline_makes():
+    pipeline = Config.fromfile(config('pascal_context')).train_dataloader.dataset.pipeline
+    assert largest_size((500, 375), pipeline) == (1040, 780) and largest_size((500, 375), pipeline[-1:]) == (500, 375)
+
+
+@pytest.mark.parametrize('workers', ['0', '2'])
+def test_readings_do_not_depend_on_the_number_of_processes(workers, intact, tmp_path):
+    pairs = [Pair('train', image, image.replace('images', 'annotations').replace('.jpg', '.png'))
+             for image in files(intact['ade20k'], 'images/training/*')]
+    probes = probe_all(path for pair in pairs for path in (pair.image, pair.label))
+    got = {reading.pair: reading for reading in read_pairs(pairs, probes, None, int(workers))}
+    assert got == {pair: read_pair(pair) for pair in pairs} and len(got) == IMAGES
+
+
+def test_time_ends_reading():
+    pairs = [Pair('train', f'{i}.png', None) for i in range(50)]
+    probes = {pair.image: Probe(1, True, (1, b'')) for pair in pairs}
+    assert list(read_pairs(pairs, probes, 0, 0)) == []
+    first, *_, last = [reading.pair.image for reading in read_pairs(pairs, probes, None, 0)]
+    assert (first, last) != ('0.png', '49.png')  # shuffled
+
+
+def test_a_check_that_fails_itself_loses_no_other(intact, check, monkeypatch, tmp_path):
+    def fail(*args):
+        raise RuntimeError('boom')
+    monkeypatch.setattr('mmseg_bpkd.dataset_check.check.check_shared_images', fail)
+    monkeypatch.setattr(check_dataset, 'draw_samples', fail)
+    code, problems, text = check('camvid', intact['camvid'])
+    assert code == 1 and problems == [
+        'error: shared images, samples.png: this check itself failed, the others went on (RuntimeError: boom)']
+    assert '| sky ' in text and json.load(open(tmp_path / 'out/report.json'))['splits']['train']['read'] == IMAGES
+
+
+def test_an_interrupt_keeps_what_was_read(intact, check, monkeypatch):
+    def interrupted(pairs, *args):
+        yield read_pair(pairs[0])
+        raise KeyboardInterrupt
+    monkeypatch.setattr('mmseg_bpkd.dataset_check.check.read_pairs', interrupted)
+    code, problems, text = check('camvid', intact['camvid'])
+    assert code == 0 and problems == ['warning: reading: interrupted after 1 of 6: what follows is of these']
+    assert ', 1 read' in text
+
+
+def test_wrapped_data_sets_are_walked_into(intact):
+    leaf = dict(type='CamVidDataset', data_root=intact['camvid'], data_prefix=dict(
+        img_path='images/train', seg_map_path='annotations/train'))
+    other = dict(leaf, data_prefix=dict(img_path='images/val', seg_map_path='annotations/val'))
+    parts = dict(type='ConcatDataset', datasets=[leaf, other, leaf])
+    repeated, tested = dict(type='RepeatDataset', times=2, dataset=parts), dict(leaf, test_mode=True)
+    cfg = Config(dict(train_dataloader=dict(dataset=repeated), val_dataloader=dict(dataset=leaf),
+                      test_dataloader=dict(dataset=tested)))
+    splits = splits_of(cfg)
+    assert [split.name for split in splits] == ['train part 1', 'train part 2', 'val']
+    result = check_datasets(splits, dict(train=2 * IMAGES, val=[4, IMAGES]), None)
+    assert [str(finding) for finding in result.findings] == [
+        f'error: val: 3 images of {intact["camvid"]}/images/train are in the training set too, byte for byte: '
+        '0001TP_000000.png, 0001TP_000001.png, 0001TP_000002.png; what is trained on cannot be used to measure']
+    short = check_datasets(splits_of(cfg), dict(train=9), None)
+    assert 'train: 6 images in' in str(short.findings[0]) and 'but 9 are published' in str(short.findings[0])
+
+
+def test_drawn_scenes_need_no_files(tmp_path, capsys):
+    path = osp.join(ROOT, 'configs/_base_/datasets/synthetic_160x120.py')
+    assert check_dataset.main([path, '--out', str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert 'train SyntheticScenes: 400 samples drawn on demand, no files to check' in text and 'error' not in text
+
+
+@pytest.mark.parametrize('samples', [1, 4])
+def test_the_picture_has_a_row_for_each_sample(samples, intact, check, tmp_path):
+    check('camvid', intact['camvid'], arguments=('--samples', str(samples)))
+    with Image.open(tmp_path / 'out/samples.png') as image:
+        pixels, size = np.asarray(image.convert('RGB')), image.size
+    legend = picture.TITLE + 2 * picture.LEGEND_ROW  # 11 classes and void in lines of 8
+    assert size == (3 * 480, samples * (360 + picture.TITLE) + legend)  # 48x36, enlarged to 480x360
+    label = pixels[picture.TITLE:picture.TITLE + 360, 480:960].astype(int)
+    palette = np.array([*CamVidDataset.METAINFO['palette'], (0, 0, 0)])
+    labels = [np.array(Image.open(path)) for path in files(intact['camvid'], 'annotations/*/*')]
+    assert sum(_shows(label, palette, candidate) for candidate in labels) == 1
+
+
+def _shows(painted: np.ndarray, palette: np.ndarray, label: np.ndarray) -> bool:
+    """Whether the painted picture, at the centres of enlarged pixels, is the label's colours and an image, 60 to 40."""
+    centres = painted[5::10, 5::10]
+    rest = centres - 0.6 * palette[np.minimum(label, 11)]
+    return bool(((rest > -3) & (rest < 0.4 * 255 + 3)).all())
+
+
+def test_edges_are_where_classes_meet_and_not_at_void():
+    label = np.zeros((8, 24), int)
+    label[:, 8:], label[:, 16:] = 5, 11
+    edges = picture.edges_of(label, 11, 1)
+    band = (np.arange(24) >= 5) & (np.arange(24) < 11)  # three pixels on either side
+    assert edges.shape == (8, 24) and (edges == band).all()
+    assert (picture.edges_of(label, 11, 2)[0] == [0, 0, .5, 1, 1, .5, 0, 0, 0, 0, 0, 0]).all()
+    assert picture.edges_of(np.full((4, 4), 11), 11, 1).max() == 0
+
+
+def test_names_of_things_in_sentences():
+    assert endings(['a/aachen_000_gtFine_labelIds.png', 'ADE_train_01.jpg', 'b_02.jpg', 'README']) == (
+        '.jpg (2), _gtFine_labelIds.png (1), README (1)')
+    assert values_text([0, 1, 2, 7, 9, 10]) == '0 to 2, 7, 9 to 10'
+    assert count_values(np.array([[300, 300], [2, 0]], np.uint16)) == {0: 1, 2: 1, 300: 2}
+
+
+def test_the_command_line(intact, copy_of, tmp_path):
+    arguments = [config('camvid'), '--seconds', '30', '--samples', '2', '--out', tmp_path / 'out']
+    done = runs.call('check_dataset.py', *arguments, *options(intact['camvid']))
+    assert f'written to {tmp_path}/out: report.json, samples.png' in done.stdout and not done.stderr
+    broken = copy_of('camvid')
+    remove('annotations/train/*1.png')(broken)
+    done = runs.call('check_dataset.py', *arguments, *options(broken), check=False)
+    assert done.returncode == 1 and 'error: train: 1 image without label' in done.stdout
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['nowhere.py'], 'no config nowhere.py'),
+    ([config('camvid'), '--seconds', '-1'], 'must not be negative'),
+    ([osp.join(ROOT, 'configs/_base_/schedules/80k.py')], 'has no data set in train_dataloader'),
+    ([osp.join(ROOT, 'README.md')], 'cannot be used: '),
+    ([config('camvid'), '--cfg-options', 'train_dataloader.dataset.pipeline.77.x=1'], 'cannot be used: '),
+    (['--speed'], 'the following arguments are required: config'),
+])
+def test_bad_usage_is_told_with_another_exit_code(arguments, message, capsys, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        check_dataset.main([*arguments, '--out', str(tmp_path)] if arguments[0].endswith('y') else arguments)
+    assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_camvid_is_whole(camvid, tmp_path, capsys):
+    code = check_dataset.main([config('camvid'), '--samples', '2', '--seconds', '5', '--out', str(tmp_path),
+                               '--cfg-options', *layouts.data_root_options(camvid)])
+    text = capsys.readouterr().out
+    assert code == 0 and 'nothing wrong was found' in text
+    assert '367 images in' in text and '101 images in' in text
