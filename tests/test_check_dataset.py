@@ -11,7 +11,18 @@ import layouts
 import numpy as np
 import pytest
 import runs
-from broken_layouts import ERRORS, TRAIN_ONLY, WARNINGS, cut, empty, files, remove
+from broken_layouts import (
+    ERRORS,
+    TRAIN_ONLY,
+    WARNINGS,
+    cut,
+    empty,
+    files,
+    first_label,
+    relabel,
+    remove,
+    web_page_for_an_image,
+)
 from conftest import ROOT
 from mmengine.config import Config
 from mmengine.registry import DATASETS, TRANSFORMS
@@ -19,7 +30,7 @@ from PIL import Image
 
 from mmseg_bpkd.dataset_check import check_datasets, picture, splits_of
 from mmseg_bpkd.dataset_check.content import largest_size, loaded_value
-from mmseg_bpkd.dataset_check.files import Pair, Probe, endings, probe_all
+from mmseg_bpkd.dataset_check.files import Pair, Probe, endings, probe_all, same_files
 from mmseg_bpkd.dataset_check.findings import values_text
 from mmseg_bpkd.dataset_check.reading import count_values, read_pair, read_pairs
 from mmseg_bpkd.datasets import CamVidDataset
@@ -108,10 +119,11 @@ def test_all_problems_are_told_not_only_the_first(copy_of, check):
     assert all(sentence in problem for sentence, problem in zip(sentences, problems))
 
 
-@pytest.mark.parametrize('pattern', ['images/validation/*', 'annotations/training/*'])
-def test_files_that_do_not_end_are_found_without_time_for_the_others(pattern, copy_of, check):
+@pytest.mark.parametrize('break_it', [cut('images/validation/*', 0.9), cut('annotations/training/*', 0.9),
+                                      cut('annotations/training/*', 0), web_page_for_an_image])
+def test_files_that_do_not_end_are_found_without_time_for_the_others(break_it, copy_of, check):
     root = copy_of('ade20k')
-    cut(pattern, 0.9)(root)
+    break_it(root)
     code, problems, text = check('ade20k', root, arguments=('--seconds', '0', '--samples', '0'))
     assert code == 1 and len(problems) == 1 and re.search('1 (image|label) of 1 read cannot be decoded', problems[0])
     assert text.count('none read') == 1 and ', 1 read' in text
@@ -125,6 +137,47 @@ def test_of_many_files_three_are_named(copy_of, check):
         shutil.copy(files(root, 'images/train/*')[0], osp.join(root, f'images/train/{i}.png'))
     _, problems, _ = check('camvid', root, 'num_images=None')
     assert re.search(r'train: 4 images without label: 3.png, 4.png, 5.png and 1 more, expected', problems[0])
+
+
+def in_colour(label: np.ndarray) -> np.ndarray:
+    return layouts.COLOURS[label].astype(np.uint8)
+
+
+@pytest.mark.parametrize('break_it', [cut('annotations/train/*', 0.5), first_label('annotations/train/*', in_colour),
+                                      first_label('annotations/train/*', lambda label: label + 20)])
+def test_a_class_that_only_a_broken_label_may_have_is_not_missed(break_it, copy_of, check):
+    root = copy_of('camvid')
+    for path in files(root, 'annotations/train/*')[1:]:
+        relabel(root, osp.relpath(path, root), lambda label: np.where(label == 4, 3, label).astype(np.uint8))
+    break_it(root)
+    _, problems, _ = check('camvid', root)
+    assert len(problems) == 1 and problems[0].startswith('error: train: 1 label of 3 read ')
+
+
+def test_hidden_files_are_none(copy_of, check):
+    root = copy_of('camvid')
+    for kind in ('images', 'annotations'):
+        with open(osp.join(root, kind, 'train/._0001TP_000000.png'), 'w') as file:
+            file.write('of another system')
+    assert check('camvid', root)[:2] == (0, [])
+
+
+def test_a_spare_label_in_a_shared_folder_is_told_once(copy_of, check):
+    root = copy_of('pascal_context')
+    shutil.copy(files(root, 'SegmentationClassContext/*')[0], osp.join(root, 'SegmentationClassContext/spare.png'))
+    _, problems, _ = check('pascal_context', root)
+    assert len(problems) == 1 and re.match('warning: train, val: 1 label without image in .*: spare.png;', problems[0])
+
+
+def test_files_of_equal_beginning_end_and_size_may_differ(tmp_path):
+    contents = dict(a=b'x' * 3000, b=b'x' * 1500 + b'y' + b'x' * 1499, c=b'x' * 3000, empty=b'', void=b'')
+    paths = {name: str(tmp_path / name) for name in contents}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    probes = probe_all(paths.values())
+    assert probes[paths['a']].content == probes[paths['b']].content
+    same = same_files([paths['b'], paths['a'], paths['empty']], [paths['c'], paths['void']], probes)
+    assert same == [(paths['a'], paths['c'])]
 
 
 def test_shares_equal_an_independent_count(copy_of, check, tmp_path):
@@ -167,6 +220,7 @@ def test_values_are_those_that_the_pipeline_loads(mode, reduce_zero_label, tmp_p
     for value, count in reading.values.items():
         got[loaded_value(value, reduce_zero_label, label_map)] += count
     assert got == expected and reading.bands == 1
+    assert loaded_value(256, reduce_zero_label, label_map) == 256  # LoadAnnotations would make it class 0 or void
 
 
 def test_an_image_that_exif_turns_has_the_size_that_training_sees(tmp_path):
@@ -260,9 +314,8 @@ def test_the_picture_has_a_row_for_each_sample(samples, intact, check, tmp_path)
 
 
 def _shows(painted: np.ndarray, palette: np.ndarray, label: np.ndarray) -> bool:
-    """Whether the painted picture, at the centres of enlarged pixels, is the label's colours and an image, 60 to 40."""
-    centres = painted[5::10, 5::10]
-    rest = centres - 0.6 * palette[np.minimum(label, 11)]
+    """Whether the painted picture, at the corners of enlarged pixels, is the label's colours and an image, 60 to 40."""
+    rest = painted[::10, ::10] - 0.6 * palette[np.minimum(label, 11)]
     return bool(((rest > -3) & (rest < 0.4 * 255 + 3)).all())
 
 

@@ -38,7 +38,7 @@ def _labels_without_image(split: Split, used: Set[str]) -> List[str]:
     spare = [path for path in scan(split.places.labels)
              if path.endswith(suffix) and path.removesuffix(suffix) + ending not in images]
     spare = [osp.join(split.places.labels, path) for path in spare]
-    return [path for path in spare if path not in used and not used.add(path)]  # splits may share a folder
+    return [path for path in spare if path not in used]
 
 
 def _images_without_label(split: Split) -> List[str]:
