@@ -40,8 +40,8 @@ def check_data_roots(cfg: Config, *dataloaders: str) -> None:
         for place, folder in _data_folders(cfg.get(name) or {}, name):
             if '://' not in folder and not (osp.isdir(folder) and os.listdir(folder)):
                 state = 'an empty folder' if osp.isdir(folder) else 'not a folder'
-                raise FileNotFoundError(f'{place} is {folder!r}, which is {state}: README says what is expected there; '
-                                        f'--cfg-options {name}.dataset.data_root=PATH names another place')
+                raise FileNotFoundError(f'{place} is {folder!r}, which is {state}: docs/data.md says what belongs '
+                                        f'there; --cfg-options {name}.dataset.data_root=PATH names another place')
 
 
 def _data_folders(node, place: str) -> Iterator[Tuple[str, str]]:

@@ -183,7 +183,7 @@ ERRORS = {
         r'train: 3 labels of 3 .* 11 classes .*: 11, expected 0 to 10, or 255 for void; if 11 is void, convert it'),
     'labels of more than a byte': (
         'camvid', first_label('annotations/val/*', lambda label: label.astype(np.uint16) + 256), [],
-        r'val: 1 label of 3 read with values outside of the 11 classes \(0001TP_001000.png\): 256 to 266, 511, exp'),
+        r'val: 1 label of 3 read with values outside of the 11 classes \(0016E5_000000.png\): 256 to 266, 511, exp'),
     'labels in colour': (
         'ade20k', with_labels('annotations/training/*', lambda label: layouts.COLOURS[label].astype(np.uint8)), [],
         r'train: 3 labels of 3 read in colour, expected one channel of class numbers .*: ADE_train_00000001.png, '),
@@ -192,7 +192,7 @@ ERRORS = {
         r'val: void everywhere in all of the 3 labels read: 0, expected 1 to 59, or 0 for void; docs'),
     'validation image in the training set': (
         'camvid', validate_on_a_training_image, [],
-        r'val: 1 image of .*images/val is in the training set too, byte for byte: 0001TP_001000.png \(in training: '
+        r'val: 1 image of .*images/val is in the training set too, byte for byte: 0016E5_000000.png \(in training: '
         r'.*0001TP_000001.png\)'),
     'validation on the training set': (
         'pascal_context', lambda root: None,
@@ -208,7 +208,7 @@ ERRORS = {
 WARNINGS = {
     'label without image': (
         'camvid', remove('images/val/*1.png'), ['num_images.val=2'],
-        r'val: 1 label without image in .*images/val: 0001TP_001001.png; not used in training'),
+        r'val: 1 label without image in .*images/val: 0016E5_000001.png; not used in training'),
     'class that never occurs': (
         'cityscapes', with_labels('gtFine/train/*/*_labelTrainIds.png', lambda label: np.where(
             label == 16, 13, label).astype(np.uint8)), [],

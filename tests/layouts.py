@@ -40,7 +40,7 @@ def save(image, *path: str) -> None:
 def cityscapes(folder: str, images: int = 3, size: Size = (64, 32)) -> str:
     """leftImg8bit and gtFine, converted: labelTrainIds beside labelIds, colours and polygons."""
     root = osp.join(folder, 'cityscapes')
-    for split, city, start in (('train', 'aachen', 0), ('val', 'lindau', 1000)):
+    for split, city, start in (('train', 'aachen', 0), ('val', 'lindau', 10**6)):
         for i in range(images):
             stem, seed = f'{city}_{i:06d}_000019', start + i
             label = blocks(seed, [*range(19), 255], size)
@@ -57,7 +57,7 @@ def cityscapes(folder: str, images: int = 3, size: Size = (64, 32)) -> str:
 def ade20k(folder: str, images: int = 3, size: Size = (64, 48)) -> str:
     """ADEChallengeData2016: 0 is void, 1 to 150 are the classes."""
     root = osp.join(folder, 'ADEChallengeData2016')
-    for split, name, start in (('training', 'train', 0), ('validation', 'val', 1000)):
+    for split, name, start in (('training', 'train', 0), ('validation', 'val', 10**6)):
         for i in range(images):
             label = blocks(start + i, range(151), size)
             save(picture(start + i, label), root, 'images', split, f'ADE_{name}_{i + 1:08d}.jpg')
@@ -72,8 +72,8 @@ def pascal_context(folder: str, images: int = 3, size: Size = (64, 48)) -> str:
     for split, year in (('train', 2008), ('val', 2009), (None, 2010)):
         stems = [f'{year}_{i + 1:06d}' for i in range(images)]
         for i, stem in enumerate(stems):
-            label = blocks(1000 * year + i, range(60), size)
-            save(picture(1000 * year + i, label), root, 'JPEGImages', f'{stem}.jpg')
+            label = blocks(10**6 * year + i, range(60), size)
+            save(picture(10**6 * year + i, label), root, 'JPEGImages', f'{stem}.jpg')
             if split:
                 save(label, root, 'SegmentationClassContext', f'{stem}.png')
         if split:
@@ -85,11 +85,11 @@ def pascal_context(folder: str, images: int = 3, size: Size = (64, 48)) -> str:
 def camvid(folder: str, images: int = 3, size: Size = (48, 36)) -> str:
     """As tools/dataset_converters/camvid.py writes it: 0 to 10 are the classes, 255 is void."""
     root = osp.join(folder, 'camvid')
-    for split, start in (('train', 0), ('val', 1000)):
+    for split, film, start in (('train', '0001TP', 0), ('val', '0016E5', 10**6)):
         for i in range(images):
             label = blocks(start + i, [*range(11), 255], size)
-            save(picture(start + i, label), root, 'images', split, f'0001TP_{start + i:06d}.png')
-            save(label, root, 'annotations', split, f'0001TP_{start + i:06d}.png')
+            save(picture(start + i, label), root, 'images', split, f'{film}_{i:06d}.png')
+            save(label, root, 'annotations', split, f'{film}_{i:06d}.png')
     return root
 
 

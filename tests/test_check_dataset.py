@@ -300,6 +300,13 @@ def test_drawn_scenes_need_no_files(tmp_path, capsys):
     assert 'train SyntheticScenes: 400 samples drawn on demand, no files to check' in text and 'error' not in text
 
 
+def test_a_data_set_without_names_of_classes_is_checked_by_their_number(intact, check, tmp_path):
+    nameless = [f'{loader}_dataloader.dataset.{key}' for loader in ('train', 'val', 'test')
+                for key in ('type=BaseSegDataset', 'img_suffix=.png')]
+    code, problems, text = check('camvid', intact['camvid'], *nameless, arguments=('--all', '--samples', '1'))
+    assert (code, problems) == (0, []) and '| class 10 ' in text and 'samples.png' in text
+
+
 @pytest.mark.parametrize('samples', [1, 4])
 def test_the_picture_has_a_row_for_each_sample(samples, intact, check, tmp_path):
     check('camvid', intact['camvid'], arguments=('--samples', str(samples)))
@@ -327,6 +334,16 @@ def test_edges_are_where_classes_meet_and_not_at_void():
     assert edges.shape == (8, 24) and (edges == band).all()
     assert (picture.edges_of(label, 11, 2)[0] == [0, 0, .5, 1, 1, .5, 0, 0, 0, 0, 0, 0]).all()
     assert picture.edges_of(np.full((4, 4), 11), 11, 1).max() == 0
+
+
+def test_the_documentation_has_the_numbers_of_the_configs():
+    with open(osp.join(ROOT, 'docs/data.md')) as file:
+        rows = re.findall(r'`(configs/\S+)` \| (\d+), (\d+) \| (\d+) \|', file.read())
+    assert len(rows) == len(layouts.BASES)
+    for path, *numbers in rows:
+        cfg = Config.fromfile(osp.join(ROOT, path))
+        published = [count if isinstance(count, int) else count[0] for count in cfg.num_images.values()]
+        assert [*published, cfg.num_classes] == [int(number) for number in numbers]
 
 
 def test_names_of_things_in_sentences():

@@ -83,7 +83,7 @@ def _draw(split: Split, reading: Reading) -> Row:
         image = ImageOps.exif_transpose(file).convert('RGB').resize(size)
     with Image.open(reading.pair.label) as file:
         label = _classes(split, np.asarray(file))
-    colours = np.array([*split.dataset.metainfo['palette'], VOID, OUTSIDE], np.uint8)
+    colours = np.array([*split.palette, VOID, OUTSIDE], np.uint8)
     painted = Image.fromarray(colours[label]).resize(size, Image.Resampling.NEAREST)
     edges = edges_of(label, len(split.classes), max(1, int(1 / zoom)))
     edges = Image.fromarray((255 * edges).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)

@@ -2,6 +2,7 @@
 from dataclasses import dataclass
 from typing import Iterator, List, Optional, Tuple
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 
@@ -48,7 +49,14 @@ class Split:
 
     @property
     def classes(self) -> Tuple[str, ...]:
-        return tuple(self.dataset.metainfo.get('classes') or ())
+        named = self.dataset.metainfo.get('classes')
+        return tuple(named or (f'class {i}' for i in range(self.loads_labels.get('num_classes', 0))))
+
+    @property
+    def palette(self) -> List[Tuple[int, int, int]]:
+        given = self.dataset.metainfo.get('palette') or []
+        fits = len(given) == len(self.classes)
+        return given if fits else np.random.default_rng(0).integers(0, 256, (len(self.classes), 3)).tolist()
 
     @property
     def ignore_index(self) -> int:
