@@ -106,6 +106,7 @@ def test_a_doubtful_copy_is_one_warning(state, copy_of, check):
     assert len(problems) == 1, problems
     assert re.match(f'warning: {sentence}', problems[0]), problems[0]
     assert code == 0 and '0 errors, 1 warning' in text
+    assert ('48x3 to 48x36' in text) == (state == 'image smaller than the crop')
 
 
 def test_all_problems_are_told_not_only_the_first(copy_of, check):

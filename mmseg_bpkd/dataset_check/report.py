@@ -53,8 +53,8 @@ def _split_line(result: Result, split: Split) -> str:
 def _extent(sizes: dict) -> str:
     if not sizes:
         return 'no size'
-    least, *_, most = sorted(sizes, key=prod) * 2
-    return f'{least[0]}x{least[1]}' + ('' if least == most else f' to {most[0]}x{most[1]}')
+    least, most = (f'{width}x{height}' for width, height in (min(sizes, key=prod), max(sizes, key=prod)))
+    return least if least == most else f'{least} to {most}'
 
 
 def _share_table(result: Result) -> Optional[str]:
