@@ -170,6 +170,16 @@ def test_a_spare_label_in_a_shared_folder_is_told_once(copy_of, check):
     assert len(problems) == 1 and re.match('warning: train, val: 1 label without image in .*: spare.png;', problems[0])
 
 
+def test_one_image_in_a_hundred_that_is_shared_is_a_warning(check, tmp_path):
+    """A published data set may have a few, and then they are not the copy's fault."""
+    root = layouts.camvid(str(tmp_path), images=100, size=(12, 9))
+    for i, (severity, expected) in enumerate((('warning', 0), ('error', 1))):
+        shutil.copy(files(root, 'images/train/*')[i], files(root, 'images/val/*')[i])
+        code, problems, _ = check('camvid', root, 'num_images.train=100', 'num_images.val=100', 'crop_size=(1,1)')
+        told = [problem for problem in problems if 'byte for byte' in problem]
+        assert code == expected and len(told) == 1 and told[0].startswith(f'{severity}: val: {i + 1} image')
+
+
 def test_files_of_equal_beginning_end_and_size_may_differ(tmp_path):
     contents = dict(a=b'x' * 3000, b=b'x' * 1500 + b'y' + b'x' * 1499, c=b'x' * 3000, empty=b'', void=b'')
     paths = {name: str(tmp_path / name) for name in contents}

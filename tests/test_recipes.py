@@ -15,7 +15,7 @@ from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor
 METHODS = ('bpkd', 'cwd', 'kd', 'skds', 'ifvd', 'cirkd')
 PAIRS = [osp.basename(path)[len('bpkd_'):-3] for path in sorted(glob(osp.join(ROOT, 'configs/bpkd/bpkd_*_4xb4-80k_*')))]
 DATA = {'cityscapes': layouts.cityscapes, 'ade20k': layouts.ade20k, 'pascal-context-59': layouts.pascal_context}
-SIZE = (64, 64)
+STEPS = 3  # what starts at zero hides what is behind it: in ViT-Adapter's injectors, twice
 
 
 def test_there_are_eighteen_pairs():
@@ -24,24 +24,25 @@ def test_there_are_eighteen_pairs():
 
 def recipe(pair: str, folder) -> Config:
     """The recipe of BPKD with the losses of all methods, without downloads, on small images."""
+    size = (96, 96) if 'isanet' in pair else (64, 64)  # of less, ISANet compares single positions
     cfg = Config.fromfile(osp.join(ROOT, f'configs/bpkd/bpkd_{pair}.py'))
     for method in METHODS:
         leaf = Config.fromfile(osp.join(ROOT, f'configs/{method}/{method}_{pair}.py'))
         cfg.model.distiller.losses.update(leaf.model.distiller.losses)
     cfg.model.distiller.losses.loss_cirkd.update(pixel_memory=40, region_memory=40)
-    root = DATA[pair.rsplit('_', 1)[1].rsplit('-', 1)[0]](str(folder), images=2, size=SIZE)
+    root = DATA[pair.rsplit('_', 1)[1].rsplit('-', 1)[0]](str(folder), images=2, size=size)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.update(batch_size=2 if loader is cfg.train_dataloader else 1, num_workers=0, persistent_workers=False)
         loader.dataset.data_root = root
         for transform in loader.dataset.pipeline:
             if transform.type in ('Resize', 'RandomResize'):
-                transform.scale = SIZE
+                transform.scale = size
             if transform.type == 'RandomCrop':
-                transform.crop_size = SIZE
-    cfg.model.data_preprocessor.size = SIZE
+                transform.crop_size = size
+    cfg.model.data_preprocessor.size = size
     cfg.merge_from_dict({'model.student.pretrained': None, 'model.student.backbone.init_cfg': None})
     cfg.param_scheduler = []  # a warm-up starts at a rate that changes nothing in float32
-    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=2, val_interval=2)
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=STEPS, val_interval=STEPS)
     cfg.work_dir = str(folder / 'run')
     return cfg
 
@@ -55,8 +56,6 @@ def save_teacher(cfg: Config, path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize('pair', PAIRS)
 def test_a_pair_trains_with_every_method_and_is_tested_with_three_metrics(pair, tmp_path):
-    """In two steps: what starts at zero, as the last batch norm of a residual branch, hides from the first what is
-    behind it."""
     cfg = recipe(pair, tmp_path)
     cfg.model.teacher_ckpt = save_teacher(cfg, tmp_path / 'teacher.pth')
     runner = Runner.from_cfg(cfg)
@@ -70,7 +69,7 @@ def test_a_pair_trains_with_every_method_and_is_tested_with_three_metrics(pair, 
     assert losses == {'loss_bpkd_edge', 'loss_bpkd_body', 'loss_cwd', 'loss_kd', 'loss_pair', 'loss_ifv',
                       'loss_adversarial_critic', 'loss_adversarial_penalty',
                       'loss_cirkd_batch', 'loss_cirkd_pixel', 'loss_cirkd_region'}
-    metrics = evaluate(cfg, str(tmp_path / 'run/iter_2.pth'))['metrics']
+    metrics = evaluate(cfg, str(tmp_path / f'run/iter_{STEPS}.pth'))['metrics']
     assert {'mIoU', 'trimap/mIoU@3px', 'boundary/mIoU@0.005diag'} <= metrics.keys()
     assert {key: value for key, value in metrics.items() if 'IoU' in key} == pytest.approx(
         {key: round(scalars[f'val/{key}'].current(), 4) for key in metrics if 'IoU' in key})
