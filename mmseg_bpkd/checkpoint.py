@@ -1,10 +1,7 @@
 """Reading checkpoints of plain and of distillation runs, with errors that say what is wrong."""
-import os.path as osp
 import pickle
 from typing import Dict
-from urllib.error import URLError
 
-import torch
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
@@ -21,11 +18,9 @@ def read_checkpoint(source: str) -> dict:
     try:
         checkpoint = CheckpointLoader.load_checkpoint(source, map_location='cpu')
     except FileNotFoundError:
+        if '://' in source:  # that says where to put it
+            raise
         raise FileNotFoundError(f'no checkpoint {source}') from None
-    except URLError as error:
-        cache = osp.join(torch.hub.get_dir(), 'checkpoints', osp.basename(source))
-        raise FileNotFoundError(f'cannot download {source} ({error.reason}): fetch it elsewhere and put it at {cache}, '
-                                'or give its path instead of the address') from error
     except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
         raise ValueError(f'{source} is no readable checkpoint (truncated, or more than weights?): {error}') from error
     if not isinstance(checkpoint, dict):

@@ -3,13 +3,15 @@
 `apply()` runs once, before anything else is imported. Each repair first asks whether the thing is
 broken, so a healthy installation is left alone, and running it twice changes nothing.
 """
-import functools
 import importlib
 import importlib.util
+import os.path as osp
 import pickle
 import sys
 import types
 from importlib.machinery import ModuleSpec
+from typing import Callable
+from urllib.error import URLError
 
 # Import name -> what pip calls it. Some are not declared by the packages that import them.
 REQUIRED = {
@@ -32,7 +34,7 @@ def apply() -> None:
     stand_in_for_mmcv_ops()
     stand_in_for_mmrazor_quantization()
     allow_mmengine_checkpoints()
-    load_downloads_safely()
+    mend_downloads()
 
 
 def require_packages() -> None:
@@ -139,8 +141,24 @@ def allow_mmengine_checkpoints() -> None:
     ])
 
 
-def load_downloads_safely() -> None:
-    """`torch.hub` still unpickles whatever an address delivers; mmengine gets the limits of `torch.load`."""
+def mend_downloads() -> None:
+    """`torch.hub` still unpickles whatever an address delivers: mmengine gets the limits of `torch.load`.
+
+    And a failed download, of which mmengine tells the reason only, says which file to put where.
+    """
     from mmengine.runner import checkpoint
-    if not isinstance(checkpoint.load_url, functools.partial):
-        checkpoint.load_url = functools.partial(checkpoint.load_url, weights_only=True)
+    if checkpoint.load_url.__module__ != __name__:
+        checkpoint.load_url = _mended(checkpoint.load_url)
+
+
+def _mended(load_url: Callable) -> Callable:
+    import torch
+
+    def download(url: str, *args, **kwargs):
+        try:
+            return load_url(url, *args, weights_only=True, **kwargs)
+        except URLError as error:
+            cache = osp.join(torch.hub.get_dir(), 'checkpoints', osp.basename(url))
+            raise FileNotFoundError(f'cannot download {url} ({error.reason}): fetch it elsewhere and put it at '
+                                    f'{cache}, or give the path of a file in place of the address') from error
+    return download

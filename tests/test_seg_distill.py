@@ -1,4 +1,5 @@
 import copy
+from urllib.error import URLError
 
 import pytest
 import tiny
@@ -401,11 +402,22 @@ def test_loading_strictly_counts_what_is_missing(model):
         load_strictly(model.student, {}, 'nothing.pth')
 
 
-def test_a_failed_download_says_which_file_to_put_where(monkeypatch):
-    from urllib.error import URLError
-
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
     def refuse(*args, **kwargs):
         raise URLError('no network')
-    monkeypatch.setattr('mmengine.runner.checkpoint.load_url', refuse)
+    monkeypatch.setattr('torch.hub.urlopen', refuse)
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    monkeypatch.setattr('torch.hub._hub_dir', None)
+
+
+def test_a_failed_download_of_a_teacher_says_which_file_to_put_where(offline):
     with pytest.raises(FileNotFoundError, match=r'teacher-1234\.pth \(no network\).*checkpoints/teacher-1234\.pth'):
         read_checkpoint('https://example.org/teacher-1234.pth')
+
+
+def test_a_failed_download_of_imagenet_weights_says_which_file_to_put_where(offline, tmp_path):
+    teacher_ckpt = tiny.save_teacher(tmp_path / 'teacher.pth')
+    address = 'https://example.org/resnet18-1234.pth'
+    with pytest.raises(FileNotFoundError, match=r'resnet18-1234\.pth \(no network\).*checkpoints/resnet18-1234\.pth'):
+        tiny.distillation(teacher_ckpt, student=tiny.pspnet(4, pretrained=address))

@@ -4,8 +4,8 @@
 
 Parameters are counted with the auxiliary head, which only training needs, and without. GFLOPs are 10^9 operations up to
 the logits as MMEngine counts them: a multiply-add of a convolution or a matrix product is one; normalisation, pooling
-and resizing count a little; activations and the sampling of deformable attention do not. Frames per second: batch 1 up to
-the logits, median of the runs, on a GPU where there is one.
+and resizing count a little; activations and the sampling of deformable attention do not. Frames per second: batch 1 up
+to the logits, median of the runs, on a GPU where there is one.
 """
 import argparse
 import json
