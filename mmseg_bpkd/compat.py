@@ -9,9 +9,10 @@ import os.path as osp
 import pickle
 import sys
 import types
+from http.client import HTTPException
 from importlib.machinery import ModuleSpec
 from typing import Callable
-from urllib.error import URLError
+from urllib.parse import urlparse
 
 # Import name -> what pip calls it. Some are not declared by the packages that import them.
 REQUIRED = {
@@ -144,7 +145,7 @@ def allow_mmengine_checkpoints() -> None:
 def mend_downloads() -> None:
     """`torch.hub` still unpickles whatever an address delivers: mmengine gets the limits of `torch.load`.
 
-    And a failed download, of which mmengine tells the reason only, says which file to put where.
+    And where a download fails, mmengine tells the reason only: here, also which file to put where.
     """
     from mmengine.runner import checkpoint
     if checkpoint.load_url.__module__ != __name__:
@@ -155,10 +156,14 @@ def _mended(load_url: Callable) -> Callable:
     import torch
 
     def download(url: str, *args, **kwargs):
+        cache = osp.join(torch.hub.get_dir(), 'checkpoints', osp.basename(urlparse(url).path))
         try:
             return load_url(url, *args, weights_only=True, **kwargs)
-        except URLError as error:
-            cache = osp.join(torch.hub.get_dir(), 'checkpoints', osp.basename(url))
-            raise FileNotFoundError(f'cannot download {url} ({error.reason}): fetch it elsewhere and put it at '
-                                    f'{cache}, or give the path of a file in place of the address') from error
+        except (OSError, HTTPException) as error:
+            reason = getattr(error, 'reason', error)
+            raise FileNotFoundError(f'cannot download {url} ({reason}): fetch it elsewhere and put it at {cache}, or '
+                                    'give the path of a file in place of the address') from error
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise ValueError(f'{cache}, from {url}, is no readable checkpoint: delete it, or put the right file there '
+                             f'({error})') from error
     return download

@@ -56,7 +56,7 @@ def test_weights_have_the_names_and_shapes_of_the_authors_code(config, digest):
     assert hashlib.sha256('\n'.join(lines).encode()).hexdigest() == digest
 
 
-def test_the_base_networks_published_133_9_million_are_with_positions_of_larger_images():
+def test_positions_of_384_pixel_images_would_make_the_base_networks_published_133_9_million():
     """Our count, of the 224x224 positions of DeiT's weights, is 0.29 M below; see docs/recipes.md."""
     base = dict(embed_dims=768, num_heads=12, deform_num_heads=12, deform_ratio=0.5)
     backbone, larger = (ViTAdapter(**base, pretrain_size=size) for size in (224, 384))
@@ -112,6 +112,14 @@ def test_at_first_nothing_is_injected_into_the_transformer():
 def test_tokens_and_maps_are_each_others_inverse():
     maps = [torch.randn(2, 3, 4, 6), torch.randn(2, 3, 2, 3)]
     assert all(torch.equal(a, b) for a, b in zip(as_maps(as_tokens(maps), [(4, 6), (2, 3)]), maps))
+
+
+def test_each_level_starts_where_the_one_before_it_ends():
+    """Only the compiled operator reads that."""
+    geometry = Geometry([(2, 2)], [(4, 4), (2, 3), (1, 1)], torch.zeros(2, 4, 24))
+    assert geometry.level_start_index.tolist() == [0, 16, 22]
+    assert geometry.spatial_shapes.tolist() == [[4, 4], [2, 3], [1, 1]]
+    assert geometry.reference_points.shape == (2, 4, 3, 2)
 
 
 def test_cell_centres_are_x_and_y_in_row_order():

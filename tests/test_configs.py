@@ -16,7 +16,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.utils import get_installed_path
 
 from mmseg_bpkd.distillers import SegDistiller
-from mmseg_bpkd.segmentors import resolve_segmentor
+from mmseg_bpkd.segmentors import deployed_model, resolve_segmentor
 
 LEAVES = sorted(path for path in glob(osp.join(ROOT, 'configs/*/*.py')) if '_base_' not in path)
 NAME = re.compile(r'(?P<who>[a-z0-9_-]+)_(?P<gpus>\d)xb(?P<batch>\d+)-(?P<its>\d+k?)_'
@@ -158,6 +158,86 @@ def test_the_learning_rate_of_the_deit_adapter_falls_from_layer_to_layer(student
     found = {names[parameter]: (round(group['lr'] / 12e-5, 6), round(group['weight_decay'] / 0.01, 6))
              for group in wrapper.optimizer.param_groups for parameter in group['params']}
     assert found == {key: layer_decay(key, parameter.ndim) for parameter, key in names.items()}
+
+
+@pytest.mark.parametrize(('who', 'rate', 'iterations', 'batch_size', 'drop_path'), [
+    ('bpkd_upernet-deit-adapter-b_upernet-deit-adapter-t', 12e-5, 80000, 4, 0.1),
+    ('upernet_deit-adapter-t', 12e-5, 80000, 4, 0.1), ('upernet_deit-adapter-b', 6e-5, 160000, 2, 0.3)])
+def test_the_deit_adapter_is_trained_and_tested_as_by_its_authors(who, rate, iterations, batch_size, drop_path):
+    """But for the 80000 iterations of the paper, with 4 images on each of 4 GPUs instead of 2 on 8."""
+    cfg = load(named(f'{who}_')[0])
+    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=rate, betas=(0.9, 0.999), weight_decay=0.01)
+    assert cfg.param_scheduler == [
+        dict(type='LinearLR', start_factor=1e-6, begin=0, end=1500, by_epoch=False),
+        dict(type='FallingPolyLR', eta_min=0, power=1, begin=1500, end=iterations, by_epoch=False)]
+    assert cfg.train_dataloader.batch_size == batch_size
+    model = deployed_model(cfg.model)
+    assert model.backbone.drop_path_rate == drop_path
+    assert model.test_cfg == dict(mode='slide', crop_size=(512, 512), stride=(341, 341))
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        assert [t.type for t in loader.dataset.pipeline][1:3] == ['Resize', 'ResizeToMultiple']
+        assert loader.dataset.pipeline[2].size_divisor == 32
+
+
+@pytest.mark.parametrize('path', named('skds_'), ids=name)
+def test_skds_compares_cells_of_16_pixels(path):
+    """Where the paper's pairs are: PSPNet's and ISANet's maps have stride 8, all others 4."""
+    cfg = load(path)
+    stride = 8 if HEADS[name(path).split('_')[1].split('-')[0]] in ('PSPHead', 'ISAHead') else 4
+    assert cfg.model.distiller.losses.loss_pair.kernel * stride == 16
+
+
+ABLATIONS = {
+    'body-positions': dict(edge_weight=0), 'body-classes': dict(edge_weight=0, body_over='classes'),
+    'edge-classes': dict(body_weight=0), 'edge-positions': dict(body_weight=0, edge_over='positions'),
+    'prm': dict(body_weight=0, post_mask=False), 'pom': dict(body_weight=0, pre_mask=False),
+    'prm-body': dict(post_mask=False), 'pom-body': dict(pre_mask=False), 'inner-0p5': dict(class_weight=0.5),
+    'paper-weights': dict(edge_norm='paper', edge_weight=50, body_weight=20, class_weight=2),
+    **{f'width-{k}': dict(kernel_size=k) for k in (3, 5, 10, 15)},
+    **{f'edge-{weight}': dict(edge_weight=weight) for weight in (5, 10, 50, 100)},
+    **{f'body-{weight}': dict(body_weight=weight) for weight in (1, 2, 10, 20)},
+    **{f'inner-{weight}': dict(class_weight=weight) for weight in (2, 4)}}
+
+
+def test_every_ablation_has_its_entry_above():
+    found = {name(path).split('_')[0].removeprefix('bpkd-') for path in LEAVES if '/ablations/' in path}
+    assert {variant for variant in found if 'scratch' not in variant} - {'pspnet'} == set(ABLATIONS)
+
+
+@pytest.mark.parametrize('variant', ABLATIONS)
+def test_an_ablation_differs_from_bpkd_in_what_its_name_says_only(variant):
+    pair = 'pspnet-r101_pspnet-r18_4xb4-40k_cityscapes-512x512.py'
+    cfg = load(osp.join(ROOT, f'configs/ablations/bpkd-{variant}_{pair}')).to_dict()
+    base = load(osp.join(ROOT, f'configs/bpkd/bpkd_{pair}')).to_dict()
+    base['model']['distiller']['losses']['loss_bpkd'].update(ABLATIONS[variant])
+    assert cfg == base
+
+
+@pytest.mark.parametrize('method', ['bpkd', 'cwd', 'skds', 'ifvd', 'cirkd'])
+def test_a_student_from_scratch_differs_in_its_start_only(method):
+    pair = 'pspnet-r101_pspnet-r18_4xb4-80k_ade20k-512x512.py'
+    cfg = load(osp.join(ROOT, f'configs/ablations/{method}-scratch_{pair}')).to_dict()
+    base = load(osp.join(ROOT, f'configs/{method}/{method}_{pair}')).to_dict()
+    base['model']['student']['pretrained'] = None
+    assert cfg == base
+
+
+@pytest.mark.parametrize(('ours', 'stock'), [
+    ('cityscapes_512x1024', 'cityscapes'), ('ade20k_512x512', 'ade20k'),
+    ('pascal_context_59_480x480', 'pascal_context_59')])
+def test_data_sets_are_mmsegmentations_but_for_what_is_added(ours, stock):
+    """Folders, scales, crops and their order; what is added is seeding, the check of labels, and resuming."""
+    ours = load(osp.join(ROOT, f'configs/_base_/datasets/{ours}.py'))
+    stock = load(osp.join(get_installed_path('mmseg'), f'.mim/configs/_base_/datasets/{stock}.py'))
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        mine, theirs = (cfg[loader].dataset.to_dict() for cfg in (ours, stock))
+        mine.pop('_scope_', None)
+        pipeline = [dict(t, type='LoadAnnotations') if t['type'] == 'LoadCheckedAnnotations' else t
+                    for t in mine.pop('pipeline') if t['type'] != 'SeedAugmentation']
+        for transform in pipeline:
+            transform.pop('num_classes', None)
+        assert pipeline == theirs.pop('pipeline')
+        assert mine == theirs
 
 
 def published() -> dict:

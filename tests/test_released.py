@@ -6,6 +6,7 @@ authors' evaluation configs, as a digest: nothing of the package went into it.
 import hashlib
 import json
 import os.path as osp
+import sys
 
 import pytest
 import runs
@@ -15,6 +16,10 @@ from mmengine.config import Config
 
 from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint, segmentor_state
 from mmseg_bpkd.segmentors import build_segmentor, deployed_model
+
+sys.path.append(osp.join(ROOT, 'tools'))
+
+from export_student import dataset_meta  # noqa: E402
 
 with open(osp.join(ROOT, 'tests/released_students.json')) as file:
     RELEASED = json.load(file)
@@ -32,7 +37,7 @@ def digest(state: dict) -> str:
 def released(state: dict) -> dict:
     """What MMRazor 0.x wrote: the student one level deeper than now, the teacher inside of the distiller."""
     return dict(
-        meta=dict(epoch=1, iter=80000, mmseg_version='0.26.0', CLASSES=['road'], PALETTE=[[0, 0, 0]]),
+        meta=dict(epoch=1, iter=80000, mmseg_version='0.26.0', CLASSES=['road', 'car'], PALETTE=[[0, 0, 0], [9, 9, 9]]),
         state_dict={f'architecture.model.{key}': value for key, value in state.items()} | {
             f'distiller.teacher.model.{key}': value + 1 for key, value in list(state.items())[:3]})
 
@@ -62,4 +67,16 @@ def test_a_released_checkpoint_is_exported_by_the_config_of_its_distillation(tmp
     runs.call('export_student.py', config, tmp_path / 'released.pth', tmp_path / 'student.pth')
     exported = torch.load(tmp_path / 'student.pth')
     assert runs.same(exported['state_dict'], state)
-    assert len(exported['meta']['dataset_meta']['classes']) == 150
+    assert exported['meta']['dataset_meta'] == dict(classes=('road', 'car'), palette=[[0, 0, 0], [9, 9, 9]])
+
+
+@pytest.mark.parametrize(('metainfo', 'count'), [({}, 150), (dict(classes=('a', 'b'), palette=[[1] * 3, [2] * 3]), 2)])
+def test_without_names_in_the_checkpoint_they_are_the_configs_or_the_data_sets(metainfo, count):
+    cfg = Config(dict(test_dataloader=dict(dataset=dict(type='ADE20KDataset', metainfo=metainfo))))
+    assert len(dataset_meta(cfg, dict(state_dict={}))['classes']) == count
+
+
+def test_classes_that_nobody_names_are_an_error():
+    cfg = Config(dict(test_dataloader=dict(dataset=dict(type='BaseSegDataset'))))
+    with pytest.raises(ValueError, match='neither the checkpoint nor BaseSegDataset says how the classes are called'):
+        dataset_meta(cfg, dict(state_dict={}))

@@ -1,4 +1,6 @@
 import copy
+from http.client import RemoteDisconnected
+from unittest import mock
 from urllib.error import URLError
 
 import pytest
@@ -404,20 +406,32 @@ def test_loading_strictly_counts_what_is_missing(model):
 
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
-    def refuse(*args, **kwargs):
-        raise URLError('no network')
-    monkeypatch.setattr('torch.hub.urlopen', refuse)
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    monkeypatch.setattr('torch.hub._hub_dir', None)
+    """A network that answers with this error; the cache is tmp_path/checkpoints."""
+    def answer(error: Exception) -> None:
+        monkeypatch.setattr('torch.hub.urlopen', mock.Mock(side_effect=error))
+    monkeypatch.setattr('torch.hub._hub_dir', str(tmp_path))
+    return answer
 
 
-def test_a_failed_download_of_a_teacher_says_which_file_to_put_where(offline):
-    with pytest.raises(FileNotFoundError, match=r'teacher-1234\.pth \(no network\).*checkpoints/teacher-1234\.pth'):
-        read_checkpoint('https://example.org/teacher-1234.pth')
+@pytest.mark.parametrize(('error', 'reason'), [
+    (URLError('no network'), 'no network'), (RemoteDisconnected('closed'), 'closed'), (TimeoutError('late'), 'late')])
+def test_a_failed_download_of_a_teacher_says_which_file_to_put_where(offline, error, reason):
+    offline(error)
+    with pytest.raises(FileNotFoundError, match=rf'1234\.pth\?x=1 \({reason}\).*checkpoints/teacher-1234\.pth,'):
+        read_checkpoint('https://example.org/teacher-1234.pth?x=1')
 
 
 def test_a_failed_download_of_imagenet_weights_says_which_file_to_put_where(offline, tmp_path):
+    offline(URLError('no network'))
     teacher_ckpt = tiny.save_teacher(tmp_path / 'teacher.pth')
     address = 'https://example.org/resnet18-1234.pth'
     with pytest.raises(FileNotFoundError, match=r'resnet18-1234\.pth \(no network\).*checkpoints/resnet18-1234\.pth'):
         tiny.distillation(teacher_ckpt, student=tiny.pspnet(4, pretrained=address))
+
+
+def test_what_a_broken_download_left_in_the_cache_is_named(offline, tmp_path):
+    """A proxy's page, say: every later start would find it there again."""
+    (tmp_path / 'checkpoints').mkdir()
+    (tmp_path / 'checkpoints/teacher-1234.pth').write_text('<html>')
+    with pytest.raises(ValueError, match=r'checkpoints/teacher-1234\.pth, from https.*delete it'):
+        read_checkpoint('https://example.org/teacher-1234.pth')

@@ -76,8 +76,9 @@ def test_the_batch_of_all_processes_and_accumulated_steps_counts(batch_size, wor
 
 def test_the_learning_rate_is_scaled_to_the_batch_when_asked(trained):
     config, folder = trained
-    runs.call('train.py', config, '--work-dir', folder / 'scaled', '--auto-scale-lr')
-    for run, rate in (('run', 0.04), ('scaled', 0.04 * 2 / 8)):
+    runs.call('train.py', config, '--work-dir', folder / 'scaled', '--auto-scale-lr', '--cfg-options',
+              'optim_wrapper.accumulative_counts=2')
+    for run, rate in (('run', 0.04), ('scaled', 0.04 * 2 * 2 / 8)):
         log = next((folder / run).glob('*/vis_data/scalars.json')).read_text().splitlines()
         assert json.loads(log[0])['lr'] == pytest.approx(rate)
     assert 'the batch is' not in next((folder / 'scaled').glob('*/*.log')).read_text()

@@ -55,7 +55,16 @@ def plain_config(cfg: Config) -> Config:
 
 
 def dataset_meta(cfg: Config, checkpoint: dict) -> dict:
-    meta = checkpoint.get('meta', {}).get('dataset_meta') or DATASETS.get(cfg.test_dataloader.dataset.type).METAINFO
+    """Names and colours of the classes: the checkpoint's, as MMSegmentation 1.x or 0.x writes them, or the config's."""
+    dataset, meta = cfg.test_dataloader.dataset, checkpoint.get('meta', {})
+    if meta.get('dataset_meta'):
+        meta = meta['dataset_meta']
+    else:
+        old = {key.lower(): meta[key] for key in ('CLASSES', 'PALETTE') if meta.get(key)}
+        meta = {**DATASETS.get(dataset.type).METAINFO, **dataset.get('metainfo', {}), **old}
+    if not {'classes', 'palette'} <= meta.keys():
+        raise ValueError(f'neither the checkpoint nor {dataset.type} says how the classes are called: set metainfo='
+                         'dict(classes=..., palette=...) of test_dataloader.dataset')
     return dict(classes=tuple(meta['classes']), palette=[list(colour) for colour in meta['palette']])
 
 

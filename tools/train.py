@@ -45,6 +45,8 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise ValueError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size to scale by')
         cfg.auto_scale_lr.enable = True
+        # mmengine does not count the steps that are accumulated
+        cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get('accumulative_counts', 1)
     if args.resume == 'auto':
         last = find_latest_checkpoint(cfg.work_dir)
         if last:  # otherwise this is the first start, which may load_from elsewhere

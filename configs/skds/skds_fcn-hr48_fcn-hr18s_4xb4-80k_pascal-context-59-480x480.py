@@ -1,4 +1,2 @@
-_base_ = ['../_base_/pairs/fcn-hr48_fcn-hr18s_pascal-context-59.py', '../_base_/distillers/skds.py']
-distiller = _base_.distiller
-distiller.losses.loss_pair.kernel = 4  # these maps have stride 4: cells of 16 pixels, as of PSPNet's at stride 8
-model = dict(distiller=distiller)
+_base_ = ['../_base_/pairs/fcn-hr48_fcn-hr18s_pascal-context-59.py', '../_base_/distillers/stride4/skds.py']
+model = dict(distiller=_base_.distiller)

@@ -1,4 +1,4 @@
-_base_ = ['../_base_/pairs/upernet-deit-adapter-b_upernet-deit-adapter-t_ade20k.py', '../_base_/distillers/skds.py']
-distiller = _base_.distiller
-distiller.losses.loss_pair.kernel = 4  # these maps have stride 4: cells of 16 pixels, as of PSPNet's at stride 8
-model = dict(distiller=distiller)
+_base_ = [
+    '../_base_/pairs/upernet-deit-adapter-b_upernet-deit-adapter-t_ade20k.py', '../_base_/distillers/stride4/skds.py'
+]
+model = dict(distiller=_base_.distiller)

@@ -119,7 +119,7 @@ def _judge_files(split: Split, readings: Sequence[Reading], findings: Findings) 
         height, width = crop if isinstance(crop, (list, tuple)) else (crop, crop)
         small = [reading.pair.image for reading in readings if reading.image_size and not _fills(
             largest_size(reading.image_size, split.pipeline), (width, height))]
-        if small:
+        if 100 * len(small) > len(readings):  # published data sets have a few
             findings.warning(split.name, f'{number(len(small), "image")} {of} smaller than the crop, {width}x{height} '
                              f'(width x height), even at the largest scale of training: {names(small, places.images)}; '
                              'the rest of each crop will be void')

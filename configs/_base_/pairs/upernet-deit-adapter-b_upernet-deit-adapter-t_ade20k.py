@@ -34,6 +34,10 @@ student = dict(
     decode_head=dict(in_channels=[192, 192, 192, 192]),
     auxiliary_head=dict(in_channels=192))
 inference = dict(mode='slide', crop_size=(512, 512), stride=(341, 341))
+test_pipeline = _base_.test_pipeline
+test_pipeline.insert(2, dict(type='ResizeToMultiple', size_divisor=32))  # behind Resize
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
 model = dict(
     type='SegDistill',
     teacher=teacher,
