@@ -2,9 +2,11 @@
 import pickle
 from typing import Dict
 
+from mmengine.model import BaseModule
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
+_init_weights = BaseModule.init_weights  # what does otherwise converts names itself
 STUDENT = ('architecture.model.', 'architecture.')  # where the algorithms of MMRazor 0.x and 1.x keep the student
 
 
@@ -36,6 +38,26 @@ def segmentor_state(checkpoint: dict) -> Dict[str, Tensor]:
         if student:
             return student
     return state
+
+
+def check_pretrained(model: nn.Module) -> None:
+    """Looks into the checkpoints that parts of a model are to start from; mmengine loads what fits, if anything does.
+
+    Raises:
+        ValueError: if one has less than half of the weights of its part.
+    """
+    for name, part in model.named_modules():
+        init = getattr(part, 'init_cfg', None)
+        if isinstance(init, dict) and init.get('type') == 'Pretrained' and type(part).init_weights is _init_weights:
+            checkpoint = read_checkpoint(init['checkpoint'])
+            state = checkpoint.get('state_dict', checkpoint)
+            prefix = f'{init["prefix"].rstrip(".")}.' if init.get('prefix') else ''
+            own = part.state_dict()
+            fitting = [key for key, value in own.items()
+                       if getattr(state.get(prefix + key), 'shape', None) == value.shape]
+            if 2 * len(fitting) < len(own):
+                raise ValueError(f'{init["checkpoint"]} holds {len(fitting)} of the {len(own)} weights of {name}, '
+                                 f'which is to start from it; it has {", ".join(list(state)[:3])}, ...')
 
 
 def load_strictly(model: nn.Module, state: Dict[str, Tensor], source: str) -> None:

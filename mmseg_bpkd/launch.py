@@ -41,7 +41,8 @@ def check_data_roots(cfg: Config, *dataloaders: str) -> None:
             if '://' not in folder and not (osp.isdir(folder) and os.listdir(folder)):
                 state = 'an empty folder' if osp.isdir(folder) else 'not a folder'
                 raise FileNotFoundError(f'{place} is {folder!r}, which is {state}: docs/data.md says what belongs '
-                                        f'there; --cfg-options {name}.dataset.data_root=PATH names another place')
+                                        f'there; --cfg-options {name}.dataset.data_root=PATH names another place; '
+                                        'tools/check_dataset.py CONFIG checks the whole data set')
 
 
 def _data_folders(node, place: str) -> Iterator[Tuple[str, str]]:

@@ -88,6 +88,38 @@ def validate_on_a_training_image(root: str) -> None:
         shutil.copy(files(root, f'{kind}/train/*')[1], files(root, f'{folder}/val/*')[0])
 
 
+def lead_nowhere(folder: str):
+    """Puts a link to a disk that is not mounted in place of a folder."""
+    def change(root: str) -> None:
+        shutil.rmtree(osp.join(root, folder))
+        os.symlink('/not-mounted/data', osp.join(root, folder))
+    return change
+
+
+def dead_links_for_files(pattern: str):
+    def change(root: str) -> None:
+        for path in files(root, pattern):
+            os.remove(path)
+            os.symlink(f'/not-mounted/{osp.basename(path)}', path)
+    return change
+
+
+def relist(change):
+    """Rewrites the training list, line by line."""
+    def rewrite(root: str) -> None:
+        path = osp.join(root, 'ImageSets/SegmentationContext/train.txt')
+        with open(path) as file:
+            lines = file.read().splitlines()
+        with open(path, 'w') as file:
+            file.write('\n'.join(change(lines)) + '\n')
+    return rewrite
+
+
+def compress_labels(root: str) -> None:
+    for path in files(root, 'annotations/train/*'):
+        Image.open(path).save(path, format='JPEG', quality=100)
+
+
 def thin_image(root: str) -> None:
     for kind in ('images', 'annotations'):
         path = files(root, f'{kind}/train/*')[0]
@@ -99,11 +131,32 @@ NO_REDUCTION = [f'{loader}_dataloader.dataset.{key}=False' for loader in ('train
                 for key in ('reduce_zero_label', 'pipeline.2.reduce_zero_label')]
 ERRORS = {
     'no data root': (
-        'camvid', remove(''), [], r"train, val: data_root is '.*camvid', but there is no folder .*camvid \(.* holds .*"
+        'camvid', remove(''), [], r"train, val: data_root is '.*camvid', but .*camvid is not there \(.* holds .*"
         r'docs/data.md .* --cfg-options train_dataloader.dataset.data_root=PATH'),
     'no image folder': (
         'cityscapes', remove('leftImg8bit/train'), [],
         r'train: the image folder .*leftImg8bit/train is not there \(.*leftImg8bit holds val\): docs/data.md'),
+    'link to a disk that is not mounted': (
+        'camvid', lead_nowhere('images/train'), TRAIN_ONLY,
+        r'train: the image folder .*images/train is a link to /not-mounted/data, which is not there \('),
+    'links to files that are not there': (
+        'ade20k', dead_links_for_files('images/training/*'), TRAIN_ONLY,
+        r'train: .*images/training holds links to files that are not there: ADE_train_00000001.jpg, .*; mount what'),
+    'list with endings': (
+        'pascal_context', relist(lambda lines: [f'{line}.jpg' for line in lines]), TRAIN_ONLY,
+        r'train: 3 images listed in .*train.txt not there .*2008_000001.jpg.jpg.*; line 1 of the list has an ending'),
+    'list with a byte order mark': (
+        'pascal_context', relist(lambda lines: ['\ufeff' + lines[0], *lines[1:]]), TRAIN_ONLY,
+        r'train: 1 image listed in .*; line 1 of the list begins with a byte order mark, expected the name'),
+    'list with labels for images': (
+        'pascal_context', relist(lambda lines: [lines[0], *(f'{line}  1' for line in lines[1:])]), TRAIN_ONLY,
+        r'train: 2 images listed in .*; line 2 of the list holds more than a name, expected the name'),
+    'labels are JPEGs': (
+        'camvid', compress_labels, TRAIN_ONLY,
+        r'train: 3 labels of 3 read cannot be used in .*annotations/train: .*\(a JPEG: compression changes'),
+    'one class everywhere': (
+        'cityscapes', with_labels('gtFine/train/*/*_labelTrainIds.png', np.zeros_like), TRAIN_ONLY,
+        r'train: road is the only class in all of the 3 labels read: are these masks of one thing\?'),
     'empty image folder': (
         'ade20k', empty('images/training'), [], 'train: the image folder .*images/training is empty'),
     'no label folder': (
@@ -137,7 +190,7 @@ ERRORS = {
         r'_gtFine_\w+.\w+ \(3\), _gtFine_\w+.\w+ \(3\), _gtFine_\w+.\w+ \(3\): docs/data.md .* which command converts'),
     'too few images': (
         'ade20k', remove('*/training/*1.*'), [],
-        r'train: 2 images in .*images/training, but 3 are published; complete the copy, or .* num_images.train=2'),
+        r'train: 2 images in .*images/training, but 3 are published; complete the copy; only if .* num_images.train=2'),
     'image gone, label still there': (
         'ade20k', remove('images/training/*1.jpg'), [],
         r'train: 2 images in .*, but 3 are published; 1 label without image: ADE_train_00000001.png; complete'),
@@ -150,19 +203,19 @@ ERRORS = {
         r'lindau_000001_000019_gtFine_labelTrainIds.png for the first'),
     'truncated image': (
         'ade20k', cut('images/validation/*', 0.8), [],
-        r'val: 1 image of 3 read cannot be decoded in .*: ADE_val_00000001.jpg \(.*truncated.*\); copy or'),
+        r'val: 1 image of 3 read cannot be used in .*: ADE_val_00000001.jpg \(.*truncated.*\); copy or'),
     'image without bytes': (
         'ade20k', cut('images/validation/*', 0), [],
-        r'val: 1 image of 3 read cannot be decoded in .*: ADE_val_00000001.jpg \(0 bytes\)'),
+        r'val: 1 image of 3 read cannot be used in .*: ADE_val_00000001.jpg \(0 bytes\)'),
     'web page for an image': (
         'ade20k', web_page_for_an_image, [],
-        r'train: 1 image of 3 read cannot be decoded in .*: ADE_train_00000001.jpg \(not an image file\)'),
+        r'train: 1 image of 3 read cannot be used in .*: ADE_train_00000001.jpg \(not an image file\)'),
     'truncated label': (
         'cityscapes', cut('gtFine/train/aachen/*_labelTrainIds.png', 0.7), [],
-        r'train: 1 label of 3 read cannot be decoded in .*gtFine/train: aachen/aachen_000000_.*png \(.*trunc.*\)'),
+        r'train: 1 label of 3 read cannot be used in .*gtFine/train: aachen/aachen_000000_.*png \(.*trunc.*\)'),
     'label without bytes': (
         'camvid', cut('annotations/train/*', 0), [],
-        r'train: 1 label of 3 read cannot be decoded in .*: 0001TP_000000.png \(0 bytes\)'),
+        r'train: 1 label of 3 read cannot be used in .*: 0001TP_000000.png \(0 bytes\)'),
     'labels of another size': (
         'ade20k', with_labels('annotations/training/*', lambda label: np.pad(label, 1)), [],
         r'train: 3 labels of 3 read of another size than the image: ADE_train_00000001.png 66x50, image 64x48, '),
@@ -177,6 +230,9 @@ ERRORS = {
     'zero label reduced in the pipeline only': (
         'pascal_context', lambda root: None, [NO_REDUCTION[0]],
         r'train: reduce_zero_label is False for the data set, but True in LoadCheckedAnnotations: labels cannot'),
+    'labels reduced twice': (
+        'ade20k', first_label('annotations/training/*', lambda label: label - 1), [],
+        r'train: reduce_zero_label takes 0 for void, but the labels hold 255 as well: .* class 0 is lost'),
     'void not converted': (
         'camvid', with_labels('annotations/*/*', lambda label: np.where(label == 255, 11, label).astype(np.uint8)),
         TRAIN_ONLY,
@@ -220,9 +276,6 @@ WARNINGS = {
     'image smaller than the crop': (
         'camvid', thin_image, [],
         r'train: 1 image of 3 read smaller than the crop, 192x192 .* largest scale of training: 0001TP_000000.png; '),
-    'labels reduced twice': (
-        'ade20k', first_label('annotations/training/*', lambda label: label - 1), [],
-        r'train: reduce_zero_label takes 0 for void, but the labels hold 255 as well: .* class 0 is lost'),
     'zero label not reduced, class 150 not seen': (
         'ade20k', with_labels('annotations/*/*', lambda label: label % 150), NO_REDUCTION,
         r'train, val: reduce_zero_label is off, but ADE20KDataset is published with 0 for void: .* shifted by one'),

@@ -115,7 +115,7 @@ def test_all_problems_are_told_not_only_the_first(copy_of, check):
     remove('annotations/training/*2.png')(root)
     empty('images/validation')(root)
     code, problems, _ = check('ade20k', root)
-    sentences = ('images/validation is empty', '1 image without label', '1 image of 3 read cannot be decoded')
+    sentences = ('images/validation is empty', '1 image without label', '1 image of 3 read cannot be used')
     assert code == 1 and len(problems) == 3
     assert all(sentence in problem for sentence, problem in zip(sentences, problems))
 
@@ -126,7 +126,7 @@ def test_files_that_do_not_end_are_found_without_time_for_the_others(break_it, c
     root = copy_of('ade20k')
     break_it(root)
     code, problems, text = check('ade20k', root, arguments=('--seconds', '0', '--samples', '0'))
-    assert code == 1 and len(problems) == 1 and re.search('1 (image|label) of 1 read cannot be decoded', problems[0])
+    assert code == 1 and len(problems) == 1 and re.search('1 (image|label) of 1 read cannot be used', problems[0])
     assert text.count('none read') == 1 and ', 1 read' in text
 
 

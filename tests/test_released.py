@@ -70,6 +70,15 @@ def test_a_released_checkpoint_is_exported_by_the_config_of_its_distillation(tmp
     assert exported['meta']['dataset_meta'] == dict(classes=('road', 'car'), palette=[[0, 0, 0], [9, 9, 9]])
 
 
+def test_a_narrower_student_is_exported_with_the_options_of_its_run(tmp_path):
+    narrow = 'deeplabv3plus/deeplabv3plus_mv2-narrow_4xb4-80k_cityscapes-512x1024.py'
+    torch.save(released(student(narrow).state_dict()), tmp_path / 'released.pth')
+    config = 'configs/bpkd/bpkd_deeplabv3plus-r101_deeplabv3plus-mv2_4xb4-80k_cityscapes-512x1024.py'
+    runs.call('export_student.py', osp.join(ROOT, config), tmp_path / 'released.pth', tmp_path / 'student.pth',
+              '--cfg-options', 'model.student.decode_head.channels=128', 'model.student.auxiliary_head.channels=64')
+    assert digest(torch.load(tmp_path / 'student.pth')['state_dict']) == RELEASED[narrow]['sha256']
+
+
 @pytest.mark.parametrize(('metainfo', 'count'), [({}, 150), (dict(classes=('a', 'b'), palette=[[1] * 3, [2] * 3]), 2)])
 def test_without_names_in_the_checkpoint_they_are_the_configs_or_the_data_sets(metainfo, count):
     cfg = Config(dict(test_dataloader=dict(dataset=dict(type='ADE20KDataset', metainfo=metainfo))))

@@ -429,6 +429,26 @@ def test_a_failed_download_of_imagenet_weights_says_which_file_to_put_where(offl
         tiny.distillation(teacher_ckpt, student=tiny.pspnet(4, pretrained=address))
 
 
+def test_imagenet_weights_of_another_network_are_an_error(teacher_ckpt, tmp_path):
+    """MMEngine loads what fits, which may be nothing, and trains on."""
+    torch.save(dict(state_dict=tiny.distillation(teacher_ckpt).state_dict()), tmp_path / 'wrong.pth')
+    with pytest.raises(ValueError, match=r'wrong.pth holds 0 of the \d+ weights of backbone, .* it has architecture'):
+        tiny.distillation(teacher_ckpt, student=tiny.pspnet(4, pretrained=str(tmp_path / 'wrong.pth')))
+
+
+def test_imagenet_weights_that_fit_are_loaded(teacher_ckpt, tmp_path):
+    weights = tiny.distillation(teacher_ckpt).student.backbone.state_dict()
+    weights = {key: value + 1 for key, value in weights.items()} | {'fc.weight': torch.zeros(1)}
+    torch.save(weights, tmp_path / 'right.pth')
+    student = tiny.distillation(teacher_ckpt, student=tiny.pspnet(4, pretrained=str(tmp_path / 'right.pth'))).student
+    assert all(torch.equal(value, weights[key]) for key, value in student.backbone.state_dict().items())
+
+
+def test_a_teacher_that_is_not_there_yet_is_told_from_a_wrong_one():
+    with pytest.raises(FileNotFoundError, match='no checkpoint work_dirs/t.pth of the teacher: train it'):
+        tiny.distillation('work_dirs/t.pth')
+
+
 def test_what_a_broken_download_left_in_the_cache_is_named(offline, tmp_path):
     """A proxy's page, say: every later start would find it there again."""
     (tmp_path / 'checkpoints').mkdir()

@@ -4,7 +4,8 @@
 
 writes student.pth (the student's weights, class names and palette) and student.py, the plain config that goes with it:
 
-    model = mmseg.apis.init_model('student.py', 'student.pth')
+    import mmseg_bpkd  # with mmcv-lite
+    model = mmseg.apis.init_model('student.py', 'student.pth', device='cpu')
 """
 import argparse
 import os
@@ -15,7 +16,7 @@ sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # a chec
 
 import mmseg_bpkd  # noqa: F401
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint, segmentor_state
@@ -31,6 +32,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint')
     parser.add_argument('out', help='the checkpoint to write, NAME.pth; the config is written to NAME.py')
     parser.add_argument('--half', action='store_true', help='store the weights in half the space, rounded to float16')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
+                        help='those that the run was started with')
     args = parser.parse_args()
     if not args.out.endswith('.pth'):
         parser.error(f'the exported checkpoint must be named *.pth, got {args.out}')
@@ -72,6 +75,7 @@ def main() -> None:
     args = parse_args()
     os.makedirs(osp.dirname(args.out) or '.', exist_ok=True)
     cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
     init_default_scope('mmseg')
     checkpoint = read_checkpoint(args.checkpoint)
     plain = plain_config(cfg)

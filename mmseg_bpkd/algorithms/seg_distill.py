@@ -1,5 +1,6 @@
 """One frozen teacher, one student."""
 import copy
+import os.path as osp
 from typing import List, Optional, Union
 
 import torch
@@ -11,7 +12,7 @@ from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from ..checkpoint import load_strictly, read_checkpoint, segmentor_state
+from ..checkpoint import check_pretrained, load_strictly, read_checkpoint, segmentor_state
 from ..losses.class_memory import ClassMemory
 from ..segmentors import build_segmentor, resolve_segmentor
 
@@ -36,7 +37,8 @@ class SegDistill(SingleTeacherDistill):
         test_cfg: the student's.
 
     Raises:
-        ValueError: from `init_weights()`, if the teacher has no checkpoint or it does not fit.
+        ValueError, FileNotFoundError: from `init_weights()`, if the teacher has no checkpoint, it does not fit, or what
+            the student is to start from holds hardly any of its weights.
         RuntimeError: from `loss()`, if the teacher's weights were never loaded.
         TypeError: if the teacher's preprocessing cannot be converted to.
     """
@@ -65,12 +67,16 @@ class SegDistill(SingleTeacherDistill):
         self._compare_preprocessing()
 
     def init_weights(self) -> None:
+        check_pretrained(self.student)
         super().init_weights()
         if self.teacher_loaded:
             return
         if self.teacher_ckpt is None:
             raise ValueError('the teacher has no checkpoint, and an untrained one has nothing to teach: '
                              'set model.teacher_ckpt to a file or an address')
+        if '://' not in self.teacher_ckpt and not osp.isfile(self.teacher_ckpt):
+            raise FileNotFoundError(f'no checkpoint {self.teacher_ckpt} of the teacher: train it (README says with '
+                                    'which config), or name another file by model.teacher_ckpt')
         state = segmentor_state(read_checkpoint(self.teacher_ckpt))
         state = {key: value for key, value in state.items() if not key.startswith('auxiliary_head.')}
         load_strictly(self.teacher, state, f'teacher_ckpt={self.teacher_ckpt!r}')

@@ -86,10 +86,14 @@ def judge(split: Split, readings: Sequence[Reading], findings: Findings) -> Summ
 def judge_classes(splits: Sequence[Split], summaries: Sequence[Summary], findings: Findings) -> None:
     """Warns of classes that none of the splits of a loader has. Broken labels could have had them: then it does not."""
     intact = all(not summary.outside and not summary.broken_labels for summary in summaries)
+    read, there = sum(summary.read for summary in summaries), sum(len(split.pairs) for split in splits)
     pixels = [sum(counts) for counts in zip(*(summary.pixels for summary in summaries))]
-    if intact and any(pixels) and not all(pixels):
+    if intact and len(pixels) > 1 and sum(map(bool, pixels)) == 1 < read:
+        only = splits[0].classes[[bool(count) for count in pixels].index(True)]
+        findings.error(splits[0].loader, f'{only} is the only class in all of the {read} labels read: are these masks '
+                       f'of one thing? {CONVERT}')
+    elif intact and any(pixels) and not all(pixels):
         absent = [name for name, count in zip(splits[0].classes, pixels) if not count]
-        read, there = sum(summary.read for summary in summaries), sum(len(split.pairs) for split in splits)
         more = '' if read == there else ', --all reads every label'
         findings.warning(splits[0].loader, f'{len(absent)} of {len(pixels)} classes in none of the {read} labels '
                          f'read of {there}: {examples(absent)}; a network cannot learn them{more}')
@@ -102,7 +106,7 @@ def _judge_files(split: Split, readings: Sequence[Reading], findings: Findings) 
                   if getattr(reading, f'{kind}_fault')}
         if broken:
             shown = [f'{osp.relpath(path, folder)} ({fault})' for path, fault in sorted(broken.items())]
-            findings.error(split.name, f'{number(len(broken), kind)} {of} cannot be decoded in {folder}: '
+            findings.error(split.name, f'{number(len(broken), kind)} {of} cannot be used in {folder}: '
                            f'{examples(shown)}; copy or download again')
     coloured = sorted(reading.pair.label for reading in readings if reading.bands > 1)
     if coloured:
@@ -130,8 +134,11 @@ def _judge_plausibility(split: Split, summary: Summary, labelled: Sequence[Readi
         findings.warning(split.name, f'reduce_zero_label is off, but {split.type} is published with 0 for void: '
                          'with such labels every class is shifted by one; set it on in data set and pipeline')
     if split.reduce_zero_label and any(255 in reading.values for reading in labelled):
-        findings.warning(split.name, 'reduce_zero_label takes 0 for void, but the labels hold 255 as well: if they '
-                         'were reduced before, class 0 is lost and every other is shifted by one; set it off then')
+        published = _zero_is_void_by_default(split)  # without 255
+        (findings.error if published else findings.warning)(
+            split.name, 'reduce_zero_label takes 0 for void, but the labels hold 255 as well: if they were reduced '
+            'before, class 0 is lost and every other is shifted by one; '
+            + ('unpack the labels again' if published else 'set it off then'))
     if summary.share(summary.void) > 0.5:
         findings.warning(split.name, f'{100 * summary.share(summary.void):.0f} % of the pixels of the {len(labelled)} '
                          f'labels read are void, more than half: the files should hold {_expected(split)}')

@@ -45,12 +45,16 @@ class Places:
             return wrong
         for kind, folder in (('image', self.images), ('label', self.labels)):
             if folder is not None and not osp.isdir(folder):
-                wrong[kind] = f'the {kind} folder {folder} is not there'
+                wrong[kind] = f'the {kind} folder {folder} {absence(folder)}'
             elif folder is not None and not os.listdir(folder):
                 wrong[kind] = f'the {kind} folder {folder} is empty'
         if self.listing and not osp.exists(self.listing):
             wrong['listing'] = f'the list of images {self.listing} (ann_file) is not there'
         return wrong
+
+
+def absence(path: str) -> str:
+    return f'is a link to {os.readlink(path)}, which is not there' if osp.islink(path) else 'is not there'
 
 
 def contents(path: str) -> str:

@@ -5,8 +5,8 @@ from typing import Iterable, List, Optional, Sequence
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
-from .files import Pair, Places, contents, endings, scan
-from .findings import Findings, names, number
+from .files import Pair, Places, absence, contents, endings, scan
+from .findings import Findings, examples, names, number
 from .splits import Split, type_name
 
 GUIDE = 'docs/data.md says what belongs where'
@@ -40,7 +40,7 @@ def _check_places(split: Split, places: Places, findings: Findings) -> bool:
     if places.remote:
         return False
     if root and not osp.isdir(root):
-        raise Unlistable(f'data_root is {root!r}, but there is no folder {osp.abspath(root)} ({contents(root)}): '
+        raise Unlistable(f'data_root is {root!r}, but {osp.abspath(root)} {absence(root)} ({contents(root)}): '
                          f'{GUIDE}; --cfg-options train_dataloader.dataset.data_root=PATH, and the same of the other '
                          'loaders, names another place')
     wrong = places.missing()
@@ -71,6 +71,10 @@ def _entries(split: Split) -> List[dict]:
     if not entries and places.listing:
         raise Unlistable(f'the list of images {places.listing} (ann_file) is empty: {GUIDE}')
     if not entries:
+        dead = [path for path in scan(places.images) if not osp.exists(osp.join(places.images, path))]
+        if dead:
+            raise Unlistable(f'{places.images} holds links to files that are not there: {examples(dead)}; mount what '
+                             'they lead to, or link again')
         suffix = getattr(split.dataset, 'img_suffix', 'its suffix')
         raise Unlistable(f'no file in the image folder {places.images} ends with {suffix}; they end with '
                          f'{endings(scan(places.images))}: {GUIDE}, img_suffix names another ending')
@@ -96,12 +100,28 @@ def _pair(split: Split, entries: Sequence[dict], no_labels: bool, findings: Find
     absent = sorted(image for image in labels if not osp.isfile(image))
     if absent:
         listed = f'listed in {places.listing} ' if places.listing else ''
+        cause = _fault_of_list(places.listing) or 'copy or download what is missing again'
         findings.error(split.name, f'{number(len(absent), "image")} {listed}not there in {places.images}: '
-                       f'{names(absent, places.images)}; copy or download what is missing again')
+                       f'{names(absent, places.images)}; {cause}')
     if places.labels is not None and not no_labels:
         no_labels = _no_label_has_the_suffix(split, labels.values(), findings)
     there = sorted(labels.keys() - set(absent))
     split.pairs = [Pair(split.name, image, None if no_labels else labels[image]) for image in there]
+
+
+def _fault_of_list(listing: str) -> str:
+    """What makes a line of a list no name: the list has one name in each line, without an ending."""
+    if not listing:
+        return ''
+    with open(listing, encoding='utf-8') as file:
+        for number_, line in enumerate(file.read().split('\n')[:-1], 1):
+            line = line.removesuffix('\r')
+            for found, fault in ((line.startswith('\ufeff'), 'begins with a byte order mark'), (not line, 'is empty'),
+                                 (line.split() != [line], 'holds more than a name'),
+                                 (bool(osp.splitext(line)[1]), 'has an ending')):
+                if found:
+                    return f'line {number_} of the list {fault}, expected the name of an image without its ending'
+    return ''
 
 
 def _no_label_has_the_suffix(split: Split, labels: Iterable[Optional[str]], findings: Findings) -> bool:

@@ -66,9 +66,10 @@ def _check_count(loader: str, parts: Sequence[Split], published: Published, spar
             folder = split.places.labels if kind == 'label' else split.places.images
             other = 'image' if kind == 'label' else 'label'
             why = f'; {number(gap, kind)} without {other}: {names(unpaired.pop(split.name), folder)}'
+    act = 'complete the copy' if count < min(right) else 'remove what does not belong there'
     findings.error(loader, f'{number(count, "image")} in {examples([split.places.images for split in parts])}, but '
-                   f'{" or ".join(map(str, right))} are published{why}; complete the copy, or state a number of your '
-                   f'own: --cfg-options num_images.{loader}={count}')
+                   f'{" or ".join(map(str, right))} are published{why}; {act}; only if this is meant, state another '
+                   f'number: --cfg-options num_images.{loader}={count}')
 
 
 def check_shared_images(splits: Sequence[Split], probes: Dict[str, Probe], findings: Findings) -> None:

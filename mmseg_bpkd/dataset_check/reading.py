@@ -47,7 +47,9 @@ def read_pair(pair: Pair) -> Reading:
             with Image.open(pair.label) as label:
                 label.load()
                 reading.label_size, reading.bands = label.size, len(label.getbands())
-                if reading.bands == 1:
+                if label.format == 'JPEG':
+                    reading.label_fault = 'a JPEG: compression changes the numbers of classes'
+                elif reading.bands == 1:
                     reading.values = count_values(np.asarray(label))
         except Exception as error:
             reading.label_fault = _in_words(error, pair.label)

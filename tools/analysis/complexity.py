@@ -13,9 +13,12 @@ import os.path as osp
 import statistics
 import sys
 import time
+import warnings
 from typing import Iterator, Tuple
 
 sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '../..'))  # a checkout works without being installed
+
+warnings.filterwarnings('ignore')  # of the packages below
 
 import mmseg_bpkd  # noqa: F401
 import torch
