@@ -40,21 +40,45 @@ def edge_masks(gt: Tensor,
     Raises:
         ValueError: if `kernel_size` is less than 1.
     """
+    present, classes = present_edge_masks(gt, num_classes, size, kernel_size, ignore_index, void_edges)
+    masks = torch.zeros(len(gt), num_classes, *size, device=gt.device)
+    masks[rows_of(classes)] = present
+    return masks
+
+
+@torch.no_grad()
+def present_edge_masks(gt: Tensor,
+                       num_classes: int,
+                       size: Tuple[int, int],
+                       kernel_size: int = 7,
+                       ignore_index: int = 255,
+                       void_edges: bool = False) -> Tuple[Tensor, Tensor]:
+    """`edge_masks` of the classes that are present, which may be a few of many.
+
+    Returns:
+        masks: (N, K, h, w), with K classes present in the image that has most.
+        classes: (N, K), what they are the masks of; filled up with absent classes, all different.
+    """
     if kernel_size < 1:
         raise ValueError(f'kernel_size must be at least 1 pixel, got {kernel_size}')
-    void = gt == ignore_index
-    sets, present, member = _class_sets(gt, void, num_classes, void_edges)
+    sets, void, present = _class_sets(gt, num_classes, ignore_index, void_edges)
     sets = _slide(sets, kernel_size, torch.bitwise_or, 0)
-    is_edge = _has_several(sets)
+    no_edge = ~_has_several(sets)
     if not void_edges:
-        is_edge &= ~void
-    sets.mul_(is_edge)
+        no_edge |= void
+    sets.masked_fill_(no_edge, 0)
+    of_classes = present[:, :num_classes]
+    most = max(1, int(of_classes.sum(1).max()))
+    classes = (~of_classes).byte().argsort(dim=1, stable=True)[:, :most]
+    masks = _pool(sets, most, size)
+    if void_edges:  # then void is a member too, in the place of an absent class
+        masks *= of_classes.gather(1, classes).to(masks)[:, :, None, None]
+    return masks, classes.to(gt.device)
 
-    image, cls = present[:, :num_classes].nonzero(as_tuple=True)
-    image, cls, place = (index.to(gt.device) for index in (image, cls, member[image, cls]))
-    masks = torch.zeros(len(gt), num_classes, *size, device=gt.device)
-    masks[image, cls] = _pool(sets, _count(member), size)[image, place]
-    return masks
+
+def rows_of(classes: Tensor) -> Tuple[Tensor, Tensor]:
+    """Indexes what (N, C, ...) holds of these classes, (N, K): x[rows_of(classes)] is (N, K, ...)."""
+    return torch.arange(len(classes), device=classes.device)[:, None], classes
 
 
 @torch.no_grad()
@@ -81,34 +105,45 @@ def boundary_band(gt: Tensor, half_width: int, ignore_index: int = 255) -> Tenso
     return (highest != lowest) & valid
 
 
-def _class_sets(gt: Tensor, void: Tensor, num_classes: int, void_edges: bool) -> Tuple[Tensor, Tensor, Tensor]:
-    """The set {label} of each pixel, empty where void unless `void_edges`, over the classes present in its image.
+def _class_sets(gt: Tensor, num_classes: int, ignore_index: int,
+                void_edges: bool) -> Tuple[Tensor, Tensor, Tensor]:
+    """The set {label} of each pixel, empty where void unless `void_edges`.
 
     Returns:
-        sets: (words, N, H, W), member m being bit m % bits of word m // bits.
-        present: (N, num_classes + 1) bool on the CPU, void being the last class.
-        member: (N, num_classes + 1), a present class's place among those of its image.
+        sets: (words, N, H, W); the m-th class that the image has is bit m % bits of word m // bits.
+        void: (N, H, W) bool.
+        present: (N, num_classes + 1) bool on the CPU: what has a bit, void being the last class. Of few classes, each
+            has one, whether it is in the image or not.
     """
-    labels = torch.where(void, num_classes, gt.long())
-    present = torch.zeros(len(gt), num_classes + 1, dtype=torch.bool, device=gt.device)
-    present.scatter_(1, labels.flatten(1), True)
-    present = present.cpu()  # the only synchronisation with a GPU
+    labels = gt.byte() if num_classes <= ignore_index < 256 else gt.long()  # bytes are eight times less to read
+    void = labels == ignore_index
+    labels = labels.masked_fill(void, num_classes)
+    few = num_classes < 32
+    present = torch.ones(len(gt), num_classes + 1, dtype=torch.bool) if few else _present(labels, num_classes + 1)
     present[:, num_classes] = void_edges
-    member = present.cumsum(1) - 1
+    if few:
+        dtype = next(WORDS[bits] for bits in WORDS if bits > num_classes)
+        sets = torch.ones((), dtype=dtype, device=gt.device) << labels.to(dtype)
+        return (sets if void_edges else sets.masked_fill_(void, 0))[None], void, present
 
-    bits = next((b for b in WORDS if b >= _count(member)), 64)
-    table = torch.zeros(-(-_count(member) // bits), *present.shape, dtype=torch.int64)
+    member = present.cumsum(1) - 1
+    count = max(1, int(member.max()) + 1)
+    bits = next((bits for bits in WORDS if bits >= count), 64)
+    table = torch.zeros(-(-count // bits), *present.shape, dtype=torch.int64)
     image, cls = present.nonzero(as_tuple=True)
     m = member[image, cls]
     table[m // bits, image, cls] = torch.ones_like(m) << (m % bits)
     table = table.to(WORDS[bits]).to(gt.device).flatten(1)
-    entry = labels.add_(present.shape[1] * torch.arange(len(gt), device=gt.device).view(-1, 1, 1)).flatten()
-    return torch.stack([word.gather(0, entry) for word in table]).unflatten(1, gt.shape), present, member
+    entry = labels.long().add_(present.shape[1] * torch.arange(len(gt), device=gt.device).view(-1, 1, 1)).flatten()
+    return torch.stack([word.index_select(0, entry) for word in table]).unflatten(1, gt.shape), void, present
 
 
-def _count(member: Tensor) -> int:
-    """Members of the largest set, at least one."""
-    return max(1, int(member.max()) + 1)
+def _present(labels: Tensor, num_labels: int) -> Tensor:
+    """(N, H, W) -> (N, num_labels) bool on the CPU: which labels each image has."""
+    if labels.device.type == 'cpu':  # where counting is faster than scattering
+        return torch.stack([torch.bincount(image.flatten(), minlength=num_labels) > 0 for image in labels])
+    present = torch.zeros(len(labels), num_labels, dtype=torch.bool, device=labels.device)
+    return present.scatter_(1, labels.flatten(1).long(), True).cpu()  # the only synchronisation
 
 
 def _slide(x: Tensor, window: int, op: Callable, identity: int) -> Tensor:
@@ -145,8 +180,10 @@ def _pool(sets: Tensor, num_members: int, size: Tuple[int, int]) -> Tensor:
     for dim, cells in ((-2, size[0]), (-1, size[1])):
         counts = _sum_blocks(counts, dim, sets.shape[dim] // cells)
     area = (height // size[0]) * (width // size[1])
-    total = sum(_unpack(plane, num_members).float() * 2**i for i, plane in enumerate(counts))
-    return total / area
+    dtype = torch.uint8 if area < 256 else torch.int32
+    place = torch.arange(len(counts), dtype=dtype, device=sets.device).view(-1, 1, 1, 1, 1)
+    total = (_unpack(torch.stack(counts), num_members).to(dtype) << place).sum(0, dtype=dtype)
+    return total.float() / area
 
 
 def _sum_blocks(number: List[Tensor], dim: int, block: int) -> List[Tensor]:
@@ -174,12 +211,12 @@ def _add(a: List[Tensor], b: List[Tensor]) -> List[Tensor]:
     return total + [carry]
 
 
-def _unpack(sets: Tensor, num_members: int) -> Tensor:
-    """(words, N, h, w) -> (N, num_members, h, w) of 0 and 1."""
-    bits = 8 * sets.element_size()
-    shifts = torch.arange(bits, dtype=sets.dtype, device=sets.device).view(-1, 1, 1)
-    members = [(word.unsqueeze(1) >> shifts[:num_members - i * bits]) & 1 for i, word in enumerate(sets)]
-    return torch.cat(members, dim=1) if len(members) > 1 else members[0]
+def _unpack(planes: Tensor, num_members: int) -> Tensor:
+    """(planes, words, N, h, w) -> (planes, N, num_members, h, w) of 0 and 1, byte by byte, as eight times smaller."""
+    octets = planes.view(torch.uint8).unflatten(-1, (planes.shape[-1], -1))  # the lowest comes first in memory
+    octets = octets.permute(0, 2, 1, 5, 3, 4).flatten(2, 3)[:, :, :-(-num_members // 8)].contiguous()
+    shifts = torch.arange(8, dtype=torch.uint8, device=planes.device).view(-1, 1, 1)
+    return ((octets[:, :, :, None] >> shifts) & 1).flatten(2, 3)[:, :, :num_members]
 
 
 def _pool_unevenly(sets: Tensor, num_members: int, size: Tuple[int, int], chunk: int = 8) -> Tensor:

@@ -1,12 +1,14 @@
 """Boundary-privileged knowledge distillation (BPKD, Liu et al., WACV 2024, arXiv 2306.08075)."""
+from math import log
 from typing import Dict, Sequence, Union
 
 import torch
+import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..boundary import edge_masks
-from .functional import channel_kl, check_same_shape, edge_kl, full, pixel_kl
+from ..boundary import present_edge_masks, rows_of
+from .functional import channel_kl, check_same_shape, edge_weights, full, pixel_kl
 
 
 @MODELS.register_module()
@@ -87,18 +89,56 @@ class BPKDLoss(nn.Module):
         num_classes = preds_S.shape[1]
         if self.class_weight.ndim and len(self.class_weight) != num_classes:
             raise ValueError(f'class_weight has {len(self.class_weight)} values for {num_classes} classes')
-        masks = edge_masks(gt, num_classes, preds_S.shape[2:], self.kernel_size, self.ignore_index, self.void_edges)
+        masks, classes = present_edge_masks(gt, num_classes, preds_S.shape[2:], self.kernel_size, self.ignore_index,
+                                            self.void_edges)
+        masks, present = masks.to(full(preds_S)), Present(classes, num_classes)
         terms = {}
         if self.edge_weight:
-            terms['edge'] = self.edge_weight * self._edge(preds_S, preds_T, masks)
+            terms['edge'] = self.edge_weight * self._edge(preds_S, preds_T, masks, present)
         if self.body_weight:
-            body_S, body_T = (full(preds) * (1 - masks) for preds in (preds_S, preds_T))
-            divergence = channel_kl if self.body_over == 'positions' else pixel_kl
-            terms['body'] = self.body_weight * divergence(body_S, body_T, self.tau_body).mean()
+            terms['body'] = self.body_weight * self._body(preds_S, preds_T, masks, present)
         return terms
 
-    def _edge(self, preds_S: Tensor, preds_T: Tensor, masks: Tensor) -> Tensor:
-        if self.edge_over == 'positions':
-            return channel_kl(full(preds_S) * masks, full(preds_T) * masks, self.tau_edge).mean()
-        return edge_kl(preds_S, preds_T, masks, self.class_weight, self.tau_edge, self.edge_norm, self.pre_mask,
-                       self.post_mask)
+    def _edge(self, preds_S: Tensor, preds_T: Tensor, masks: Tensor, present: 'Present') -> Tensor:
+        if self.pre_mask:
+            edge_S, edge_T = (full(present.of(preds)) * masks for preds in (preds_S, preds_T))
+        if self.edge_over == 'positions':  # absent classes are 0 everywhere, and alike
+            return channel_kl(edge_S, edge_T, self.tau_edge).sum() / preds_S[:, :, 0, 0].numel()
+        if self.pre_mask:
+            edge_S, edge_T = (present.with_absent(edge, self.tau_edge) for edge in (edge_S, edge_T))
+            divergence = pixel_kl(edge_S, edge_T, self.tau_edge)
+        else:
+            divergence = pixel_kl(preds_S, preds_T, self.tau_edge)
+        class_weight = self.class_weight[present.classes] if self.class_weight.ndim else self.class_weight
+        return (divergence * edge_weights(masks, class_weight.to(masks), self.edge_norm, self.post_mask)).sum()
+
+    def _body(self, preds_S: Tensor, preds_T: Tensor, masks: Tensor, present: 'Present') -> Tensor:
+        body_S, body_T = (full(present.of(preds)) * (1 - masks) for preds in (preds_S, preds_T))
+        if self.body_over == 'classes':
+            return pixel_kl(*(present.put(body, preds) for body, preds in ((body_S, preds_S), (body_T, preds_T))),
+                            self.tau_body).mean()
+        divergence = channel_kl(preds_S, preds_T, self.tau_body)  # right for the absent classes, which are body only
+        return present.put(channel_kl(body_S, body_T, self.tau_body), divergence).mean()
+
+
+class Present:
+    """The classes that each image has, (N, K), among all of them."""
+
+    def __init__(self, classes: Tensor, num_classes: int) -> None:
+        self.classes = classes
+        self.absent = num_classes - classes.shape[1]
+        self.rows = rows_of(classes)
+
+    def of(self, x: Tensor) -> Tensor:
+        """(N, C, ...) to (N, K, ...)."""
+        return x[self.rows]
+
+    def put(self, part: Tensor, whole: Tensor) -> Tensor:
+        """`whole`, (N, C, ...), with its present classes replaced by `part`, (N, K, ...)."""
+        return full(whole).index_put(self.rows, part)
+
+    def with_absent(self, logits: Tensor, tau: float) -> Tensor:
+        """Logits of the present classes, (N, K, H, W), and one that stands for all absent ones, each of logit 0."""
+        if not self.absent:
+            return logits
+        return F.pad(logits, (0, 0, 0, 0, 0, 1), value=tau * log(self.absent))

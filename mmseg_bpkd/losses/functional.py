@@ -3,11 +3,13 @@
 Logits are (N, C, H, W). Half precision is raised to float32, and the teacher is detached.
 """
 from functools import wraps
-from typing import Callable, Tuple
+from typing import Callable, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from .ranks import sum_over_ranks, world_size
 
@@ -49,50 +51,58 @@ def channel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0) -> Tensor:
     return _kl(preds_S.flatten(2), preds_T.flatten(2), tau, dim=2)
 
 
-def edge_kl(preds_S: Tensor,
-            preds_T: Tensor,
-            masks: Tensor,
-            class_weight: Tensor,
-            tau: float = 1.0,
-            norm: str = 'class',
-            pre_mask: bool = True,
-            post_mask: bool = True) -> Tensor:
-    """The edge loss of BPKD (arXiv 2306.08075, eq. 3): pixel-wise KL on the edges, weighed class by class.
+def edge_weights(masks: Tensor, class_weight: Tensor, norm: str = 'class', post_mask: bool = True) -> Tensor:
+    """What the divergence of each cell counts in the edge loss of BPKD (arXiv 2306.08075, eq. 3).
 
-    With phi the KL of a pixel and M the masks, a class with edge area n_c = #{i: M_c,i > 0} contributes
+    With phi the divergence of a cell and M the masks, a class with edge area n_c = #{i: M_c,i > 0} contributes
     e_c = class_weight_c * sum_i phi_i M_c,i / n_c.
 
     Args:
-        masks: (N, C, H, W) in [0, 1], from `edge_masks`.
-        class_weight: scalar or (C,).
+        masks: (N, K, H, W) in [0, 1], from `present_edge_masks`; classes that are left out have no edge.
+        class_weight: scalar or (N, K).
         norm: 'class' is the mean of e_c over the classes with an edge in the image; 'paper' is the sum over classes
             divided by H * W. Both are then averaged over the images.
-        pre_mask: multiply the logits by the masks first.
         post_mask: False is the mean of phi over the cells with any edge; `class_weight` and `norm` do not apply.
 
     Returns:
-        A scalar; zero, with a gradient path, where no image has an edge.
+        (N, H, W); the loss is (phi * weights).sum(), and 0 where no image has an edge.
     """
-    masks, class_weight = masks.to(full(preds_S)), class_weight.to(full(preds_S))
-    if pre_mask:
-        preds_S, preds_T = full(preds_S) * masks, full(preds_T) * masks
-    phi = pixel_kl(preds_S, preds_T, tau)
     if post_mask:
         area = (masks > 0).sum((2, 3)).to(masks)
-        share = 1 / phi[0].numel() if norm == 'paper' else 1 / (area > 0).sum(1, keepdim=True).clamp(min=1).to(masks)
-        per_class = class_weight * share / area.clamp(min=1)
-        weight = (masks * per_class[:, :, None, None]).sum(1)  # einsum would run in half precision under autocast
+        parts = masks[0, 0].numel() if norm == 'paper' else (area > 0).sum(1, keepdim=True).clamp(min=1)
+        per_class = class_weight / parts / area.clamp(min=1)
+        weights = (masks * per_class[:, :, None, None]).sum(1)  # einsum would run in half precision under autocast
     else:
-        on_edge = masks.amax(1) > 0
-        weight = on_edge / on_edge.sum((1, 2), keepdim=True).clamp(min=1)
-    return (phi * weight).sum() / len(phi)
+        on_edge = (masks.amax(1) > 0).to(masks)
+        weights = on_edge / on_edge.sum((1, 2), keepdim=True).clamp(min=1)
+    return weights / len(masks)
+
+
+class KL(Function):
+    """tau^2 KL(teacher || student) along a dimension, as `plain.kl`; the gradient is made on the way.
+
+    What is kept for it is one tensor of the size of the logits, where autograd would keep three.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, preds_S: Tensor, preds_T: Tensor, tau: float, dim: int) -> Tensor:
+        log_S, log_T = (F.log_softmax(preds if tau == 1 else preds / tau, dim) for preds in (preds_S, preds_T))
+        p_T = log_T.exp()
+        divergence = log_T.sub_(log_S).mul_(p_T).sum(dim)
+        ctx.save_for_backward(log_S.exp_().sub_(p_T))
+        ctx.tau, ctx.dim = tau, dim
+        return tau**2 * divergence
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tuple[Optional[Tensor], ...]:
+        difference, = ctx.saved_tensors
+        return difference * (ctx.tau * gradient).unsqueeze(ctx.dim), None, None, None
 
 
 def _kl(preds_S: Tensor, preds_T: Tensor, tau: float, dim: int) -> Tensor:
     check_same_shape(preds_S, preds_T)
-    log_S = F.log_softmax(full(preds_S) / tau, dim)
-    log_T = F.log_softmax(full(preds_T.detach()) / tau, dim)
-    return tau**2 * F.kl_div(log_S, log_T, reduction='none', log_target=True).sum(dim)
+    return KL.apply(full(preds_S), full(preds_T.detach()), tau, dim)
 
 
 def check_same_shape(preds_S: Tensor, preds_T: Tensor) -> None:

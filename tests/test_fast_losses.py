@@ -1,0 +1,84 @@
+"""The fast formulations of BPKD and CWD against the plain ones: values and gradients."""
+import pytest
+import torch
+
+from mmseg_bpkd.losses import BPKDLoss, ChannelWiseLoss, PixelWiseLoss, plain
+from mmseg_bpkd.losses.functional import KL
+
+VOID = 255
+TOLERANCE = {torch.float32: dict(rtol=2e-5, atol=1e-7), torch.float64: dict(rtol=1e-10, atol=1e-14)}
+
+
+def scene(num_classes: int, size: tuple, stride: int, dtype: torch.dtype, kind: str = 'regions') -> tuple:
+    """Logits of two images and a label of blocks, some of them void, each image with classes of its own."""
+    generator = torch.Generator().manual_seed(num_classes)
+    preds_S, preds_T = (3 * torch.randn(2, 2, num_classes, *size, generator=generator, dtype=dtype))
+    extent = [stride * x for x in size]
+    blocks = torch.randint(0, num_classes, (2, -(-extent[0] // 6), -(-extent[1] // 6)), generator=generator)
+    blocks[1] = blocks[1].clamp(max=max(1, num_classes // 2))  # an image of fewer classes
+    gt = blocks.repeat_interleave(6, 1).repeat_interleave(6, 2)[:, :extent[0], :extent[1]].clone()
+    gt[:, :3, :5] = VOID if num_classes <= VOID else -1
+    if kind == 'no edges':
+        gt.fill_(1)
+    if kind == 'all void':
+        gt.fill_(VOID if num_classes <= VOID else -1)
+    return preds_S.requires_grad_(), preds_T, gt
+
+
+def value_and_gradient(loss: torch.Tensor, preds_S: torch.Tensor) -> tuple:
+    return loss.detach(), torch.autograd.grad(loss, preds_S)[0]
+
+
+@pytest.mark.parametrize('dtype', TOLERANCE)
+@pytest.mark.parametrize('kind', ['regions', 'no edges', 'all void'])
+@pytest.mark.parametrize(('num_classes', 'size', 'stride'), [
+    (2, (8, 8), 8), (3, (5, 7), 8), (19, (9, 13), 4), (31, (8, 8), 4), (32, (8, 9), 4), (150, (12, 12), 8),
+    (256, (7, 9), 8)])
+def test_bpkd_is_the_plain_formula(num_classes, size, stride, kind, dtype):
+    preds_S, preds_T, gt = scene(num_classes, size, stride, dtype, kind)
+    ignore_index = VOID if num_classes <= VOID else -1
+    loss = BPKDLoss(edge_weight=20, body_weight=5, ignore_index=ignore_index)
+    fast = value_and_gradient(loss(preds_S, preds_T, gt), preds_S)
+    slow = value_and_gradient(20 * plain.bpkd_edge(preds_S, preds_T, gt, ignore_index=ignore_index)
+                              + 5 * plain.bpkd_body(preds_S, preds_T, gt, ignore_index=ignore_index), preds_S)
+    for ours, theirs in zip(fast, slow):
+        torch.testing.assert_close(ours, theirs, **TOLERANCE[dtype])
+    assert slow[1].abs().max() > 0
+
+
+@pytest.mark.parametrize('dtype', TOLERANCE)
+@pytest.mark.parametrize('tau', [1.0, 4.0])
+@pytest.mark.parametrize('size', [(8, 8), (5, 7)])
+@pytest.mark.parametrize(('loss', 'formula'), [(ChannelWiseLoss, plain.channel_kl), (PixelWiseLoss, plain.pixel_kl)])
+def test_cwd_and_kd_are_the_plain_formulas(loss, formula, size, tau, dtype):
+    preds_S, preds_T, _ = scene(19, size, 8, dtype)
+    fast = value_and_gradient(loss(weight=2, tau=tau)(preds_S, preds_T), preds_S)
+    slow = value_and_gradient(2 * formula(preds_S, preds_T, tau).mean(), preds_S)
+    for ours, theirs in zip(fast, slow):
+        torch.testing.assert_close(ours, theirs, **TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize('dim', [1, 2])
+@pytest.mark.parametrize('tau', [1.0, 3.0])
+def test_the_gradient_of_the_divergence_is_that_of_its_value(tau, dim):
+    preds_S, preds_T = torch.randn(2, 2, 4, 5, dtype=torch.float64)
+    preds_S.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: KL.apply(x, preds_T, tau, dim), (preds_S,))
+    torch.testing.assert_close(KL.apply(preds_S, preds_T, tau, dim), plain.kl(preds_S, preds_T, tau, dim))
+
+
+def test_one_tensor_is_kept_for_the_gradient():
+    """Besides what is there anyway: the logits."""
+    preds_S, preds_T = torch.randn(2, 2, 30, 8, 8)
+    preds_S.requires_grad_()
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+        ChannelWiseLoss()(preds_S, preds_T)
+    assert [x.shape.numel() for x in kept if x.numel() >= preds_S.numel()] == [preds_S.numel()]
+
+
+def test_neither_the_logits_nor_the_label_are_written_to():
+    preds_S, preds_T, gt = scene(19, (9, 13), 4, torch.float32)
+    before = [x.detach().clone() for x in (preds_S, preds_T, gt)]
+    BPKDLoss()(preds_S, preds_T, gt).backward()
+    assert all(torch.equal(x, y) for x, y in zip((preds_S, preds_T, gt), before))
