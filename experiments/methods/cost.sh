@@ -10,4 +10,4 @@ for method in kd fitnet at local_affinity skds ifvd cwd cwd_features cirkd apd d
 done
 python tools/analysis/benchmark.py step "${configs[@]}" --cfg-options model.data_preprocessor.size='(128,128)' \
     --runs 5 --out experiments/methods/step.json
-python tools/analysis/benchmark.py losses --runs 2 --out experiments/methods/losses.json
+python tools/analysis/benchmark.py methods --runs 2 --out experiments/methods/costs.json

@@ -58,7 +58,7 @@ def variants_table() -> None:
 def losses_table() -> None:
     print('\n' + row('losses', 'ms', 'times KD (least to most)', 'memory (times KD)'))
     print('|---|---:|---:|---:|')
-    for result in read('losses.json').get('losses', []):
+    for result in read('costs.json').get('methods', []):
         print(row(ROWS[result['method']], f'{result["ms"]:.1f}',
                   f'{result["ratio"]:.1f} ({result["ratio_least"]:.1f} to {result["ratio_most"]:.1f})',
                   f"{result['megabytes']:.0f} MB ({result['memory_ratio']:.1f})"))

@@ -1,11 +1,13 @@
 """Measure what this project claims to be fast, against what one would use instead.
 
     python tools/analysis/benchmark.py masks [--runs 9] [--out masks.json]
-    python tools/analysis/benchmark.py losses [METHOD ...]
-    python tools/analysis/benchmark.py step CONFIG [CONFIG ...] [--cfg-options KEY=VALUE ...]
+    python tools/analysis/benchmark.py losses
+    python tools/analysis/benchmark.py step [CONFIG ...] [--size 256 256] [--batch-size 2] [--cfg-options KEY=VALUE ...]
+    python tools/analysis/benchmark.py methods [METHOD ...]
 
 What is compared runs in turn (A B A B ...) in one process after a warm-up; a ratio is the median over the turns, with
-the least and the most. Memory is what the peak of the resident set grows by, in a process of its own. CPU, Linux.
+the least and the most. Memory is what is added at the peak, in a process of its own: of what the allocator gives out on
+a GPU, where there is one, else of the resident set (Linux).
 """
 import argparse
 import json
@@ -16,43 +18,50 @@ sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '../..'))  # a c
 
 import mmseg_bpkd  # noqa: F401
 import torch
-from benchmarks import losses, masks, step
+from benchmarks import losses, masks, methods, step
 from mmengine.config import DictAction
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest='what', required=True)
-    for name, module in (('masks', masks), ('losses', losses), ('step', step)):
+    for name, module in (('masks', masks), ('losses', losses), ('step', step), ('methods', methods)):
         command = commands.add_parser(name, help=module.__doc__, description=module.__doc__)
         command.add_argument('--runs', type=int, default=9, help='counted turns')
         command.add_argument('--out', metavar='JSON')
-        if name == 'losses':
-            command.add_argument('methods', nargs='*', metavar='METHOD', choices=[[], *losses.METHODS],
-                                 help=f'of {", ".join(losses.METHODS)}; default: all')
+        if name == 'methods':
+            command.add_argument('methods', nargs='*', metavar='METHOD', choices=[[], *methods.METHODS],
+                                 help=f'of {", ".join(methods.METHODS)}; default: all')
         if name == 'step':
-            command.add_argument('configs', nargs='+', metavar='CONFIG')
+            command.add_argument('configs', nargs='*', metavar='CONFIG')
+            command.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'))
+            command.add_argument('--batch-size', type=int)
             command.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE')
     return parser.parse_args()
 
 
+def where() -> str:
+    gpu = torch.cuda.is_available()
+    return torch.cuda.get_device_name() if gpu else f'CPU, {torch.get_num_threads()} threads'
+
+
 def main() -> None:
     args = parse_args()
-    if args.what == 'masks':
-        module, results = masks, masks.compare(args.runs)
-    elif args.what == 'losses':
-        module, results = losses, losses.compare(args.runs, args.methods)
+    if args.what == 'step':
+        module, results = step, step.compare(args.runs, args.configs, args.cfg_options, args.size, args.batch_size)
+    elif args.what == 'methods':
+        module, results = methods, methods.compare(args.runs, args.methods)
     else:
-        module, results = step, step.compare(args.runs, args.configs, args.cfg_options)
-    print(f'torch {torch.__version__}, {torch.get_num_threads()} threads, {args.runs} turns. {module.__doc__}')
+        module = dict(masks=masks, losses=losses)[args.what]
+        results = module.compare(args.runs)
+    print(f'torch {torch.__version__}, {where()}, {args.runs} turns. {module.__doc__}')
     shown = []
     for result in results:
         print(module.FORMAT.format(**result), flush=True)
         shown.append(result)
     if args.out:
         with open(args.out, 'w') as file:
-            json.dump({'torch': torch.__version__, 'threads': torch.get_num_threads(), args.what: shown}, file,
-                      indent=2)
+            json.dump({'torch': torch.__version__, 'device': where(), args.what: shown}, file, indent=2)
 
 
 if __name__ == '__main__':

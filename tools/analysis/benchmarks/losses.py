@@ -1,95 +1,66 @@
-"""What the losses of a method cost beside plain KD: forward and backward, trained parts included.
+"""BPKD and CWD, forward and backward, masks included, beside MMRazor's CWD on the same logits, batch 2.
 
-On records of PSPNet R101 to R18 for 150 classes, batch 2, crop 384x384; memories are full.
+"Plain" are the formulas of mmseg_bpkd/losses/plain.py.
 """
-import os.path as osp
 from functools import partial
-from glob import glob
-from inspect import signature
-from typing import Callable, Dict, Iterator, List
+from typing import Callable, Dict, Iterator
 
 import torch
-from mmengine.config import Config
-from mmengine.logging import MMLogger
-from mmengine.registry import MODELS
-from mmseg_bpkd.losses.class_memory import ClassMemory
-from torch import Tensor, nn
+from mmrazor.models.losses import ChannelWiseDivergence
+from mmseg_bpkd.losses import BPKDLoss, ChannelWiseLoss, plain
+from torch import Tensor
 
-from .masks import STRIDE, regions
-from .measuring import milliseconds_in_turn, peak_growth, ratio
+from .masks import regions
+from .measuring import DEVICE, milliseconds_in_turn, peak_growth, ratio
 
-FORMAT = ('{method}: {ms:.1f} ms, {ratio:.1f} times ({ratio_least:.1f} to {ratio_most:.1f}); '
-          '{megabytes:.0f} MB, {memory_ratio:.1f} times')
-CONFIGS = osp.join(osp.dirname(osp.abspath(__file__)), '../../../configs/_base_/distillers')
-METHODS = {osp.basename(path)[:-3]: path for path in sorted(glob(f'{CONFIGS}/*.py'))}
-CLASSES = 150
-WIDTHS = dict(feats_S=128, feats_T=512, stage_S=512, stage_T=2048)
-
-
-def random_records(size: int = 48) -> Dict[str, Tensor]:
-    records = {name: torch.randn(2, width, size, size)
-               for name, width in dict(WIDTHS, preds_S=CLASSES, preds_T=CLASSES).items()}
-    for name, record in records.items():
-        record.requires_grad_(name.endswith('_S'))
-    return dict(records, gt=regions(CLASSES, 20, STRIDE * size, STRIDE * size))
-
-
-def fill_memories(model: nn.Module) -> None:
-    """As after some thousand steps."""
-    for module in model.modules():
-        if isinstance(module, ClassMemory):
-            module.vectors.uniform_(-0.1, 0.1)
-            module.written.fill_(module.vectors.shape[1])
+FORMAT = ('{case}: {loss}: {ms:.1f} ms, {ratio:.2f} times ({ratio_least:.2f} to {ratio_most:.2f}); '
+          '{megabytes:.0f} MB, {memory_ratio:.2f} times')
+RIVAL = "MMRazor's CWD"
+LOSSES: Dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    RIVAL: lambda preds_S, preds_T, gt: ChannelWiseDivergence(tau=1, loss_weight=5)(preds_S, preds_T),
+    'CWD': lambda preds_S, preds_T, gt: ChannelWiseLoss(weight=5, tau=1)(preds_S, preds_T),
+    'BPKD': lambda preds_S, preds_T, gt: BPKDLoss(edge_weight=20, body_weight=5)(preds_S, preds_T, gt),
+    'CWD, plain': lambda preds_S, preds_T, gt: 5 * plain.channel_kl(preds_S, preds_T).mean(),
+    'BPKD, plain': lambda preds_S, preds_T, gt: (
+        20 * plain.bpkd_edge(preds_S, preds_T, gt) + 5 * plain.bpkd_body(preds_S, preds_T, gt)),
+}
+CASES = {  # classes, of them in an image, height, width, stride of the logits
+    '150 classes, 512x512, stride 8': (150, 20, 512, 512, 8),
+    '150 classes, 512x512, stride 4': (150, 20, 512, 512, 4),
+    '19 classes, 512x1024, stride 8': (19, 15, 512, 1024, 8),
+    '19 classes, 512x1024, stride 4': (19, 15, 512, 1024, 4),
+}
 
 
-class Losses(nn.Module):
-    """The losses of a method, with the parts that a `SegDistiller` would have made."""
-
-    def __init__(self, method: str) -> None:
-        super().__init__()
-        MMLogger.get_current_instance().setLevel('WARNING')
-        configs = Config.fromfile(METHODS[method]).distiller.losses
-        self.losses = nn.ModuleList(MODELS.build(cfg) for cfg in configs.values())
-        for loss in self.losses:
-            if hasattr(loss, 'make_parts'):
-                widths = dict(WIDTHS, num_classes=CLASSES)
-                loss.make_parts(**{key: widths[key] for key in signature(loss.make_parts).parameters})
-        fill_memories(self)
-        self.aligner = nn.Conv2d(WIDTHS['feats_S'], WIDTHS['feats_T'], 1)
-
-    def forward(self, records: dict) -> Tensor:
-        total = 0
-        for loss in self.losses:
-            taken = {name: records[name] for name in signature(loss.forward).parameters}
-            if getattr(loss, 'align', False):
-                taken['feats_S'] = self.aligner(taken['feats_S'])
-            total = total + loss(**taken)
-        return total
+def records(num_classes: int, present: int, height: int, width: int, stride: int) -> tuple:
+    preds_S, preds_T = torch.randn(2, 2, num_classes, height // stride, width // stride, device=DEVICE)
+    return preds_S.requires_grad_(), preds_T, regions(num_classes, present, height, width).to(DEVICE)
 
 
-def forward_and_backward(method: str, records: dict) -> Callable[[], None]:
-    losses = Losses(method)
-    return lambda: losses(records).backward()
+def forward_and_backward(loss: str, given: tuple) -> None:
+    given[0].grad = None
+    LOSSES[loss](*given).backward()
 
 
-def compare(runs: int, methods: List[str]) -> Iterator[dict]:
-    records = random_records()
-    kd_megabytes = peak_growth(partial(in_a_process_of_its_own, 'kd'), warm_up)
-    for method in methods or METHODS:
-        calls = {name: forward_and_backward(name, records) for name in dict.fromkeys(('kd', method))}
-        times = milliseconds_in_turn(calls, runs)
-        megabytes = kd_megabytes if method == 'kd' else peak_growth(partial(in_a_process_of_its_own, method), warm_up)
-        yield dict(ratio(times[method], times['kd']), method=method, megabytes=megabytes,
-                   memory_ratio=megabytes / kd_megabytes)
+def compare(runs: int) -> Iterator[dict]:
+    for case, shape in CASES.items():
+        given = records(*shape)
+        times = milliseconds_in_turn({loss: partial(forward_and_backward, loss, given) for loss in LOSSES}, runs)
+        memory = {loss: peak_growth(partial(prepared, loss), partial(warm_up, loss, shape)) for loss in LOSSES}
+        for loss in LOSSES:
+            yield dict(ratio(times[loss], times[RIVAL]), case=case, loss=loss, megabytes=memory[loss],
+                       memory_ratio=memory[loss] / memory[RIVAL])
 
 
-def warm_up() -> None:
-    RECORDS.update(random_records())
-    forward_and_backward('kd', random_records(8))()
+def warm_up(loss: str, shape: tuple) -> None:
+    """In the measured process: what the loss is given, and one call on less, are not counted."""
+    num_classes, present, _, _, stride = shape
+    GIVEN.append(records(*shape))
+    forward_and_backward(loss, records(num_classes, present, 16 * stride, 16 * stride, stride))
 
 
-def in_a_process_of_its_own(method: str) -> Callable[[], None]:
-    return forward_and_backward(method, RECORDS)
+def prepared(loss: str) -> Callable[[], None]:
+    return partial(forward_and_backward, loss, GIVEN[-1])
 
 
-RECORDS: Dict[str, Tensor] = {}  # not counted: what the losses are given
+GIVEN = []

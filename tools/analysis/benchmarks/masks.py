@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from mmseg_bpkd.boundary import edge_masks
 from torch import Tensor
 
-from .measuring import milliseconds_in_turn, peak_growth, ratio
+from .measuring import DEVICE, milliseconds_in_turn, peak_growth, ratio
 
 STRIDE, KERNEL = 8, 7
 FORMAT = ('{case}: {ms:.1f} ms against {rival_ms:.0f} ms, {ratio:.0f} times faster ({ratio_least:.0f} to '
@@ -55,7 +55,7 @@ CASES = {
 
 def compare(runs: int) -> Iterator[dict]:
     for case, (num_classes, make) in CASES.items():
-        gt = make()
+        gt = make().to(DEVICE)
         assert torch.equal(bit_sets(gt, num_classes), one_hot_morphology(gt, num_classes))
         times = milliseconds_in_turn({function.__name__: partial(function, gt, num_classes)
                                       for function in (bit_sets, one_hot_morphology)}, runs)

@@ -1,4 +1,4 @@
-"""Times taken in turn, and memory in processes of their own. CPU, Linux."""
+"""Times taken in turn, and memory at its peak: on a GPU where there is one, else on the CPU (Linux)."""
 import ctypes
 import multiprocessing
 import re
@@ -6,13 +6,19 @@ import time
 from statistics import median
 from typing import Callable, Dict, List
 
+import torch
+
+DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+
 
 def milliseconds_in_turn(calls: Dict[str, Callable], runs: int) -> Dict[str, List[float]]:
     times = {name: [] for name in calls}
     for counted in [False] + [True] * runs:
         for name, call in calls.items():
+            _synchronise()
             began = time.perf_counter()
             call()
+            _synchronise()
             if counted:
                 times[name].append(1000 * (time.perf_counter() - began))
     return times
@@ -25,9 +31,10 @@ def ratio(times: List[float], reference: List[float]) -> Dict[str, float]:
 
 
 def peak_growth(make: Callable[[], Callable], warm_up: Callable[[], object] = int) -> float:
-    """Megabytes that making and calling something adds to the resident set at its peak, in a process of its own.
+    """Megabytes that making and calling something adds at the peak, in a process of its own.
 
-    Both arguments must be picklable. `warm_up` is called first, and not counted.
+    On a GPU of what the allocator gives out, else of the resident set. Both arguments must be picklable. `warm_up` is
+    called first, and not counted.
     """
     with multiprocessing.get_context('spawn').Pool(1, maxtasksperchild=1) as pool:
         return pool.apply(_peak_growth, (make, warm_up))
@@ -35,12 +42,28 @@ def peak_growth(make: Callable[[], Callable], warm_up: Callable[[], object] = in
 
 def _peak_growth(make: Callable, warm_up: Callable) -> float:
     warm_up()
+    if DEVICE.type == 'cuda':
+        return _peak_growth_on_gpu(make)
     ctypes.CDLL(None).malloc_trim(0)  # or what was freed would be used again, uncounted
     with open('/proc/self/clear_refs', 'w') as file:
         file.write('5')  # forgets the peak so far
     before = _kilobytes('VmRSS')
     make()()
     return (_kilobytes('VmHWM') - before) / 1024
+
+
+def _peak_growth_on_gpu(make: Callable) -> float:
+    _synchronise()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    make()()
+    _synchronise()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def _synchronise() -> None:
+    if DEVICE.type == 'cuda':
+        torch.cuda.synchronize()
 
 
 def _kilobytes(what: str) -> int:

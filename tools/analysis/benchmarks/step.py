@@ -1,7 +1,11 @@
-"""A whole training step of each config, on random images of its crop and batch, beside the first config."""
+"""A whole training step, on random images, beside the first config.
+
+Without configs: PSPNet R101 to R18 of 19 and of 150 classes, BPKD and CWD, beside MMRazor's own recipe of CWD (its
+configuration as it is installed; with the networks of 150 classes for those).
+"""
 import os.path as osp
 from functools import partial
-from typing import Callable, Iterator, List
+from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 import torch
 from mmengine.config import Config
@@ -9,43 +13,82 @@ from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import PixelData
+from mmengine.utils import get_installed_path
 from mmseg.structures import SegDataSample
+from mmseg_bpkd.segmentors import deployed_model, resolve_segmentor
 
-from .losses import fill_memories
 from .masks import regions
-from .measuring import milliseconds_in_turn, peak_growth, ratio
+from .measuring import DEVICE, milliseconds_in_turn, peak_growth, ratio
+from .methods import fill_memories
 
 FORMAT = '{config}: {ms:.0f} ms, {ratio:.2f} times ({ratio_least:.2f} to {ratio_most:.2f}); {megabytes:.0f} MB'
+CONFIGS = osp.join(osp.dirname(osp.abspath(__file__)), '../../../configs')
+RECIPES = {classes: {method: osp.join(CONFIGS, method, f'{method}_pspnet-r101_pspnet-r18_4xb4-80k_{data}.py')
+                     for method in ('bpkd', 'cwd')}
+           for classes, data in ((19, 'cityscapes-512x1024'), (150, 'ade20k-512x512'))}
+MMRAZOR = 'distill/mmseg/cwd/cwd_logits_pspnet_r101-d8_pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
 
 
-def random_batch(cfg: Config) -> dict:
-    height, width = cfg.model.data_preprocessor['size']
+def read_config(path: str, options: dict) -> Config:
+    """A config, with its options merged; 'mmrazor of N classes' is MMRazor's recipe."""
+    name, _, classes = path.partition(' of ')
+    if name != 'mmrazor':
+        cfg = Config.fromfile(path)
+    else:
+        cfg = Config.fromfile(osp.join(get_installed_path('mmrazor'), '.mim/configs', MMRAZOR))
+        cfg.num_classes = int(classes.split()[0])
+        cfg.model.teacher_ckpt = None  # its weights do not change the time
+        if cfg.num_classes != 19:
+            ours = Config.fromfile(RECIPES[cfg.num_classes]['cwd']).model
+            cfg.model.architecture = _with_scope(deployed_model(ours))
+            cfg.model.teacher = _with_scope(resolve_segmentor(ours.teacher, ours.num_classes, ours.data_preprocessor))
+    cfg.merge_from_dict(options)
+    return cfg
+
+
+def _with_scope(model: dict) -> dict:
+    return dict(model, _scope_='mmseg', pretrained=None)
+
+
+def random_batch(num_classes: int, batch_size: int, size: Tuple[int, int]) -> dict:
     inputs, samples = [], []
-    for _ in range(cfg.train_dataloader.batch_size):
-        inputs.append(torch.randint(0, 256, (3, height, width), dtype=torch.uint8))
-        gt = regions(cfg.num_classes, min(11, cfg.num_classes), height, width)[:1]
+    for _ in range(batch_size):
+        inputs.append(torch.randint(0, 256, (3, *size), dtype=torch.uint8))
+        gt = regions(num_classes, min(11, num_classes), *size)[:1]
         samples.append(SegDataSample(gt_sem_seg=PixelData(data=gt), metainfo=dict(
-            img_shape=(height, width), ori_shape=(height, width), pad_shape=(height, width))))
+            img_shape=size, ori_shape=size, pad_shape=size)))
     return dict(inputs=inputs, data_samples=samples)
 
 
-def training_step(path: str, options: dict) -> Callable[[], None]:
-    cfg = Config.fromfile(path)
-    cfg.merge_from_dict(options)
+def training_step(path: str, options: dict, size: Optional[Tuple[int, int]] = None,
+                  batch_size: Optional[int] = None) -> Callable[[], None]:
+    """Args: size, batch_size: of what is trained on; the config's by default."""
+    cfg = read_config(path, options)
     MMLogger.get_current_instance().setLevel('WARNING')
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
     if hasattr(model, 'teacher_loaded'):
         model.teacher_loaded = True  # its weights do not change the time
     fill_memories(model)
-    wrapper = build_optim_wrapper(model.train(), cfg.optim_wrapper)
-    batch = random_batch(cfg)
+    model.to(DEVICE).train()
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    size = tuple(size or model.data_preprocessor.size)
+    model.data_preprocessor.size = size
+    batch = random_batch(cfg.num_classes, batch_size or cfg.train_dataloader.batch_size, size)
     return lambda: model.train_step(batch, wrapper)
 
 
-def compare(runs: int, configs: List[str], options: dict) -> Iterator[dict]:
-    steps = {path: training_step(path, options) for path in configs}
-    times = milliseconds_in_turn(steps, runs)
-    for path in configs:
-        megabytes = peak_growth(partial(training_step, path, options))
-        yield dict(ratio(times[path], times[configs[0]]), config=osp.basename(path)[:-3], megabytes=megabytes)
+def compare(runs: int, configs: List[str], options: dict, size: Optional[Tuple[int, int]] = None,
+            batch_size: Optional[int] = None) -> Iterator[dict]:
+    names = {path: osp.basename(path).removesuffix('.py') for path in configs}
+    for group in ([names] if configs else [_recipes(classes) for classes in RECIPES]):
+        steps = {path: training_step(path, options, size, batch_size) for path in group}
+        times = milliseconds_in_turn(steps, runs)
+        for path in group:
+            megabytes = peak_growth(partial(training_step, path, options, size, batch_size))
+            yield dict(ratio(times[path], times[next(iter(group))]), config=group[path], megabytes=megabytes)
+
+
+def _recipes(classes: int) -> Dict[str, str]:
+    return {f'mmrazor of {classes} classes': f"MMRazor's CWD recipe, {classes} classes"} | {
+        path: f'{method.upper()}, {classes} classes' for method, path in RECIPES[classes].items()}
