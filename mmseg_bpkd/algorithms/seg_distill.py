@@ -1,7 +1,7 @@
 """One frozen teacher, one student."""
 import copy
 import os.path as osp
-from typing import List, Optional, Union
+from typing import List, Optional, Sequence, Union
 
 import torch
 from mmengine.model import BaseModel, revert_sync_batchnorm
@@ -15,6 +15,7 @@ from torch import Tensor
 from ..checkpoint import check_pretrained, load_strictly, read_checkpoint, segmentor_state
 from ..losses.class_memory import ClassMemory
 from ..segmentors import build_segmentor, resolve_segmentor
+from .folding import fold_batch_norm
 
 
 @MODELS.register_module()
@@ -31,6 +32,10 @@ class SegDistill(SingleTeacherDistill):
         student: likewise; keeps its ImageNet initialisation.
         teacher_ckpt: file or address; a distillation checkpoint stands for its student.
         teacher_eval: False leaves the teacher's dropout on, as MMRazor does.
+        fold_teacher: fold the teacher's batch norm into its convolutions: the same logits, within float error. What a
+            recorder finds between a convolution and its norm is then something else.
+        channels_last: the memory format of both networks and of their input.
+        compile: 'teacher', 'student' or both: their backbones are compiled by `torch.compile`.
         num_classes: of every head.
         data_preprocessor: the student's, and the only one that runs: a teacher with another mean, std or channel order
             gets its input converted.
@@ -49,6 +54,9 @@ class SegDistill(SingleTeacherDistill):
                  student: Union[dict, BaseModel],
                  teacher_ckpt: Optional[str] = None,
                  teacher_eval: bool = True,
+                 fold_teacher: bool = False,
+                 channels_last: bool = False,
+                 compile: Sequence[str] = (),
                  num_classes: Optional[int] = None,
                  data_preprocessor: Optional[dict] = None,
                  test_cfg: Optional[dict] = None) -> None:
@@ -65,12 +73,31 @@ class SegDistill(SingleTeacherDistill):
         self.teacher_loaded = self_made
         self.teacher.eval()
         self._compare_preprocessing()
+        self.fold_teacher = fold_teacher
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.compiled = _networks(compile)
+        self.student.to(memory_format=self.memory_format)  # now, since DDP lays out its gradients by the weights
+        if 'student' in self.compiled:
+            self.student.backbone.compile()
 
     def init_weights(self) -> None:
         check_pretrained(self.student)
+        self.student.to(memory_format=torch.contiguous_format)  # so that random weights do not depend on the setting
         super().init_weights()
-        if self.teacher_loaded:
-            return
+        self.student.to(memory_format=self.memory_format)
+        if not self.teacher_loaded:
+            self._load_teacher()
+        self.quicken_teacher()
+
+    def quicken_teacher(self) -> None:
+        """Makes the teacher, whose weights are there and stay, as fast as it is asked to be."""
+        if self.fold_teacher:
+            fold_batch_norm(self.teacher)
+        self.teacher.to(memory_format=self.memory_format)
+        if 'teacher' in self.compiled:
+            self.teacher.backbone.compile()
+
+    def _load_teacher(self) -> None:
         if self.teacher_ckpt is None:
             raise ValueError('the teacher has no checkpoint, and an untrained one has nothing to teach: '
                              'set model.teacher_ckpt to a file or an address')
@@ -97,6 +124,7 @@ class SegDistill(SingleTeacherDistill):
             losses = add_prefix(self.student(inputs, data_samples, mode='loss'), 'student')
             idle = [0 * parameter.sum() for parameter in self.distiller.parameters()]  # DDP waits for every gradient
             return {**losses, 'distill.loss_stopped': sum(idle)} if idle else losses
+        inputs = inputs.contiguous(memory_format=self.memory_format)
         with self.distiller.teacher_recorders, torch.no_grad():
             self.teacher(self._teacher_input(inputs), mode='tensor')
         with self.distiller.student_recorders:
@@ -144,6 +172,12 @@ class SegDistill(SingleTeacherDistill):
         if self.flip_channels:
             inputs = inputs.flip(1)
         return inputs * self.teacher_scale + self.teacher_shift
+
+
+def _networks(compile: Sequence[str]) -> Sequence[str]:
+    if set(compile) - {'teacher', 'student'}:
+        raise ValueError(f"compile must name 'teacher', 'student' or both, got {list(compile)}")
+    return compile
 
 
 def _teacher_config(teacher: dict, num_classes: Optional[int], data_preprocessor: Optional[dict]) -> dict:

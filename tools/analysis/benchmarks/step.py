@@ -1,7 +1,7 @@
 """A whole training step, on random images, beside the first config.
 
-Without configs: PSPNet R101 to R18 of 19 and of 150 classes, BPKD and CWD, beside MMRazor's own recipe of CWD (its
-configuration as it is installed; with the networks of 150 classes for those).
+Without configs: BPKD of PSPNet R101 to R18 for 19 and for 150 classes, as it is and with each fast setting, beside
+MMRazor's own recipe of CWD (its configuration as it is installed; with networks of 150 classes for those).
 """
 import os.path as osp
 from functools import partial
@@ -21,11 +21,16 @@ from .masks import regions
 from .measuring import DEVICE, milliseconds_in_turn, peak_growth, ratio
 from .methods import fill_memories
 
-FORMAT = '{config}: {ms:.0f} ms, {ratio:.2f} times ({ratio_least:.2f} to {ratio_most:.2f}); {megabytes:.0f} MB'
+FORMAT = ('{config}: {ms:.0f} ms, {ratio:.2f} times ({ratio_least:.2f} to {ratio_most:.2f}); {megabytes:.0f} MB, '
+          '{memory_ratio:.2f} times')
 CONFIGS = osp.join(osp.dirname(osp.abspath(__file__)), '../../../configs')
-RECIPES = {classes: {method: osp.join(CONFIGS, method, f'{method}_pspnet-r101_pspnet-r18_4xb4-80k_{data}.py')
-                     for method in ('bpkd', 'cwd')}
+RECIPES = {classes: osp.join(CONFIGS, f'bpkd/bpkd_pspnet-r101_pspnet-r18_4xb4-80k_{data}.py')
            for classes, data in ((19, 'cityscapes-512x1024'), (150, 'ade20k-512x512'))}
+FOLDED, LAST = {'model.fold_teacher': True}, {'model.channels_last': True}
+COMPILED = {'model.compile': ['teacher', 'student']}
+SETTINGS = {'': {}, ', teacher folded': FOLDED, ', channels_last': LAST, ', both': {**FOLDED, **LAST}}
+if DEVICE.type == 'cuda':  # compiling for a CPU takes minutes
+    SETTINGS.update({', compiled': COMPILED, ', all three': {**FOLDED, **LAST, **COMPILED}})
 MMRAZOR = 'distill/mmseg/cwd/cwd_logits_pspnet_r101-d8_pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
 
 
@@ -39,7 +44,7 @@ def read_config(path: str, options: dict) -> Config:
         cfg.num_classes = int(classes.split()[0])
         cfg.model.teacher_ckpt = None  # its weights do not change the time
         if cfg.num_classes != 19:
-            ours = Config.fromfile(RECIPES[cfg.num_classes]['cwd']).model
+            ours = Config.fromfile(RECIPES[cfg.num_classes]).model
             cfg.model.architecture = _with_scope(deployed_model(ours))
             cfg.model.teacher = _with_scope(resolve_segmentor(ours.teacher, ours.num_classes, ours.data_preprocessor))
     cfg.merge_from_dict(options)
@@ -69,6 +74,7 @@ def training_step(path: str, options: dict, size: Optional[Tuple[int, int]] = No
     model = MODELS.build(cfg.model)
     if hasattr(model, 'teacher_loaded'):
         model.teacher_loaded = True  # its weights do not change the time
+        model.quicken_teacher()
     fill_memories(model)
     model.to(DEVICE).train()
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
@@ -80,15 +86,20 @@ def training_step(path: str, options: dict, size: Optional[Tuple[int, int]] = No
 
 def compare(runs: int, configs: List[str], options: dict, size: Optional[Tuple[int, int]] = None,
             batch_size: Optional[int] = None) -> Iterator[dict]:
-    names = {path: osp.basename(path).removesuffix('.py') for path in configs}
-    for group in ([names] if configs else [_recipes(classes) for classes in RECIPES]):
-        steps = {path: training_step(path, options, size, batch_size) for path in group}
-        times = milliseconds_in_turn(steps, runs)
-        for path in group:
-            megabytes = peak_growth(partial(training_step, path, options, size, batch_size))
-            yield dict(ratio(times[path], times[next(iter(group))]), config=group[path], megabytes=megabytes)
+    groups = [{osp.basename(path).removesuffix('.py'): (path, {}) for path in configs}] if configs else map(
+        _beside_mmrazor, RECIPES)
+    for group in groups:
+        made = {name: partial(training_step, path, {**settings, **options}, size, batch_size)
+                for name, (path, settings) in group.items()}
+        times = milliseconds_in_turn({name: make() for name, make in made.items()}, runs)
+        reference, first_memory = times[next(iter(group))], None
+        for name, make in made.items():
+            megabytes = peak_growth(make)
+            first_memory = first_memory or megabytes
+            yield dict(ratio(times[name], reference), config=name, megabytes=megabytes,
+                       memory_ratio=megabytes / first_memory)
 
 
-def _recipes(classes: int) -> Dict[str, str]:
-    return {f'mmrazor of {classes} classes': f"MMRazor's CWD recipe, {classes} classes"} | {
-        path: f'{method.upper()}, {classes} classes' for method, path in RECIPES[classes].items()}
+def _beside_mmrazor(classes: int) -> Dict[str, Tuple[str, dict]]:
+    return {f"MMRazor's CWD recipe, {classes} classes": (f'mmrazor of {classes} classes', {})} | {
+        f'BPKD, {classes} classes{name}': (RECIPES[classes], settings) for name, settings in SETTINGS.items()}

@@ -1,0 +1,26 @@
+"""Batch norm of a network that only infers, as a part of the convolutions in front of it."""
+import torch
+from mmcv.cnn import fuse_conv_bn
+from mmengine.model import BaseModel
+
+FLOAT_ERROR = 0.01  # of the largest logit; TF32 convolutions are the least exact
+
+
+@torch.no_grad()
+def fold_batch_norm(model: BaseModel) -> None:
+    """Folds each batch norm into the convolution registered before it, in place.
+
+    Raises:
+        ValueError: if the logits change by more than float error, since norms are not called where they are registered.
+    """
+    training = model.training
+    model.eval()
+    weight = next(model.parameters())
+    image = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0)).to(weight)
+    before = model(image, mode='tensor')
+    fuse_conv_bn(model)
+    change = (model(image, mode='tensor') - before).abs().max() / before.abs().max()
+    if not change < FLOAT_ERROR:
+        raise ValueError(f'folding batch norm changes the logits of this {type(model).__name__} by {change:.0%}: its '
+                         'norms do not follow the convolutions that they are registered behind; set fold_teacher=False')
+    model.requires_grad_(False).train(training)

@@ -1,0 +1,110 @@
+"""What makes a step faster changes nothing but its time."""
+import copy
+
+import pytest
+import tiny
+import torch
+from mmengine.model import BaseModel
+from mmseg.models import SegDataPreProcessor
+from test_configs import load, named
+from torch import nn
+
+from mmseg_bpkd.algorithms.folding import fold_batch_norm
+from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor
+
+
+@pytest.fixture(scope='module')
+def teacher_ckpt(tmp_path_factory) -> str:
+    return tiny.save_teacher(tmp_path_factory.mktemp('teacher') / 'teacher.pth')
+
+
+def losses_and_gradients(model) -> tuple:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout2d):
+            module.p = 0.0  # which channels are dropped depends on the memory format
+    losses = tiny.losses_of(model.train())
+    sum(value for key, value in losses.items() if 'loss' in key).backward()
+    return losses, {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize('setting', [dict(fold_teacher=True), dict(channels_last=True),
+                                     dict(fold_teacher=True, channels_last=True)], ids=str)
+def test_losses_and_gradients_are_the_same(teacher_ckpt, setting):
+    losses, gradients = losses_and_gradients(tiny.distillation(teacher_ckpt))
+    fast_losses, fast_gradients = losses_and_gradients(tiny.distillation(teacher_ckpt, **setting))
+    assert fast_losses.keys() == losses.keys()
+    for key in losses:
+        torch.testing.assert_close(fast_losses[key], losses[key], rtol=1e-4, atol=1e-5)
+    for name in gradients:
+        torch.testing.assert_close(fast_gradients[name], gradients[name], rtol=1e-3, atol=1e-4)
+
+
+def test_no_setting_is_on_by_default(teacher_ckpt):
+    model = tiny.distillation(teacher_ckpt)
+    assert any(isinstance(module, nn.BatchNorm2d) or 'BatchNorm' in type(module).__name__
+               for module in model.teacher.modules())
+    assert next(model.student.parameters()).is_contiguous() and not model.compiled
+
+
+def test_of_a_folded_teacher_no_norm_is_left_and_no_weight_is_trained(teacher_ckpt):
+    teacher = tiny.distillation(teacher_ckpt, fold_teacher=True).teacher
+    assert not any('BatchNorm' in type(module).__name__ for module in teacher.modules())
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+
+
+@pytest.mark.parametrize('pair', [
+    'fcn-hr48_fcn-hr18s', 'deeplabv3plus-r101_deeplabv3plus-mv2', 'isanet-r101_isanet-r18', 'pspnet-r101_pspnet-r18',
+    'upernet-swin-b_upernet-swin-t', 'upernet-deit-adapter-b_upernet-deit-adapter-t'])
+def test_the_students_of_the_recipes_can_be_folded_too(pair):
+    """They stand for the teachers, which are of the same kind and take longer to build."""
+    cfg = load(named(f'bpkd_{pair}_4xb4-80k_ade20k')[0])
+    model = build_segmentor(resolve_segmentor(cfg.model.student, 150, cfg.model.data_preprocessor)).eval()
+    for module in model.modules():
+        if hasattr(module, 'running_mean'):
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.5, 2)
+    image = torch.randn(1, 3, 96, 64)
+    with torch.no_grad():
+        expected = model(image, mode='tensor')
+        fold_batch_norm(model)
+        torch.testing.assert_close(model(image, mode='tensor'), expected, rtol=1e-3, atol=1e-4)
+
+
+class NormInFront(BaseModel):
+    """Registers the norm behind a convolution, but calls it in front of it."""
+
+    def __init__(self) -> None:
+        super().__init__(SegDataPreProcessor())
+        self.conv, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+        self.norm.running_mean.fill_(2)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return self.conv(self.norm(inputs))
+
+
+def test_a_network_that_calls_its_norms_elsewhere_is_refused():
+    with pytest.raises(ValueError, match='folding batch norm changes the logits of this NormInFront by'):
+        fold_batch_norm(NormInFront())
+
+
+def test_channels_last_reaches_both_networks(teacher_ckpt):
+    model = tiny.distillation(teacher_ckpt, channels_last=True)
+    for network in (model.teacher, model.student):
+        assert network.decode_head.conv_seg.weight.is_contiguous(memory_format=torch.channels_last)
+        assert network.backbone.layer1[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    assert copy.deepcopy(model).student.backbone.layer1[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_only_teacher_and_student_can_be_compiled(teacher_ckpt):
+    with pytest.raises(ValueError, match=r"compile must name 'teacher', 'student' or both, got \['decoder'\]"):
+        tiny.distillation(teacher_ckpt, compile=['decoder'])
+
+
+@pytest.mark.slow
+def test_compiled_networks_give_the_same_losses(teacher_ckpt):
+    losses, gradients = losses_and_gradients(tiny.distillation(teacher_ckpt))
+    fast_losses, fast_gradients = losses_and_gradients(tiny.distillation(teacher_ckpt, compile=['teacher', 'student']))
+    for key in losses:
+        torch.testing.assert_close(fast_losses[key], losses[key], rtol=1e-4, atol=1e-5)
+    for name in gradients:
+        torch.testing.assert_close(fast_gradients[name], gradients[name], rtol=1e-3, atol=1e-4)
