@@ -180,22 +180,25 @@ def _pool(sets: Tensor, num_members: int, size: Tuple[int, int]) -> Tensor:
     for dim, cells in ((-2, size[0]), (-1, size[1])):
         counts = _sum_blocks(counts, dim, sets.shape[dim] // cells)
     area = (height // size[0]) * (width // size[1])
-    dtype = torch.uint8 if area < 256 else torch.int32
+    dtype = torch.uint8 if len(counts) <= 8 else torch.int32
     place = torch.arange(len(counts), dtype=dtype, device=sets.device).view(-1, 1, 1, 1, 1)
     total = (_unpack(torch.stack(counts), num_members).to(dtype) << place).sum(0, dtype=dtype)
     return total.float() / area
 
 
 def _sum_blocks(number: List[Tensor], dim: int, block: int) -> List[Tensor]:
-    """Adds every `block` neighbours along `dim`, all members at once.
+    """Adds every `block` neighbours along `dim`, all members at once: halves to halves, until one is left.
 
     A number is a list of planes, plane i holding bit i of every member's count: 64 counters in one int64.
     """
-    addends = [[plane.unflatten(dim, (-1, block)).select(dim, j) for plane in number] for j in range(block)]
-    while len(addends) > 1:
-        sums = [_add(a, b) for a, b in zip(addends[::2], addends[1::2])]
-        addends = sums + addends[2 * len(sums):]
-    return addends[0]
+    number = [plane.unflatten(dim, (-1, block)) for plane in number]
+    while block > 1:
+        if block % 2:
+            number = [torch.cat([plane, torch.zeros_like(plane.narrow(dim, 0, 1))], dim) for plane in number]
+        half = (block + 1) // 2
+        number = _add(*([plane.narrow(dim, start, half) for plane in number] for start in (0, half)))
+        block = half
+    return [plane.squeeze(dim) for plane in number]
 
 
 def _add(a: List[Tensor], b: List[Tensor]) -> List[Tensor]:

@@ -11,6 +11,7 @@ from conftest import ROOT
 
 sys.path.append(osp.join(ROOT, 'tools/analysis'))
 
+from benchmarks import losses, step, testing  # noqa: E402
 from benchmarks.measuring import milliseconds_in_turn, peak_growth, ratio  # noqa: E402
 
 
@@ -33,9 +34,9 @@ def test_memory_is_what_a_process_grows_by_at_its_peak():
     assert grown == pytest.approx(100, abs=10)
 
 
-def test_losses_and_steps_are_measured_beside_the_first(tmp_path):
-    done = runs.call('analysis/benchmark.py', 'losses', 'fitnet', '--runs', 1, '--out', tmp_path / 'losses.json')
-    result, = json.load(open(tmp_path / 'losses.json'))['losses']
+def test_methods_and_steps_are_measured_beside_the_first(tmp_path):
+    done = runs.call('analysis/benchmark.py', 'methods', 'fitnet', '--runs', 1, '--out', tmp_path / 'methods.json')
+    result, = json.load(open(tmp_path / 'methods.json'))['methods']
     assert 'fitnet: ' in done.stdout and result['method'] == 'fitnet' and result['ratio'] > 1 < result['megabytes']
     config = runs.write_config(tmp_path)
     runs.call('analysis/benchmark.py', 'step', config, '--runs', 1, '--out', tmp_path / 'step.json')
@@ -44,5 +45,39 @@ def test_losses_and_steps_are_measured_beside_the_first(tmp_path):
 
 
 def test_an_unknown_method_is_refused_with_those_that_there_are():
-    done = runs.call('analysis/benchmark.py', 'losses', 'kdd', check=False)
+    done = runs.call('analysis/benchmark.py', 'methods', 'kdd', check=False)
     assert done.returncode == 2 and 'kdd' in done.stderr and 'local_affinity' in done.stderr
+
+
+def test_bpkd_and_cwd_are_measured_beside_mmrazors_cwd(monkeypatch):
+    monkeypatch.setattr(losses, 'CASES', {'small': (19, 5, 64, 64, 8)})
+    monkeypatch.setattr(losses, 'peak_growth', lambda *_: 2.0)
+    results = {result['loss']: result for result in losses.compare(1)}
+    assert results["MMRazor's CWD"]['ratio'] == 1 and {'BPKD', 'CWD', 'BPKD, plain', 'CWD, plain'} < results.keys()
+
+
+def test_what_is_measured_beside_each_other_has_the_same_value():
+    """Of MMRazor's CWD and ours, and of the fast and the plain formulas."""
+    given = losses.records(19, 5, 64, 64, 8)
+    values = {name: loss(*given).item() for name, loss in losses.LOSSES.items()}
+    assert values["MMRazor's CWD"] == pytest.approx(values['CWD'], rel=1e-5) == pytest.approx(values['CWD, plain'])
+    assert values['BPKD'] == pytest.approx(values['BPKD, plain'], rel=1e-4)
+
+
+@pytest.mark.parametrize('classes', [19, 150])
+def test_mmrazors_recipe_is_its_own_but_for_the_number_of_classes(classes):
+    cfg = step.read_config(f'mmrazor of {classes} classes', {})
+    assert cfg.model.type == 'SingleTeacherDistill' and cfg.model._scope_ == 'mmrazor'
+    assert cfg.model.distiller.distill_losses.loss_cwd == dict(type='ChannelWiseDivergence', tau=1, loss_weight=5)
+    if classes == 150:
+        for network in (cfg.model.architecture, cfg.model.teacher):
+            assert network.decode_head.num_classes == network.auxiliary_head.num_classes == 150
+
+
+def test_testing_is_measured_with_and_without_our_metrics(monkeypatch):
+    called = []
+    cfg = testing.Config(dict(test_evaluator=[1, 2, 3]))
+    monkeypatch.setattr(testing, 'cases', lambda folder: {'a case': (cfg, 'c')})
+    monkeypatch.setattr(testing, '_evaluate', lambda cfg, _: called.append(len(cfg.test_evaluator)))
+    result, = testing.compare(2)
+    assert called == [3, 1] * 3 and result['case'] == 'a case'

@@ -92,33 +92,36 @@ class BPKDLoss(nn.Module):
         masks, classes = present_edge_masks(gt, num_classes, preds_S.shape[2:], self.kernel_size, self.ignore_index,
                                             self.void_edges)
         masks, present = masks.to(full(preds_S)), Present(classes, num_classes)
+        of_present = tuple(full(present.of(preds)) for preds in (preds_S, preds_T))
         terms = {}
         if self.edge_weight:
-            terms['edge'] = self.edge_weight * self._edge(preds_S, preds_T, masks, present)
+            terms['edge'] = self.edge_weight * self._edge(preds_S, preds_T, of_present, masks, present)
         if self.body_weight:
-            terms['body'] = self.body_weight * self._body(preds_S, preds_T, masks, present)
+            terms['body'] = self.body_weight * self._body(preds_S, preds_T, of_present, masks, present)
         return terms
 
-    def _edge(self, preds_S: Tensor, preds_T: Tensor, masks: Tensor, present: 'Present') -> Tensor:
-        if self.pre_mask:
-            edge_S, edge_T = (full(present.of(preds)) * masks for preds in (preds_S, preds_T))
+    def _edge(self, preds_S: Tensor, preds_T: Tensor, of_present: Sequence[Tensor], masks: Tensor,
+              present: 'Present') -> Tensor:
         if self.edge_over == 'positions':  # absent classes are 0 everywhere, and alike
-            return channel_kl(edge_S, edge_T, self.tau_edge).sum() / preds_S[:, :, 0, 0].numel()
+            divergence = channel_kl(*(preds * masks for preds in of_present), self.tau_edge)
+            return divergence.sum() / preds_S[:, :, 0, 0].numel()
         if self.pre_mask:
-            edge_S, edge_T = (present.with_absent(edge, self.tau_edge) for edge in (edge_S, edge_T))
+            edge_S, edge_T = (present.with_absent(preds * masks, self.tau_edge) for preds in of_present)
             divergence = pixel_kl(edge_S, edge_T, self.tau_edge)
         else:
             divergence = pixel_kl(preds_S, preds_T, self.tau_edge)
         class_weight = self.class_weight[present.classes] if self.class_weight.ndim else self.class_weight
         return (divergence * edge_weights(masks, class_weight.to(masks), self.edge_norm, self.post_mask)).sum()
 
-    def _body(self, preds_S: Tensor, preds_T: Tensor, masks: Tensor, present: 'Present') -> Tensor:
-        body_S, body_T = (full(present.of(preds)) * (1 - masks) for preds in (preds_S, preds_T))
+    def _body(self, preds_S: Tensor, preds_T: Tensor, of_present: Sequence[Tensor], masks: Tensor,
+              present: 'Present') -> Tensor:
+        body_S, body_T = (preds * (1 - masks) for preds in of_present)
         if self.body_over == 'classes':
-            return pixel_kl(*(present.put(body, preds) for body, preds in ((body_S, preds_S), (body_T, preds_T))),
-                            self.tau_body).mean()
-        divergence = channel_kl(preds_S, preds_T, self.tau_body)  # right for the absent classes, which are body only
-        return present.put(channel_kl(body_S, body_T, self.tau_body), divergence).mean()
+            return pixel_kl(present.put(body_S, preds_S), present.put(body_T, preds_T), self.tau_body).mean()
+        divergence = channel_kl(body_S, body_T, self.tau_body)
+        if present.absent:  # which are body only, and whose channels need no mask
+            divergence = present.put(divergence, channel_kl(preds_S, preds_T, self.tau_body))
+        return divergence.mean()
 
 
 class Present:
@@ -131,11 +134,11 @@ class Present:
 
     def of(self, x: Tensor) -> Tensor:
         """(N, C, ...) to (N, K, ...)."""
-        return x[self.rows]
+        return x[self.rows] if self.absent else x
 
     def put(self, part: Tensor, whole: Tensor) -> Tensor:
         """`whole`, (N, C, ...), with its present classes replaced by `part`, (N, K, ...)."""
-        return full(whole).index_put(self.rows, part)
+        return full(whole).index_put(self.rows, part) if self.absent else part
 
     def with_absent(self, logits: Tensor, tau: float) -> Tensor:
         """Logits of the present classes, (N, K, H, W), and one that stands for all absent ones, each of logit 0."""

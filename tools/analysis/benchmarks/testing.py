@@ -1,0 +1,71 @@
+"""Testing with all three metrics beside testing with `IoUMetric` alone, data loading and network included.
+
+On CamVid's validation set, if data/camvid is there, and on drawn scenes of 2048x1024 written to files.
+"""
+import os
+import os.path as osp
+import tempfile
+from functools import partial
+from typing import Dict, Iterator, Tuple
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmseg_bpkd.datasets.synthetic import CLASSES, render_scene
+from mmseg_bpkd.evaluate import evaluate
+from mmseg_bpkd.segmentors import build_segmentor, deployed_model
+from PIL import Image
+
+from .measuring import milliseconds_in_turn, ratio
+
+FORMAT = '{case}: {ms:.0f} ms, {ratio:.3f} times ({ratio_least:.3f} to {ratio_most:.3f})'
+ROOT = osp.join(osp.dirname(osp.abspath(__file__)), '../../..')
+SIZE, IMAGES = (2048, 1024), 4  # (width, height)
+
+
+def compare(runs: int) -> Iterator[dict]:
+    with tempfile.TemporaryDirectory() as folder:
+        for case, (cfg, checkpoint) in cases(folder).items():
+            calls = {}
+            for name, metrics in (('all', cfg.test_evaluator), ('IoUMetric', cfg.test_evaluator[:1])):
+                chosen = cfg.copy()
+                chosen.test_evaluator, chosen.work_dir = metrics, osp.join(folder, 'run')
+                calls[name] = partial(_evaluate, chosen, checkpoint)
+            times = milliseconds_in_turn(calls, runs)
+            yield dict(ratio(times['all'], times['IoUMetric']), case=case)
+
+
+def _evaluate(cfg: Config, checkpoint: str) -> None:
+    evaluate(cfg.copy(), checkpoint)
+
+
+def cases(folder: str) -> Dict[str, Tuple[Config, str]]:
+    found = {}
+    camvid = Config.fromfile(osp.join(ROOT, 'configs/pspnet/pspnet_r18w32_1xb8-4k_camvid-192x192.py'))
+    if osp.isdir(camvid.test_dataloader.dataset.data_root):
+        found['CamVid, 101 images of 480x360, PSPNet-R18 of width 32'] = (
+            camvid, osp.join(ROOT, 'checkpoints/pspnet_r18w32_camvid.pth'))
+    large = drawn(folder)
+    checkpoint = osp.join(folder, 'random.pth')
+    init_default_scope('mmseg')
+    torch.save(build_segmentor(deployed_model(large.model)).state_dict(), checkpoint)
+    found[f'{IMAGES} scenes of {SIZE[0]}x{SIZE[1]}, PSPNet-R18'] = (large, checkpoint)
+    for cfg, _ in found.values():
+        cfg.log_level = 'ERROR'
+        cfg.test_dataloader.update(num_workers=0, persistent_workers=False)
+    return found
+
+
+def drawn(folder: str) -> Config:
+    """The Cityscapes student on scenes with its size and layout; random weights."""
+    cfg = Config.fromfile(osp.join(ROOT, 'configs/pspnet/pspnet_r18_4xb4-80k_cityscapes-512x1024.py'))
+    dataset = cfg.test_dataloader.dataset
+    dataset.update(data_root=folder, data_prefix=dict(img_path='images', seg_map_path='labels'))
+    for kind in ('images', 'labels'):
+        os.makedirs(osp.join(folder, kind))
+    for i in range(IMAGES):
+        image, label = render_scene('val', i, SIZE)
+        assert label.max() < len(CLASSES) <= cfg.num_classes
+        Image.fromarray(image[..., ::-1]).save(osp.join(folder, f'images/{i}_leftImg8bit.png'))
+        Image.fromarray(label).save(osp.join(folder, f'labels/{i}_gtFine_labelTrainIds.png'))
+    return cfg
