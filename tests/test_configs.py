@@ -3,6 +3,7 @@ import functools
 import json
 import os.path as osp
 import re
+import subprocess
 from glob import glob
 
 import pytest
@@ -47,6 +48,18 @@ def test_every_pair_has_every_method_on_every_data_set(method):
     expected |= {f'{method}_{pair}_4xb4-80k_ade20k-512x512' for pair in ON_ADE20K_ONLY}
     assert len(expected) == 18
     assert expected <= {name(path) for path in glob(osp.join(ROOT, 'configs', method, '*.py'))}
+
+
+def test_every_distiller_has_a_config_on_camvid():
+    methods = {osp.basename(path)[:-3] for path in glob(osp.join(ROOT, 'configs/_base_/distillers/*.py'))}
+    leaves = named('pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192')
+    assert {osp.basename(osp.dirname(path)) for path in leaves} == methods and len(methods) == 14
+
+
+@pytest.mark.skipif(not osp.isdir(osp.join(ROOT, '.git')), reason='not a git checkout')
+def test_every_config_is_in_the_repository_and_not_ignored():
+    ignored = subprocess.run(['git', 'check-ignore', *LEAVES], capture_output=True, text=True, cwd=ROOT)
+    assert ignored.stdout == ''
 
 
 @pytest.mark.parametrize('path', LEAVES, ids=name)
