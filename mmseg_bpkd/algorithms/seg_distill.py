@@ -32,14 +32,14 @@ class SegDistill(SingleTeacherDistill):
         student: likewise; keeps its ImageNet initialisation.
         teacher_ckpt: file or address; a distillation checkpoint stands for its student.
         teacher_eval: False leaves the teacher's dropout on, as MMRazor does.
-        fold_teacher: fold the teacher's batch norm into its convolutions: the same logits, within float error. What a
-            recorder finds between a convolution and its norm is then something else.
-        channels_last: the memory format of both networks and of their input.
-        compile: 'teacher', 'student' or both: their backbones are compiled by `torch.compile`.
         num_classes: of every head.
         data_preprocessor: the student's, and the only one that runs: a teacher with another mean, std or channel order
             gets its input converted.
         test_cfg: the student's.
+        fold_teacher: fold the teacher's batch norm into its convolutions: the same logits, within float error. What a
+            recorder finds between a convolution and its norm is then something else.
+        channels_last: the memory format of both networks and of their input.
+        compile: 'teacher', 'student' or both: their backbones are compiled by `torch.compile`.
 
     Raises:
         ValueError, FileNotFoundError: from `init_weights()`, if the teacher has no checkpoint, it does not fit, or what
@@ -54,12 +54,12 @@ class SegDistill(SingleTeacherDistill):
                  student: Union[dict, BaseModel],
                  teacher_ckpt: Optional[str] = None,
                  teacher_eval: bool = True,
-                 fold_teacher: bool = False,
-                 channels_last: bool = False,
-                 compile: Sequence[str] = (),
                  num_classes: Optional[int] = None,
                  data_preprocessor: Optional[dict] = None,
-                 test_cfg: Optional[dict] = None) -> None:
+                 test_cfg: Optional[dict] = None,
+                 fold_teacher: bool = False,
+                 channels_last: bool = False,
+                 compile: Sequence[str] = ()) -> None:
         if not isinstance(student, BaseModel):  # first, so that it starts from the same weights as without a teacher
             student = build_segmentor(resolve_segmentor(student, num_classes, data_preprocessor, test_cfg))
         self_made = isinstance(teacher, BaseModel)
