@@ -3,7 +3,6 @@
 Both ask which classes lie in the square window around a pixel. Morphology answers with one dilation and one erosion
 per class; here the *set* of classes is one integer with a bit per class, and all classes share one sliding window.
 """
-from itertools import zip_longest
 from typing import Callable, List, Tuple
 
 import torch
@@ -72,8 +71,8 @@ def present_edge_masks(gt: Tensor,
     classes = (~of_classes).byte().argsort(dim=1, stable=True)[:, :most]
     masks = _pool(sets, most, size)
     if void_edges:  # then void is a member too, in the place of an absent class
-        masks *= of_classes.gather(1, classes).to(masks)[:, :, None, None]
-    return masks, classes.to(gt.device)
+        masks *= of_classes.gather(1, classes).to(masks, non_blocking=True)[:, :, None, None]
+    return masks, classes.to(gt.device, non_blocking=True)
 
 
 def rows_of(classes: Tensor) -> Tuple[Tensor, Tensor]:
@@ -133,7 +132,7 @@ def _class_sets(gt: Tensor, num_classes: int, ignore_index: int,
     image, cls = present.nonzero(as_tuple=True)
     m = member[image, cls]
     table[m // bits, image, cls] = torch.ones_like(m) << (m % bits)
-    table = table.to(WORDS[bits]).to(gt.device).flatten(1)
+    table = table.to(WORDS[bits]).to(gt.device, non_blocking=True).flatten(1)
     entry = labels.long().add_(present.shape[1] * torch.arange(len(gt), device=gt.device).view(-1, 1, 1)).flatten()
     return torch.stack([word.index_select(0, entry) for word in table]).unflatten(1, gt.shape), void, present
 
@@ -202,15 +201,16 @@ def _sum_blocks(number: List[Tensor], dim: int, block: int) -> List[Tensor]:
 
 
 def _add(a: List[Tensor], b: List[Tensor]) -> List[Tensor]:
-    """Binary addition with carry of two numbers of bit planes."""
+    """Binary addition with carry of two numbers of as many bit planes."""
     total, carry = [], None
-    for bit in zip_longest(a, b):
-        x, *rest = [plane for plane in (*bit, carry) if plane is not None]
-        carry = None
-        for y in rest:
-            x, overflow = x ^ y, x & y
-            carry = overflow if carry is None else carry | overflow
-        total.append(x)
+    for x, y in zip(a, b):
+        half, overflow = x ^ y, x & y
+        if carry is None:
+            total.append(half)
+            carry = overflow
+        else:
+            total.append(half ^ carry)
+            carry = overflow | (half & carry)
     return total + [carry]
 
 

@@ -34,6 +34,7 @@ def test_memory_is_what_a_process_grows_by_at_its_peak():
     assert grown == pytest.approx(100, abs=10)
 
 
+@pytest.mark.slow
 def test_methods_and_steps_are_measured_beside_the_first(tmp_path):
     done = runs.call('analysis/benchmark.py', 'methods', 'fitnet', '--runs', 1, '--out', tmp_path / 'methods.json')
     result, = json.load(open(tmp_path / 'methods.json'))['methods']
@@ -81,3 +82,15 @@ def test_testing_is_measured_with_and_without_our_metrics(monkeypatch):
     monkeypatch.setattr(testing, '_evaluate', lambda cfg, _: called.append(len(cfg.test_evaluator)))
     result, = testing.compare(2)
     assert called == [3, 1] * 3 and result['case'] == 'a case'
+
+
+def test_a_step_of_every_setting_is_measured_on_the_same_images(monkeypatch, tmp_path):
+    path = runs.write_config(tmp_path)
+    monkeypatch.setattr(step, 'RECIPES', {9: path})
+    monkeypatch.setattr(step, '_beside_mmrazor', lambda classes: {
+        name or 'plain': (path, settings) for name, settings in step.SETTINGS.items()})
+    monkeypatch.setattr(step, 'peak_growth', lambda make: float(make()() is not None))
+    results = list(step.compare(1, [], {}))
+    assert [result['config'] for result in results] == ['plain', ', teacher folded', ', channels_last', ', both']
+    assert {(*result['size'], result['batch_size']) for result in results} == {(48, 48, 2)}
+    assert results[0]['ratio'] == 1 and all(result['ms'] > 0 for result in results)

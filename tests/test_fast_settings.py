@@ -76,7 +76,7 @@ class NormInFront(BaseModel):
     def __init__(self) -> None:
         super().__init__(SegDataPreProcessor())
         self.conv, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
-        self.norm.running_mean.fill_(2)
+        self.norm.running_mean.fill_(0.02)
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
         return self.conv(self.norm(inputs))
@@ -90,8 +90,12 @@ def test_a_network_that_calls_its_norms_elsewhere_is_refused():
 def test_channels_last_reaches_both_networks(teacher_ckpt):
     model = tiny.distillation(teacher_ckpt, channels_last=True)
     for network in (model.teacher, model.student):
-        assert network.decode_head.conv_seg.weight.is_contiguous(memory_format=torch.channels_last)
         assert network.backbone.layer1[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    seen = []
+    for network in (model.teacher, model.student):
+        network.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    tiny.losses_of(model.train())
+    assert [x.is_contiguous(memory_format=torch.channels_last) for x in seen] == [True, True]
     assert copy.deepcopy(model).student.backbone.layer1[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
 
 

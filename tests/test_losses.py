@@ -159,3 +159,29 @@ def test_a_border_moves_the_loss_from_body_to_edge():
     assert terms['edge'] > 0 and terms['body'] == 0
     terms = loss.terms(inside, preds_T, gt)
     assert terms['edge'] == 0 and terms['body'] > 0
+
+
+@pytest.mark.parametrize('body_over', ['positions', 'classes'])
+@pytest.mark.parametrize('switches', [
+    {}, dict(tau_edge=3), dict(kernel_size=4), dict(void_edges=True), dict(edge_norm='paper'), dict(post_mask=False),
+    dict(pre_mask=False), dict(class_weight=[1 + 0.1 * c for c in range(40)]), dict(edge_over='positions')], ids=str)
+def test_of_many_classes_of_which_few_are_present_both_terms_are_the_oracles(switches, body_over):
+    """Where only the present classes are computed; the images have other numbers of them."""
+    _, _, gt = scene()
+    gt = torch.where(gt == oracles.VOID, gt, 7 * gt + 5)
+    gt[1, :, 7] = 33
+    preds_S, preds_T = torch.randn(2, 2, 40, 4, 5, dtype=torch.float64)
+    switches = {'kernel_size': 3, **switches}
+    terms = BPKDLoss(7, 5, tau_body=2, body_over=body_over, **switches).terms(preds_S, preds_T, gt)
+    masks = oracles.edge_masks(gt.numpy(), 40, (4, 5), switches['kernel_size'], switches.get('void_edges', False))
+    S, T = preds_S.numpy(), preds_T.numpy()
+    if 'edge_over' in switches:
+        edge = oracles.channel_wise(S * masks, T * masks, 1)
+    else:
+        edge = oracles.bpkd_edge(
+            S, T, masks, np.broadcast_to(switches.get('class_weight', 1), 40), switches.get('tau_edge', 1),
+            switches.get('edge_norm', 'class'), switches.get('pre_mask', True), switches.get('post_mask', True))
+    of_body = oracles.channel_wise if body_over == 'positions' else oracles.pixel_wise
+    body = of_body(S * (1 - masks), T * (1 - masks), 2)
+    assert edge > 0 and terms['edge'].item() == pytest.approx(7 * edge, rel=1e-6)
+    assert terms['body'].item() == pytest.approx(5 * body, rel=1e-6)

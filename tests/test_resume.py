@@ -47,6 +47,7 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights_bit_for_bit(uninter
         assert torch.equal(a['momentum_buffer'], b['momentum_buffer'])
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_weights_and_resuming_keeps_the_checkpoints(uninterrupted):
     """Both random streams, of initialisation and of data, follow the seed; --seed need not be repeated."""
     config, folder = uninterrupted

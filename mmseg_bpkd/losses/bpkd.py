@@ -15,8 +15,9 @@ from .functional import channel_kl, check_same_shape, edge_weights, full, pixel_
 class BPKDLoss(nn.Module):
     """Object edges and object bodies of the logits, distilled by two different losses.
 
-    edge_weight * `edge_kl` on what `edge_masks` keeps, and body_weight * channel-wise KL on the rest, Z * (1 - M). Void
-    pixels are in no mask, and stay in the body: the teacher needs no label there.
+    edge_weight * pixel-wise KL on the edges Z * M, counted by `edge_weights`, and body_weight * channel-wise KL on the
+    rest, Z * (1 - M). Void pixels are in no mask, and stay in the body: the teacher needs no label there. The formulas
+    as the paper writes them are in plain.py.
 
     The default weights are provisional, from a probe on CamVid, for `edge_norm='class'`. The paper's are
     edge_weight=50, body_weight=20, class_weight=2 for its own (unpublished) normalisation.
@@ -26,7 +27,7 @@ class BPKDLoss(nn.Module):
         class_weight: alpha, the inner weight of a class's edge; one number, or one per class.
         kernel_size: edge width in pixels of the label; an even one's window is not centred, see `edge_masks`.
         void_edges: whether a border to void is an edge.
-        edge_norm: 'class' or 'paper', see `edge_kl`.
+        edge_norm: 'class' or 'paper', see `edge_weights`.
         pre_mask, post_mask: the paper's PRM and POM (Table 4).
         edge_over, body_over: where the softmax runs (Table 3), over 'classes' or 'positions'. `post_mask`,
             `class_weight` and `edge_norm` belong to an edge loss over classes.

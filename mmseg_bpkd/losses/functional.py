@@ -89,7 +89,8 @@ class KL(Function):
         log_S, log_T = (F.log_softmax(preds if tau == 1 else preds / tau, dim) for preds in (preds_S, preds_T))
         p_T = log_T.exp()
         divergence = log_T.sub_(log_S).mul_(p_T).sum(dim)
-        ctx.save_for_backward(log_S.exp_().sub_(p_T))
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(log_S.exp_().sub_(p_T))
         ctx.tau, ctx.dim = tau, dim
         return tau**2 * divergence
 

@@ -65,9 +65,7 @@ def random_batch(num_classes: int, batch_size: int, size: Tuple[int, int]) -> di
     return dict(inputs=inputs, data_samples=samples)
 
 
-def training_step(path: str, options: dict, size: Optional[Tuple[int, int]] = None,
-                  batch_size: Optional[int] = None) -> Callable[[], None]:
-    """Args: size, batch_size: of what is trained on; the config's by default."""
+def training_step(path: str, options: dict, size: Tuple[int, int], batch_size: int) -> Callable[[], None]:
     cfg = read_config(path, options)
     MMLogger.get_current_instance().setLevel('WARNING')
     init_default_scope(cfg.default_scope)
@@ -78,9 +76,8 @@ def training_step(path: str, options: dict, size: Optional[Tuple[int, int]] = No
     fill_memories(model)
     model.to(DEVICE).train()
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    size = tuple(size or model.data_preprocessor.size)
     model.data_preprocessor.size = size
-    batch = random_batch(cfg.num_classes, batch_size or cfg.train_dataloader.batch_size, size)
+    batch = random_batch(cfg.num_classes, batch_size, size)
     return lambda: model.train_step(batch, wrapper)
 
 
@@ -89,7 +86,10 @@ def compare(runs: int, configs: List[str], options: dict, size: Optional[Tuple[i
     groups = [{osp.basename(path).removesuffix('.py'): (path, {}) for path in configs}] if configs else map(
         _beside_mmrazor, RECIPES)
     for group in groups:
-        made = {name: partial(training_step, path, {**settings, **options}, size, batch_size)
+        path, settings = next(iter(group.values()))
+        first = read_config(path, {**settings, **options})  # whose batch and crop all others get
+        shape = (size or _crop(first), batch_size or first.train_dataloader.batch_size)
+        made = {name: partial(training_step, path, {**settings, **options}, *shape)
                 for name, (path, settings) in group.items()}
         times = milliseconds_in_turn({name: make() for name, make in made.items()}, runs)
         reference, first_memory = times[next(iter(group))], None
@@ -97,7 +97,12 @@ def compare(runs: int, configs: List[str], options: dict, size: Optional[Tuple[i
             megabytes = peak_growth(make)
             first_memory = first_memory or megabytes
             yield dict(ratio(times[name], reference), config=name, megabytes=megabytes,
-                       memory_ratio=megabytes / first_memory)
+                       memory_ratio=megabytes / first_memory, size=list(shape[0]), batch_size=shape[1])
+
+
+def _crop(cfg: Config) -> Tuple[int, int]:
+    return next(transform.crop_size for transform in cfg.train_dataloader.dataset.pipeline
+                if transform.type == 'RandomCrop')
 
 
 def _beside_mmrazor(classes: int) -> Dict[str, Tuple[str, dict]]:
