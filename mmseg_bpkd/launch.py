@@ -73,6 +73,13 @@ def use_available_devices(cfg: Config) -> None:
             find_unused_parameters=cfg.get('find_unused_parameters', False))
 
 
+def end_process_group() -> None:
+    """Ends what a launcher began, when all processes are here: threads of gloo that outlive Python abort it."""
+    if is_distributed():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 def warn_of_another_batch_size(runner: Runner) -> None:
     """Warns if all processes together train on another number of images per step than the learning rate is for."""
     scaling = runner.cfg.get('auto_scale_lr') or {}

@@ -15,7 +15,7 @@ import torch
 from conftest import ROOT
 from mmengine.config import Config
 
-from mmseg_bpkd.launch import check_data_roots, warn_of_another_batch_size
+from mmseg_bpkd.launch import check_data_roots, end_process_group, warn_of_another_batch_size
 
 
 @pytest.fixture(scope='module')
@@ -210,6 +210,14 @@ def test_two_processes_train_resume_and_test(trained, tested):
     assert json.load(open(folder / 'two.json'))['per_class'] == tested['per_class']
     shell('tools/test.sh', config, folder / 'run/iter_2.pth', '--out', folder / 'new/one.json', '--work-dir', two)
     assert json.load(open(folder / 'new/one.json'))['per_class'] == tested['per_class']
+
+
+def test_a_process_group_is_ended_and_none_is_no_error(tmp_path):
+    """Threads of gloo that outlived Python aborted a run that had done all of its work, now and then."""
+    end_process_group()
+    torch.distributed.init_process_group('gloo', f'file://{tmp_path}/store', rank=0, world_size=1)
+    end_process_group()
+    assert not torch.distributed.is_initialized()
 
 
 def test_scripts_say_how_they_are_called():

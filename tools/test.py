@@ -17,7 +17,7 @@ sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # a chec
 import mmseg_bpkd  # noqa: F401
 from mmengine.dist import is_main_process
 from mmseg_bpkd.evaluate import evaluate
-from mmseg_bpkd.launch import (add_common_arguments, check_data_roots, load_config,
+from mmseg_bpkd.launch import (add_common_arguments, check_data_roots, end_process_group, load_config,
                                use_available_devices)
 
 
@@ -47,6 +47,7 @@ def main() -> None:
         with open(args.out, 'w') as file:
             json.dump(dict(config=args.config, checkpoint=args.checkpoint, **results), file, indent=2)
             file.write('\n')
+    end_process_group()
 
 
 if __name__ == '__main__':

@@ -14,7 +14,7 @@ sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # a chec
 import mmseg_bpkd  # noqa: F401
 from mmengine.config import Config
 from mmengine.runner import Runner, find_latest_checkpoint
-from mmseg_bpkd.launch import (add_common_arguments, check_data_roots, load_config,
+from mmseg_bpkd.launch import (add_common_arguments, check_data_roots, end_process_group, load_config,
                                use_available_devices, warn_of_another_batch_size)
 
 
@@ -66,6 +66,7 @@ def main() -> None:
     runner = Runner.from_cfg(cfg)
     warn_of_another_batch_size(runner)
     runner.train()
+    end_process_group()
 
 
 if __name__ == '__main__':
