@@ -92,8 +92,9 @@ class BPKDLoss(nn.Module):
             raise ValueError(f'class_weight has {len(self.class_weight)} values for {num_classes} classes')
         masks, classes = present_edge_masks(gt, num_classes, preds_S.shape[2:], self.kernel_size, self.ignore_index,
                                             self.void_edges)
-        masks, present = masks.to(full(preds_S)), Present(classes, num_classes)
+        present = Present(classes, num_classes)
         of_present = tuple(full(present.of(preds)) for preds in (preds_S, preds_T))
+        masks = masks.to(of_present[0])
         terms = {}
         if self.edge_weight:
             terms['edge'] = self.edge_weight * self._edge(preds_S, preds_T, of_present, masks, present)
