@@ -3,13 +3,15 @@
 Both ask which classes lie in the square window around a pixel. Morphology answers with one dilation and one erosion
 per class; here the *set* of classes is one integer with a bit per class, and all classes share one sliding window.
 """
-from typing import Callable, List, Tuple
+from functools import reduce
+from typing import Callable, List, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-WORDS = {8: torch.uint8, 16: torch.int16, 32: torch.int32, 64: torch.int64}  # bits of a set -> its integer
+WORDS = {8: torch.int8, 16: torch.int16, 32: torch.int32, 64: torch.int64}  # bits of a set -> its integer
+FEW = {'cpu': 16}  # fewer classes all get a bit; on a GPU (32) even more, as to ask which are present is to wait for it
 
 
 @torch.no_grad()
@@ -39,10 +41,8 @@ def edge_masks(gt: Tensor,
     Raises:
         ValueError: if `kernel_size` is less than 1.
     """
-    present, classes = present_edge_masks(gt, num_classes, size, kernel_size, ignore_index, void_edges)
-    masks = torch.zeros(len(gt), num_classes, *size, device=gt.device)
-    masks[rows_of(classes)] = present
-    return masks
+    masks, classes = present_edge_masks(gt, num_classes, size, kernel_size, ignore_index, void_edges)
+    return masks if masks.shape[1] == num_classes else _among_all(masks, classes, num_classes)
 
 
 @torch.no_grad()
@@ -55,24 +55,34 @@ def present_edge_masks(gt: Tensor,
     """`edge_masks` of the classes that are present, which may be a few of many.
 
     Returns:
-        masks: (N, K, h, w), with K classes present in the image that has most.
-        classes: (N, K), what they are the masks of; filled up with absent classes, all different.
+        masks: (N, K, h, w), with K classes present in the image that has most; K = C if those are more than half.
+        classes: (N, K), what they are the masks of; filled up with absent classes, all different. If K = C, in order.
     """
     if kernel_size < 1:
         raise ValueError(f'kernel_size must be at least 1 pixel, got {kernel_size}')
-    sets, void, present = _class_sets(gt, num_classes, ignore_index, void_edges)
-    sets = _slide(sets, kernel_size, torch.bitwise_or, 0)
-    no_edge = ~_has_several(sets)
+    sets, present = _class_sets(gt, num_classes, ignore_index, void_edges)
+    edges = _only_several(_slide(sets, kernel_size, torch.bitwise_or, 0))
     if not void_edges:
-        no_edge |= void
-    sets.masked_fill_(no_edge, 0)
+        edges &= _filled(_union(sets))  # void is in no set, and no edge
+    del sets
     of_classes = present[:, :num_classes]
     most = max(1, int(of_classes.sum(1).max()))
     classes = (~of_classes).byte().argsort(dim=1, stable=True)[:, :most]
-    masks = _pool(sets, most, size)
+    masks = _pool(edges, most, size)
     if void_edges:  # then void is a member too, in the place of an absent class
         masks *= of_classes.gather(1, classes).to(masks, non_blocking=True)[:, :, None, None]
-    return masks, classes.to(gt.device, non_blocking=True)
+    classes = classes.to(gt.device, non_blocking=True)
+    if most > num_classes // 2:
+        masks = _among_all(masks, classes, num_classes)
+        classes = torch.arange(num_classes, device=gt.device).expand(len(gt), -1)
+    return masks, classes
+
+
+def _among_all(masks: Tensor, classes: Tensor, num_classes: int) -> Tensor:
+    """Masks of some classes, (N, K, h, w), to masks of all: (N, num_classes, h, w)."""
+    dense = masks.new_zeros(len(masks), num_classes, *masks.shape[2:])
+    dense[rows_of(classes)] = masks
+    return dense
 
 
 def rows_of(classes: Tensor) -> Tuple[Tensor, Tensor]:
@@ -104,26 +114,27 @@ def boundary_band(gt: Tensor, half_width: int, ignore_index: int = 255) -> Tenso
     return (highest != lowest) & valid
 
 
-def _class_sets(gt: Tensor, num_classes: int, ignore_index: int,
-                void_edges: bool) -> Tuple[Tensor, Tensor, Tensor]:
+def _class_sets(gt: Tensor, num_classes: int, ignore_index: int, void_edges: bool) -> Tuple[Tensor, Tensor]:
     """The set {label} of each pixel, empty where void unless `void_edges`.
 
     Returns:
         sets: (words, N, H, W); the m-th class that the image has is bit m % bits of word m // bits.
-        void: (N, H, W) bool.
         present: (N, num_classes + 1) bool on the CPU: what has a bit, void being the last class. Of few classes, each
             has one, whether it is in the image or not.
     """
-    labels = gt.byte() if num_classes <= ignore_index < 256 else gt.long()  # bytes are eight times less to read
-    void = labels == ignore_index
-    labels = labels.masked_fill(void, num_classes)
-    few = num_classes < 32
+    if num_classes <= ignore_index < 256:
+        labels = gt.byte().clamp(max=num_classes)  # bytes are eight times less to read
+    else:
+        labels = gt.int().masked_fill(gt == ignore_index, num_classes)
+    few = num_classes < FEW.get(gt.device.type, 32)
     present = torch.ones(len(gt), num_classes + 1, dtype=torch.bool) if few else _present(labels, num_classes + 1)
     present[:, num_classes] = void_edges
     if few:
         dtype = next(WORDS[bits] for bits in WORDS if bits > num_classes)
         sets = torch.ones((), dtype=dtype, device=gt.device) << labels.to(dtype)
-        return (sets if void_edges else sets.masked_fill_(void, 0))[None], void, present
+        if not void_edges:
+            sets &= (1 << num_classes) - 1
+        return sets[None], present
 
     member = present.cumsum(1) - 1
     count = max(1, int(member.max()) + 1)
@@ -133,8 +144,9 @@ def _class_sets(gt: Tensor, num_classes: int, ignore_index: int,
     m = member[image, cls]
     table[m // bits, image, cls] = torch.ones_like(m) << (m % bits)
     table = table.to(WORDS[bits]).to(gt.device, non_blocking=True).flatten(1)
-    entry = labels.long().add_(present.shape[1] * torch.arange(len(gt), device=gt.device).view(-1, 1, 1)).flatten()
-    return torch.stack([word.index_select(0, entry) for word in table]).unflatten(1, gt.shape), void, present
+    first = present.shape[1] * torch.arange(len(gt), dtype=torch.int32, device=gt.device)
+    entry = labels.int().add_(first.view(-1, 1, 1)).flatten()
+    return torch.stack([word.index_select(0, entry) for word in table]).unflatten(1, gt.shape), present
 
 
 def _present(labels: Tensor, num_labels: int) -> Tensor:
@@ -153,21 +165,31 @@ def _slide(x: Tensor, window: int, op: Callable, identity: int) -> Tensor:
     before, after = window // 2, (window - 1) // 2
     for dim, padding in ((-2, (0, 0, before, after)), (-1, (before, after))):
         extent = x.shape[dim]
-        run, length = F.pad(x, padding, value=identity), 1
+        x, length = F.pad(x, padding, value=identity), 1
         while 2 * length <= window:
-            count = run.shape[dim] - length
-            run = op(run.narrow(dim, 0, count), run.narrow(dim, length, count))
+            count = x.shape[dim] - length
+            x = op(x.narrow(dim, 0, count), x.narrow(dim, length, count))
             length *= 2
-        x = op(run.narrow(dim, 0, extent), run.narrow(dim, window - length, extent))
+        x = op(x.narrow(dim, 0, extent), x.narrow(dim, window - length, extent))
     return x
 
 
-def _has_several(sets: Tensor) -> Tensor:
-    """(words, N, H, W) -> (N, H, W) bool: the set has more than one member."""
-    several = (sets & (sets - 1)) != 0  # clearing the lowest bit leaves another
-    if len(sets) == 1:
-        return several[0]
-    return several.any(0) | ((sets != 0).sum(0) > 1)
+def _filled(x: Tensor) -> Tensor:
+    """All bits of an integer where any is: a mask. Comparisons and booleans would take several times longer."""
+    return (-x).bitwise_or_(x).bitwise_right_shift_(8 * x.element_size() - 1)
+
+
+def _union(sets: Tensor) -> Tensor:
+    """(words, N, H, W) -> (N, H, W): not 0 where any word is not."""
+    return reduce(torch.bitwise_or, sets)
+
+
+def _only_several(sets: Tensor) -> Tensor:
+    """Empties the sets, (words, N, H, W), that have but one member, in place."""
+    several = _filled(_union((sets - 1).bitwise_and_(sets)))  # clearing the lowest bit leaves another
+    for word in range(1, len(sets)):
+        several |= _filled(_union(sets[:word])) & _filled(sets[word])
+    return sets.bitwise_and_(several)
 
 
 def _pool(sets: Tensor, num_members: int, size: Tuple[int, int]) -> Tensor:
@@ -175,9 +197,8 @@ def _pool(sets: Tensor, num_members: int, size: Tuple[int, int]) -> Tensor:
     height, width = sets.shape[-2:]
     if height % size[0] or width % size[1]:
         return _pool_unevenly(sets, num_members, size)
-    counts = [sets]
-    for dim, cells in ((-2, size[0]), (-1, size[1])):
-        counts = _sum_blocks(counts, dim, sets.shape[dim] // cells)
+    rows = _sum_blocks([sets.unflatten(-2, (size[0], -1)).movedim(-2, 0)])
+    counts = _sum_blocks([plane.unflatten(-1, (size[1], -1)).movedim(-1, 0).contiguous() for plane in rows])
     area = (height // size[0]) * (width // size[1])
     dtype = torch.uint8 if len(counts) <= 8 else torch.int32
     place = torch.arange(len(counts), dtype=dtype, device=sets.device).view(-1, 1, 1, 1, 1)
@@ -185,22 +206,19 @@ def _pool(sets: Tensor, num_members: int, size: Tuple[int, int]) -> Tensor:
     return total.float() / area
 
 
-def _sum_blocks(number: List[Tensor], dim: int, block: int) -> List[Tensor]:
-    """Adds every `block` neighbours along `dim`, all members at once: halves to halves, until one is left.
+def _sum_blocks(number: List[Tensor]) -> List[Tensor]:
+    """Adds along the first dimension, all members at once: halves to halves, until one is left.
 
     A number is a list of planes, plane i holding bit i of every member's count: 64 counters in one int64.
     """
-    number = [plane.unflatten(dim, (-1, block)) for plane in number]
-    while block > 1:
-        if block % 2:
-            number = [torch.cat([plane, torch.zeros_like(plane.narrow(dim, 0, 1))], dim) for plane in number]
-        half = (block + 1) // 2
-        number = _add(*([plane.narrow(dim, start, half) for plane in number] for start in (0, half)))
-        block = half
-    return [plane.squeeze(dim) for plane in number]
+    while len(number[0]) > 1:
+        if len(number[0]) % 2:
+            number = [torch.cat([plane, torch.zeros_like(plane[:1])]) for plane in number]
+        number = _add(*zip(*(plane.chunk(2) for plane in number)))
+    return [plane[0] for plane in number]
 
 
-def _add(a: List[Tensor], b: List[Tensor]) -> List[Tensor]:
+def _add(a: Sequence[Tensor], b: Sequence[Tensor]) -> List[Tensor]:
     """Binary addition with carry of two numbers of as many bit planes."""
     total, carry = [], None
     for x, y in zip(a, b):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from oracles import VOID, grid
 
+from mmseg_bpkd import boundary
 from mmseg_bpkd.boundary import boundary_band, edge_masks
 
 TWO_CLASSES = '''
@@ -83,6 +84,10 @@ def test_edge_masks_of_drawings_are_the_oracles(drawing, kernel_size, void_edges
     (3, (12, 18), (4, 6), 3),
     (8, (16, 16), (4, 4), 5),
     (9, (16, 20), (4, 4), 7),
+    (7, (16, 20), (4, 4), 7),
+    (15, (16, 20), (4, 4), 7),
+    (16, (16, 20), (4, 4), 7),
+    (31, (16, 20), (4, 4), 7),
     (19, (16, 32), (2, 4), 7),
     (59, (24, 24), (3, 3), 3),
     (150, (24, 32), (3, 4), 7),
@@ -110,6 +115,18 @@ def test_images_of_a_batch_do_not_see_each_others_classes():
     together = batch(POLE, POLE.replace('1', '2'))
     apart = [edge_masks(together[i:i + 1], 3, (5, 8), 3) for i in range(2)]
     assert torch.equal(edge_masks(together, 3, (5, 8), 3), torch.cat(apart))
+
+
+@pytest.mark.parametrize('void_edges', [False, True])
+@pytest.mark.parametrize('num_classes', [7, 15, 16, 31])
+def test_asking_which_classes_are_present_changes_no_mask(num_classes, void_edges, monkeypatch):
+    """On a GPU, up to 31 classes are not asked for."""
+    gt = blobs(num_classes, 16, 20, cell=3)
+    masks = []
+    for few in (0, 32):
+        monkeypatch.setitem(boundary.FEW, 'cpu', few)
+        masks.append(edge_masks(gt, num_classes, (4, 4), 5, void_edges=void_edges))
+    assert masks[0].sum() > 0 and torch.equal(*masks)
 
 
 @pytest.mark.parametrize('ignore_index', [-1, 255, 300])

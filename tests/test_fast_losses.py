@@ -46,6 +46,19 @@ def test_bpkd_is_the_plain_formula(num_classes, size, stride, kind, dtype):
     assert slow[1].abs().max() > 0
 
 
+@pytest.mark.parametrize('num_classes', [19, 40])
+def test_one_image_may_have_all_classes_and_another_a_few(num_classes):
+    preds_S, preds_T, gt = scene(num_classes, (9, 12), 8, torch.float64)
+    gt[0, :60, :60] = torch.arange(100).view(10, 10).repeat_interleave(6, 0).repeat_interleave(6, 1) % num_classes
+    gt[1] = num_classes - 1 - gt[1] % 3
+    assert len(gt[0].unique()) >= num_classes and len(gt[1].unique()) <= 3
+    fast = value_and_gradient(BPKDLoss(edge_weight=20, body_weight=5)(preds_S, preds_T, gt), preds_S)
+    slow = value_and_gradient(20 * plain.bpkd_edge(preds_S, preds_T, gt) + 5 * plain.bpkd_body(preds_S, preds_T, gt),
+                              preds_S)
+    for ours, theirs in zip(fast, slow):
+        torch.testing.assert_close(ours, theirs, **TOLERANCE[torch.float64])
+
+
 @pytest.mark.parametrize('dtype', TOLERANCE)
 @pytest.mark.parametrize('tau', [1.0, 4.0])
 @pytest.mark.parametrize('size', [(8, 8), (5, 7)])
@@ -77,8 +90,11 @@ def test_one_tensor_is_kept_for_the_gradient():
     assert [x.shape.numel() for x in kept if x.numel() >= preds_S.numel()] == [preds_S.numel()]
 
 
-def test_neither_the_logits_nor_the_label_are_written_to():
-    preds_S, preds_T, gt = scene(19, (9, 13), 4, torch.float32)
+@pytest.mark.parametrize('num_classes', [9, 19, 150])
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.int32, torch.int64])
+def test_neither_the_logits_nor_the_label_are_written_to(num_classes, dtype):
+    preds_S, preds_T, gt = scene(num_classes, (9, 13), 4, torch.float32)
+    gt = gt.to(dtype)
     before = [x.detach().clone() for x in (preds_S, preds_T, gt)]
     BPKDLoss()(preds_S, preds_T, gt).backward()
     assert all(torch.equal(x, y) for x, y in zip((preds_S, preds_T, gt), before))

@@ -62,6 +62,6 @@ def compare(runs: int) -> Iterator[dict]:
         result = dict(ratio(times['one_hot_morphology'], times['bit_sets']), case=case)
         result.update(rival_ms=result['ms'], ms=median(times['bit_sets']))
         for name, function in (('megabytes', bit_sets), ('rival_megabytes', one_hot_morphology)):
-            small = partial(function, gt[:, :64, :64].clone(), num_classes)
+            small = partial(function, gt[:, :192, :192].clone(), num_classes)  # large enough to start all threads
             result[name] = peak_growth(partial(partial, function, gt.clone(), num_classes), small)
         yield result
