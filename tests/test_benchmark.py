@@ -3,6 +3,7 @@ import json
 import os.path as osp
 import sys
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import runs
@@ -42,7 +43,7 @@ def test_methods_and_steps_are_measured_beside_the_first(tmp_path):
     config = runs.write_config(tmp_path)
     runs.call('analysis/benchmark.py', 'step', config, '--runs', 1, '--out', tmp_path / 'step.json')
     result, = json.load(open(tmp_path / 'step.json'))['step']
-    assert result['config'] == 'config' and result['ratio'] == 1 and result['ms'] > 0
+    assert result['config'].endswith('config.py') and result['ratio'] == 1 and result['ms'] > 0
 
 
 def test_an_unknown_method_is_refused_with_those_that_there_are():
@@ -79,7 +80,8 @@ def test_testing_is_measured_with_and_without_our_metrics(monkeypatch):
     called = []
     cfg = testing.Config(dict(test_evaluator=[1, 2, 3]))
     monkeypatch.setattr(testing, 'cases', lambda folder: {'a case': (cfg, 'c')})
-    monkeypatch.setattr(testing, '_evaluate', lambda cfg, _: called.append(len(cfg.test_evaluator)))
+    monkeypatch.setattr(testing.Runner, 'from_cfg', lambda cfg: SimpleNamespace(
+        test=lambda: called.append(len(cfg.test_evaluator))))
     result, = testing.compare(2)
     assert called == [3, 1] * 3 and result['case'] == 'a case'
 

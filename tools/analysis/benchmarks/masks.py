@@ -15,12 +15,12 @@ FORMAT = ('{case}: {ms:.1f} ms against {rival_ms:.0f} ms, {ratio:.0f} times fast
           '{ratio_most:.0f}); {megabytes:.0f} MB against {rival_megabytes:.0f} MB')
 
 
-def regions(num_classes: int, present: int, height: int, width: int, count: int = 60) -> Tensor:
-    """Two label maps of Voronoi regions, each image with its own `present` classes: (2, H, W)."""
+def regions(num_classes: int, present: int, height: int, width: int, images: int = 2, count: int = 60) -> Tensor:
+    """Label maps of Voronoi regions, each image with its own `present` classes: (images, H, W)."""
     generator = torch.Generator().manual_seed(0)
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')
     maps = []
-    for _ in range(2):
+    for _ in range(images):
         seeds = torch.rand(count, 2, generator=generator) * torch.tensor([height, width])
         nearest = torch.stack([(y - a)**2 + (x - b)**2 for a, b in seeds]).argmin(0)
         classes = torch.randperm(num_classes, generator=generator)[:present]

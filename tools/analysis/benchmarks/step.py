@@ -29,8 +29,11 @@ RECIPES = {classes: osp.join(CONFIGS, f'bpkd/bpkd_pspnet-r101_pspnet-r18_4xb4-80
 FOLDED, LAST = {'model.fold_teacher': True}, {'model.channels_last': True}
 COMPILED = {'model.compile': ['teacher', 'student']}
 SETTINGS = {'': {}, ', teacher folded': FOLDED, ', channels_last': LAST, ', both': {**FOLDED, **LAST}}
-if DEVICE.type == 'cuda':  # compiling for a CPU takes minutes
-    SETTINGS.update({', compiled': COMPILED, ', all three': {**FOLDED, **LAST, **COMPILED}})
+if DEVICE.type == 'cuda':  # compiling for a CPU takes minutes, and half precision is slow there
+    SETTINGS[', compiled'] = COMPILED
+    for name in ('float16', 'bfloat16'):
+        SETTINGS[f', {name}'] = {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.dtype': name}
+        SETTINGS[f', all with {name}'] = {**FOLDED, **LAST, **COMPILED, **SETTINGS[f', {name}']}
 MMRAZOR = 'distill/mmseg/cwd/cwd_logits_pspnet_r101-d8_pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
 
 
@@ -56,12 +59,10 @@ def _with_scope(model: dict) -> dict:
 
 
 def random_batch(num_classes: int, batch_size: int, size: Tuple[int, int]) -> dict:
-    inputs, samples = [], []
-    for _ in range(batch_size):
-        inputs.append(torch.randint(0, 256, (3, *size), dtype=torch.uint8))
-        gt = regions(num_classes, min(11, num_classes), *size)[:1]
-        samples.append(SegDataSample(gt_sem_seg=PixelData(data=gt), metainfo=dict(
-            img_shape=size, ori_shape=size, pad_shape=size)))
+    inputs = list(torch.randint(0, 256, (batch_size, 3, *size), dtype=torch.uint8))
+    metainfo = dict(img_shape=size, ori_shape=size, pad_shape=size)
+    samples = [SegDataSample(gt_sem_seg=PixelData(data=gt[None]), metainfo=metainfo)
+               for gt in regions(num_classes, min(11, num_classes), *size, images=batch_size)]
     return dict(inputs=inputs, data_samples=samples)
 
 
@@ -83,21 +84,27 @@ def training_step(path: str, options: dict, size: Tuple[int, int], batch_size: i
 
 def compare(runs: int, configs: List[str], options: dict, size: Optional[Tuple[int, int]] = None,
             batch_size: Optional[int] = None) -> Iterator[dict]:
-    groups = [{osp.basename(path).removesuffix('.py'): (path, {}) for path in configs}] if configs else map(
-        _beside_mmrazor, RECIPES)
+    groups = [{path: (path, {}) for path in configs}] if configs else map(_beside_mmrazor, RECIPES)
     for group in groups:
         path, settings = next(iter(group.values()))
         first = read_config(path, {**settings, **options})  # whose batch and crop all others get
+        torch.backends.cudnn.benchmark = first.env_cfg.get('cudnn_benchmark', False)
         shape = (size or _crop(first), batch_size or first.train_dataloader.batch_size)
         made = {name: partial(training_step, path, {**settings, **options}, *shape)
                 for name, (path, settings) in group.items()}
         times = milliseconds_in_turn({name: make() for name, make in made.items()}, runs)
         reference, first_memory = times[next(iter(group))], None
         for name, make in made.items():
-            megabytes = peak_growth(make)
+            megabytes = peak_growth(partial(two_steps, make))
             first_memory = first_memory or megabytes
             yield dict(ratio(times[name], reference), config=name, megabytes=megabytes,
                        memory_ratio=megabytes / first_memory, size=list(shape[0]), batch_size=shape[1])
+
+
+def two_steps(make: Callable[[], Callable[[], None]]) -> Callable[[], None]:
+    """The first step makes what the optimiser keeps, which the second has in memory all the time."""
+    step = make()
+    return lambda: (step(), step())
 
 
 def _crop(cfg: Config) -> Tuple[int, int]:
