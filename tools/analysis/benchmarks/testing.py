@@ -1,4 +1,4 @@
-"""Testing with all three metrics beside testing with `IoUMetric` alone, data loading and network included; not start-up.
+"""Testing with all three metrics beside testing with `IoUMetric` alone: data loading and network, but not start-up.
 
 On CamVid's validation set, if data/camvid is there, and on drawn scenes of 2048x1024 written to files.
 """
