@@ -12,7 +12,7 @@ from conftest import ROOT
 
 sys.path.append(osp.join(ROOT, 'tools/analysis'))
 
-from benchmarks import losses, step, testing  # noqa: E402
+from benchmarks import data, losses, step, testing  # noqa: E402
 from benchmarks.measuring import milliseconds_in_turn, peak_growth, ratio  # noqa: E402
 
 
@@ -96,3 +96,12 @@ def test_a_step_of_every_setting_is_measured_on_the_same_images(monkeypatch, tmp
     assert [result['config'] for result in results] == ['plain', ', teacher folded', ', channels_last', ', both']
     assert {(*result['size'], result['batch_size']) for result in results} == {(48, 48, 2)}
     assert results[0]['ratio'] == 1 and all(result['ms'] > 0 for result in results)
+
+
+def test_loading_is_measured_beside_mmsegmentations_on_the_same_seeds(monkeypatch):
+    monkeypatch.setattr(data, 'CASES', {'small': ('ade20k_512x512.py', 'ade20k.py', (340, 256), 'jpg')})
+    threads = torch.get_num_threads()
+    result, = data.compare(1)
+    torch.set_num_threads(threads)
+    assert list(result['parts'])[:2] == ['LoadImageFromFile', 'LoadCheckedAnnotations']
+    assert result['images_per_second'] > 0 < result['rival_images_per_second']

@@ -69,7 +69,7 @@ def test_a_config_is_what_its_name_says(path):
     said = NAME.fullmatch(name(path))
     assert said, 'METHOD_TEACHER_STUDENT_GPUSxbBATCH-SCHEDULE_DATA-CROP'
     crop = tuple(int(x) for x in said['crop'].split('x'))
-    crops = [t['crop_size'] for t in cfg.train_dataloader.dataset.pipeline if t['type'] == 'RandomCrop']
+    crops = [t['crop_size'] for t in cfg.train_dataloader.dataset.pipeline if t['type'] == 'FastRandomCrop']
     assert crops == [crop]
     assert cfg.model.data_preprocessor['size'] == crop
     assert cfg.train_dataloader.batch_size == int(said['batch'])
@@ -240,13 +240,13 @@ def test_a_student_from_scratch_differs_in_its_start_only(method):
     ('cityscapes_512x1024', 'cityscapes'), ('ade20k_512x512', 'ade20k'),
     ('pascal_context_59_480x480', 'pascal_context_59')])
 def test_data_sets_are_mmsegmentations_but_for_what_is_added(ours, stock):
-    """Folders, scales, crops and their order; what is added is seeding, the check of labels, and resuming."""
+    """Folders, scales, crops and their order; what is added is seeding, the check of labels, speed, and resuming."""
     ours = load(osp.join(ROOT, f'configs/_base_/datasets/{ours}.py'))
     stock = load(osp.join(get_installed_path('mmseg'), f'.mim/configs/_base_/datasets/{stock}.py'))
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         mine, theirs = (cfg[loader].dataset.to_dict() for cfg in (ours, stock))
         mine.pop('_scope_', None)
-        pipeline = [dict(t, type='LoadAnnotations') if t['type'] == 'LoadCheckedAnnotations' else t
+        pipeline = [dict(t, type=t['type'].replace('Checked', '').replace('Fast', ''))
                     for t in mine.pop('pipeline') if t['type'] != 'SeedAugmentation']
         for transform in pipeline:
             transform.pop('num_classes', None)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from mmengine.registry import DATASETS, TRANSFORMS
+from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -106,6 +106,55 @@ def test_the_seed_survives_mmengines_data_set_wrappers(wrapper):
     indices = take(ResumableSampler(data, seed=0), 12)
     first, again = ([(sample['scene'], sample['flip']) for sample in map(data.__getitem__, indices)] for _ in range(2))
     assert first == again and len({flip for _, flip in first}) == 2
+
+
+def of_both(seed: int, image: np.ndarray, label: np.ndarray, *configs: dict) -> list:
+    """What MMSegmentation's transforms, and ours of the same name, make from the same seed; and what is drawn next."""
+    made = []
+    for prefix in ('', 'Fast'):
+        np.random.seed(seed)
+        results = dict(img=image.copy(), gt_seg_map=label.copy(), seg_fields=['gt_seg_map'], img_shape=image.shape[:2])
+        for cfg in configs:
+            results = TRANSFORMS.build(dict(cfg, type=prefix + cfg['type']) if cfg['type'] != 'RandomFlip' else cfg)(
+                results)
+        made.append((results['img'], results['gt_seg_map'], results['img_shape'], np.random.rand()))
+    return made
+
+
+@pytest.mark.parametrize('share_of_void', [0, 0.5, 1])
+@pytest.mark.parametrize('share_of_one_class', [0.3, 0.7, 0.8, 1])
+@pytest.mark.parametrize('crop_size', [(12, 20), (60, 16)])
+def test_fast_crops_are_mmsegmentations(crop_size, share_of_one_class, share_of_void):
+    """Also where no crop has a mixture, and where the image is smaller than the crop."""
+    init_default_scope('mmseg')
+    crop = dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75)
+    tries = set()
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        image = generator.integers(0, 256, (40, 50, 3), np.uint8)
+        label = generator.integers(1, 5, (5, 5), np.uint8)
+        label[generator.random((5, 5)) < share_of_one_class] = 0
+        label[generator.random((5, 5)) < share_of_void] = 255
+        theirs, ours = of_both(seed, image, label.repeat(8, 0).repeat(10, 1), crop)
+        for a, b in zip(theirs, ours):
+            np.testing.assert_array_equal(a, b)
+        tries.add(theirs[3])
+    assert len(tries) == 20
+
+
+def test_fast_distortion_is_mmsegmentations():
+    """Also of a flipped crop, whose pixels do not lie in memory one behind the other."""
+    init_default_scope('mmseg')
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    label = np.zeros((40, 50), np.uint8)
+    changed = []
+    for seed in range(30):
+        theirs, ours = of_both(seed, image, label, dict(type='RandomCrop', crop_size=(32, 40)),
+                               dict(type='RandomFlip', prob=0.5), dict(type='PhotoMetricDistortion'))
+        for a, b in zip(theirs, ours):
+            np.testing.assert_array_equal(a, b)
+        changed.append((theirs[0] != image[:32, :40]).any())
+    assert sum(changed) > 20
 
 
 @pytest.fixture

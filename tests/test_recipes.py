@@ -37,7 +37,7 @@ def recipe(pair: str, folder) -> Config:
         for transform in loader.dataset.pipeline:
             if transform.type in ('Resize', 'RandomResize'):
                 transform.scale = size
-            if transform.type == 'RandomCrop':
+            if transform.type == 'FastRandomCrop':
                 transform.crop_size = size
     cfg.model.data_preprocessor.size = size
     cfg.merge_from_dict({'model.student.pretrained': None, 'model.student.backbone.init_cfg': None})

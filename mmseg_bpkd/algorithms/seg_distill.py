@@ -15,6 +15,7 @@ from torch import Tensor
 from ..checkpoint import check_pretrained, load_strictly, read_checkpoint, segmentor_state
 from ..losses.class_memory import ClassMemory
 from ..segmentors import build_segmentor, resolve_segmentor
+from .early_gradient import make_gradients_early
 from .folding import fold_batch_norm
 
 
@@ -76,6 +77,7 @@ class SegDistill(SingleTeacherDistill):
         self.fold_teacher = fold_teacher
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.compiled = _networks(compile)
+        make_gradients_early(self.student)
         self.student.to(memory_format=self.memory_format)  # now, since DDP lays out its gradients by the weights
         if 'student' in self.compiled:
             self.student.backbone.compile()

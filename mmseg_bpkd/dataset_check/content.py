@@ -11,6 +11,7 @@ from .findings import Findings, examples, names, number, values_text
 from .reading import Reading
 from .splits import Split, type_name
 
+CROPS = ('RandomCrop', 'FastRandomCrop')
 CONVERT = 'docs/data.md says which command converts labels'
 
 
@@ -118,7 +119,7 @@ def _judge_files(split: Split, readings: Sequence[Reading], findings: Findings) 
         shown = [f'{osp.relpath(path, places.labels)} {a[0]}x{a[1]}, image {b[0]}x{b[1]}' for path, a, b in sizes]
         findings.error(split.name, f'{number(len(sizes), "label")} {of} of another size than the image: '
                        f'{examples(shown)}; image and label must come from the same release')
-    crop = split.transform('RandomCrop').get('crop_size')
+    crop = split.transform(*CROPS).get('crop_size')
     if crop:
         height, width = crop if isinstance(crop, (list, tuple)) else (crop, crop)
         small = [reading.pair.image for reading in readings if reading.image_size and not _fills(
@@ -145,10 +146,10 @@ def _judge_plausibility(split: Split, summary: Summary, labelled: Sequence[Readi
 
 
 def largest_size(size: Tuple[int, int], pipeline: Sequence[dict]) -> Tuple[int, int]:
-    """(width, height) before `RandomCrop`, where the pipeline resizes at random to the largest."""
+    """(width, height) before a random crop, where the pipeline resizes at random to the largest."""
     for transform in pipeline:
         scale = transform.get('scale')
-        if type_name(transform) == 'RandomCrop':
+        if type_name(transform) in CROPS:
             break
         if type_name(transform) in ('Resize', 'RandomResize') and isinstance(scale, (list, tuple)):
             scale = max(scale) if isinstance(scale[0], (list, tuple)) else scale

@@ -1,8 +1,9 @@
 from .camvid import CamVidDataset
 from .sampler import ResumableSampler
 from .synthetic import RenderScene, SyntheticScenes
-from .transforms import LoadCheckedAnnotations, SeedAugmentation
+from .transforms import FastPhotoMetricDistortion, FastRandomCrop, LoadCheckedAnnotations, SeedAugmentation
 
 __all__ = [
-    'CamVidDataset', 'LoadCheckedAnnotations', 'RenderScene', 'ResumableSampler', 'SeedAugmentation', 'SyntheticScenes'
+    'CamVidDataset', 'FastPhotoMetricDistortion', 'FastRandomCrop', 'LoadCheckedAnnotations', 'RenderScene',
+    'ResumableSampler', 'SeedAugmentation', 'SyntheticScenes'
 ]

@@ -4,6 +4,7 @@
     python tools/analysis/benchmark.py losses
     python tools/analysis/benchmark.py step [CONFIG ...] [--size 256 256] [--batch-size 2] [--cfg-options KEY=VALUE ...]
     python tools/analysis/benchmark.py test
+    python tools/analysis/benchmark.py data
     python tools/analysis/benchmark.py methods [METHOD ...]
 
 What is compared runs in turn (A B A B ...) in one process after a warm-up; a ratio is the median over the turns, with
@@ -19,7 +20,7 @@ sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '../..'))  # a c
 
 import mmseg_bpkd  # noqa: F401
 import torch
-from benchmarks import losses, masks, methods, step, testing
+from benchmarks import data, losses, masks, methods, step, testing
 from mmengine.config import DictAction
 
 
@@ -27,7 +28,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest='what', required=True)
     for name, module in (('masks', masks), ('losses', losses), ('step', step), ('test', testing),
-                         ('methods', methods)):
+                         ('data', data), ('methods', methods)):
         command = commands.add_parser(name, help=module.__doc__, description=module.__doc__)
         command.add_argument('--runs', type=int, default=9, help='counted turns')
         command.add_argument('--out', metavar='JSON')
@@ -54,7 +55,7 @@ def main() -> None:
     elif args.what == 'methods':
         module, results = methods, methods.compare(args.runs, args.methods)
     else:
-        module = dict(masks=masks, losses=losses, test=testing)[args.what]
+        module = dict(masks=masks, losses=losses, test=testing, data=data)[args.what]
         results = module.compare(args.runs)
     print(f'torch {torch.__version__}, {where()}, {args.runs} turns. {module.__doc__}')
     shown = []

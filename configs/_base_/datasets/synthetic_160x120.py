@@ -14,7 +14,7 @@ train_pipeline = [
     dict(type='SeedAugmentation'),
     dict(type='RenderScene', size=(160, 120)),
     dict(type='RandomResize', scale=(160, 120), ratio_range=(0.8, 1.5), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=crop_size),
+    dict(type='FastRandomCrop', crop_size=crop_size),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackSegInputs')
 ]

@@ -109,7 +109,7 @@ def two_steps(make: Callable[[], Callable[[], None]]) -> Callable[[], None]:
 
 def _crop(cfg: Config) -> Tuple[int, int]:
     return next(transform.crop_size for transform in cfg.train_dataloader.dataset.pipeline
-                if transform.type == 'RandomCrop')
+                if transform.type.endswith('RandomCrop'))
 
 
 def _beside_mmrazor(classes: int) -> Dict[str, Tuple[str, dict]]:

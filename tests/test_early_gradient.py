@@ -1,0 +1,120 @@
+"""The heads' own losses, whose gradients are made early: MMSegmentation's, on less memory."""
+import copy
+import weakref
+
+import pytest
+import tiny
+import torch
+
+from mmseg_bpkd.algorithms.early_gradient import EarlyGradient, ImageByImage, make_gradients_early
+from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor
+
+CE = dict(type='CrossEntropyLoss', loss_weight=0.7)
+OHEM = dict(type='OHEMPixelSampler', thresh=0.7, min_kept=100)
+HEADS = {
+    'cross-entropy': (ImageByImage, dict(loss_decode=CE)),
+    'a sum of two of one name': (ImageByImage, dict(loss_decode=[CE, dict(CE, loss_weight=0.1)])),
+    'two of two names': (ImageByImage, dict(loss_decode=[CE, dict(CE, loss_name='loss_again')])),
+    'mean over valid pixels': (EarlyGradient, dict(loss_decode=dict(CE, avg_non_ignore=True))),
+    'every pixel': (EarlyGradient, dict(loss_decode=dict(CE, reduction='none'))),
+    'with dice': (EarlyGradient, dict(loss_decode=[CE, dict(type='DiceLoss', loss_name='loss_dice')])),
+    'hard pixels': (EarlyGradient, dict(loss_decode=CE, sampler=OHEM)),
+}
+
+
+def student(**head):
+    cfg = resolve_segmentor(tiny.pspnet(4), 3, tiny.PREPROCESSOR)
+    cfg.decode_head.update(head, dropout_ratio=0)
+    cfg.auxiliary_head.dropout_ratio = 0
+    torch.manual_seed(1)
+    return build_segmentor(cfg)
+
+
+def batch(size: int = 3) -> dict:
+    """One image is nearly all void."""
+    data = tiny.batch(size)
+    data['data_samples'][0].gt_sem_seg.data[:, 4:] = 255
+    return data
+
+
+def losses_and_gradients(model, scale: float = 1.0) -> tuple:
+    losses = model(**model.data_preprocessor(batch(), True), mode='loss')
+    sum(scale * value.mean() for name, value in losses.items() if 'loss' in name).backward()
+    losses = {name: value.detach().mean() for name, value in losses.items()}
+    return losses, {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize(('kind', 'head'), HEADS.values(), ids=HEADS)
+def test_losses_accuracies_and_gradients_are_mmsegmentations(kind, head):
+    model = student(**head).double()
+    make_gradients_early(model)
+    assert type(model.decode_head.loss_by_feat) is kind
+    # MMSegmentation adds 1e-7 to the number of pixels that it divides by
+    for ours, theirs in zip(losses_and_gradients(model, 3.0), losses_and_gradients(student(**head).double(), 3.0)):
+        assert ours.keys() == theirs.keys()
+        for name in theirs:
+            torch.testing.assert_close(ours[name], theirs[name], rtol=1e-8, atol=1e-10)
+    assert max(gradient.abs().max() for gradient in theirs.values()) > 1e-3
+
+
+def kept_at_the_end_of_forward(model) -> int:
+    """How many numbers of maps as large as the label autograd keeps."""
+    kept = weakref.WeakSet()
+
+    class Kept:
+        def __init__(self, tensor):
+            self.tensor = tensor
+            kept.add(self)
+
+    with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
+        losses = model(**model.data_preprocessor(batch(), True), mode='loss')
+    assert losses
+    return sum(k.tensor.numel() for k in kept if k.tensor.shape[1:] == (3, 32, 32) and k.tensor.is_floating_point())
+
+
+def test_nothing_as_large_as_the_label_is_kept_for_the_backward_pass():
+    model = student()
+    images = 3 * 3 * 32 * 32  # of three channels, as there are classes: the first convolution keeps them
+    assert kept_at_the_end_of_forward(model) >= 2 * images
+    make_gradients_early(model)
+    assert kept_at_the_end_of_forward(model) == images
+
+
+def test_a_head_whose_loss_is_trained_is_left_alone():
+    model = student()
+    model.decode_head.loss_decode.weight = torch.nn.Parameter(torch.ones(()))
+    make_gradients_early(model)
+    assert 'loss_by_feat' not in vars(model.decode_head) and 'loss_by_feat' in vars(model.auxiliary_head)
+
+
+def test_what_a_head_makes_of_no_single_map_of_logits_is_left_alone():
+    model = student()
+    model.decode_head.loss_by_feat = lambda logits, samples: {'loss': sum(x.sum() for x in logits)}
+    make_gradients_early(model)
+    logits = torch.ones(2, 3, requires_grad=True)
+    losses = model.decode_head.loss_by_feat((logits, logits), [])
+    losses['loss'].backward()
+    assert logits.grad.unique() == 2
+
+
+def test_a_copy_uses_its_own_head():
+    model = student()
+    make_gradients_early(model)
+    copied = copy.deepcopy(model)
+    assert copied.decode_head.loss_by_feat.loss_by_feat.__self__ is copied.decode_head
+
+
+def test_half_precision_loses_no_gradient_before_it_is_scaled():
+    """A pixel's share of the mean over 2^22 pixels is too small for float16 until the loss is scaled."""
+    head = student().decode_head
+    early = EarlyGradient(head)
+    early.loss_by_feat = lambda logits, samples: {'loss': logits.mean() / 2**20}
+    logits = torch.ones(1, 3, 16, 16, dtype=torch.float16, requires_grad=True)
+    (2**24 * early(logits, [])['loss']).backward()
+    torch.testing.assert_close(logits.grad, torch.full_like(logits, 16 / 768))
+
+
+def test_the_student_of_a_distillation_has_them(tmp_path):
+    model = tiny.distillation(tiny.save_teacher(tmp_path / 'teacher.pth'))
+    assert type(model.student.decode_head.loss_by_feat) is ImageByImage
+    assert 'loss_by_feat' not in vars(model.teacher.decode_head)

@@ -1,0 +1,86 @@
+"""Loading and augmenting a training image in one worker, beside MMSegmentation's own pipeline on the same seeds.
+
+On drawn scenes, written to files as large as the data set's and of its format; a photograph's take longer to decode.
+"""
+import os.path as osp
+import random
+import tempfile
+import time
+from collections import defaultdict
+from statistics import median
+from typing import Dict, Iterator, List
+
+import cv2
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.config import Config
+from mmengine.registry import TRANSFORMS, init_default_scope
+from mmengine.utils import get_installed_path
+from mmseg_bpkd.datasets.synthetic import render_scene
+from PIL import Image
+
+from .measuring import milliseconds_in_turn, ratio
+
+FORMAT = ('{case}: {images_per_second:.0f} images a second and worker, {rival_images_per_second:.0f} with '
+          "MMSegmentation's: {ratio:.2f} times its time ({ratio_least:.2f} to {ratio_most:.2f}); ms per image: {parts}")
+OURS = osp.join(osp.dirname(osp.abspath(__file__)), '../../../configs/_base_/datasets')
+CASES = {  # our file, MMSegmentation's, (width, height), format
+    'Cityscapes 512x1024': ('cityscapes_512x1024.py', 'cityscapes.py', (2048, 1024), 'png'),
+    'ADE20K 512x512': ('ade20k_512x512.py', 'ade20k.py', (683, 512), 'jpg'),
+}
+IMAGES = 4
+
+
+class Pipeline:
+    """Called, it loads the images once, with other augmentation than the last time."""
+
+    def __init__(self, path: str, samples: List[dict]) -> None:
+        configs = Config.fromfile(path).train_pipeline
+        self.transforms: List[BaseTransform] = [
+            TRANSFORMS.build(cfg) for cfg in configs if cfg.type != 'SeedAugmentation']
+        self.samples = samples
+        self.times = 0
+        self.milliseconds: Dict[str, List[float]] = defaultdict(list)
+        self.last = None
+
+    def __call__(self) -> None:
+        for seed, sample in enumerate(self.samples, IMAGES * self.times):
+            random.seed(seed)
+            np.random.seed(seed)
+            results = dict(sample, seg_fields=[])
+            for transform in self.transforms:
+                began = time.perf_counter()
+                results = transform(results)
+                self.milliseconds[type(transform).__name__].append(1000 * (time.perf_counter() - began))
+        self.times += 1
+        self.last = results
+
+
+def draw(folder: str, size: tuple, extension: str) -> List[dict]:
+    samples = []
+    for i in range(IMAGES):
+        image, label = render_scene('train', i, size)
+        paths = dict(img_path=osp.join(folder, f'{i}.{extension}'), seg_map_path=osp.join(folder, f'{i}_label.png'))
+        Image.fromarray(image[..., ::-1]).save(paths['img_path'], quality=95)
+        Image.fromarray(label).save(paths['seg_map_path'])
+        samples.append(dict(paths, reduce_zero_label=extension == 'jpg'))
+    return samples
+
+
+def compare(runs: int) -> Iterator[dict]:
+    init_default_scope('mmseg')
+    cv2.setNumThreads(0)  # as in a worker
+    torch.set_num_threads(1)
+    stock = osp.join(get_installed_path('mmseg'), '.mim/configs/_base_/datasets')
+    for case, (ours, theirs, size, extension) in CASES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            samples = draw(folder, size, extension)
+            pipelines = dict(ours=Pipeline(osp.join(OURS, ours), samples),
+                             theirs=Pipeline(osp.join(stock, theirs), samples))
+            times = milliseconds_in_turn(pipelines, runs)
+        assert torch.equal(*(pipeline.last['inputs'] for pipeline in pipelines.values()))
+        speed = {name: 1000 * IMAGES / median(of_turns) for name, of_turns in times.items()}
+        yield dict(ratio(times['ours'], times['theirs']), case=case, images_per_second=speed['ours'],
+                   rival_images_per_second=speed['theirs'],
+                   parts={name: round(median(ms), 1) for name, ms in pipelines['ours'].milliseconds.items()})
