@@ -1,0 +1,61 @@
+"""Nothing makes the host wait for a GPU: on the meta device, which has no values, asking for one is an error."""
+from contextlib import nullcontext
+
+import catalogue
+import pytest
+import tiny
+import torch
+
+from mmseg_bpkd import boundary
+from mmseg_bpkd.losses import BPKDLoss
+
+
+def on_meta(num_classes: int, stride: int = 8) -> tuple:
+    preds_S, preds_T = torch.empty(2, 2, num_classes, 6, 8, device='meta')
+    return preds_S.requires_grad_(), preds_T, torch.empty(2, 6 * stride, 8 * stride, dtype=torch.int64, device='meta')
+
+
+@pytest.mark.parametrize('num_classes', [2, 19, 31])
+@pytest.mark.parametrize('settings', [{}, dict(void_edges=True), dict(edge_norm='paper', class_weight=2.0),
+                                      dict(pre_mask=False), dict(post_mask=False), dict(body_over='classes')], ids=str)
+def test_bpkd_of_few_classes_never_waits(num_classes, settings):
+    preds_S, preds_T, gt = on_meta(num_classes)
+    BPKDLoss(**settings).to('meta')(preds_S, preds_T, gt).backward()
+    assert preds_S.grad.shape == preds_S.shape
+
+
+def test_bpkd_of_many_classes_waits_for_which_are_present_and_for_nothing_else(monkeypatch):
+    preds_S, preds_T, gt = on_meta(150)
+    with pytest.raises(NotImplementedError, match='meta tensor'):
+        BPKDLoss()(preds_S, preds_T, gt)
+    monkeypatch.setattr(boundary, '_present', lambda labels, num_labels: torch.arange(num_labels).expand(2, -1) < 20)
+    BPKDLoss()(preds_S, preds_T, gt).backward()
+    assert preds_S.grad.shape == preds_S.shape
+
+
+@pytest.mark.parametrize('name', catalogue.LOSSES)
+def test_of_all_losses_only_one_waits(name, monkeypatch):
+    """CIRKD, to write the vectors that it keeps into its memories."""
+    monkeypatch.setattr(torch, 'autocast', lambda *_, **__: nullcontext())  # which there is none of for meta tensors
+    loss = catalogue.LOSSES[name]().to('meta')
+    given = {key: value.to('meta') for key, value in catalogue.arguments(
+        loss, catalogue.records(torch.float32)).items()}
+    for key, value in given.items():
+        value.requires_grad_(key.endswith('_S'))
+    with pytest.raises(NotImplementedError, match='nonzero') if name == 'cirkd' else nullcontext():
+        loss(**given).backward()
+
+
+def test_distilling_a_batch_waits_for_nothing_but_the_accuracy_that_mmsegmentation_logs(tmp_path, monkeypatch):
+    model = tiny.distillation(tiny.save_teacher(tmp_path / 'teacher.pth'))
+    data = model.data_preprocessor(tiny.batch(), True)
+    model.to('meta')
+    for sample in data['data_samples']:
+        sample.gt_sem_seg.data = sample.gt_sem_seg.data.to('meta')
+    asked = []
+    monkeypatch.setattr('mmseg.models.decode_heads.decode_head.accuracy', lambda logits, *_, **__: asked.append(1) or (
+        torch.zeros(1, device='meta')))
+    losses = model.loss(data['inputs'].to('meta'), data['data_samples'])
+    sum(value for name, value in losses.items() if 'loss' in name).backward()
+    assert len(asked) == 4  # two heads, two images
+    assert all(value.device.type == 'meta' for value in losses.values())
