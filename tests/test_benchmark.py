@@ -12,7 +12,7 @@ from conftest import ROOT
 
 sys.path.append(osp.join(ROOT, 'tools/analysis'))
 
-from benchmarks import data, losses, step, testing  # noqa: E402
+from benchmarks import data, losses, scale, step, testing  # noqa: E402
 from benchmarks.measuring import milliseconds_in_turn, peak_growth, ratio  # noqa: E402
 
 
@@ -105,3 +105,26 @@ def test_loading_is_measured_beside_mmsegmentations_on_the_same_seeds(monkeypatc
     torch.set_num_threads(threads)
     assert list(result['parts'])[:2] == ['LoadImageFromFile', 'LoadCheckedAnnotations']
     assert result['images_per_second'] > 0 < result['rival_images_per_second']
+
+
+def test_what_more_gpus_need_is_arithmetic_on_the_sizes(monkeypatch):
+    model = torch.nn.Sequential(torch.nn.Linear(5000, 5000, bias=False), torch.nn.SyncBatchNorm(3, affine=False))
+    monkeypatch.setattr(scale, 'build', lambda *_: (None, model))
+    result = scale.extrapolation(64, images_per_second=8)
+    assert result['gradient_megabytes'] == 100 and result['sent_megabytes'] == 2 * 100 * 63 / 64
+    assert result['sending_ms'] == result['sent_megabytes'] / 10  # GB/s
+    assert result['not_overlapping_ms'] == result['sending_ms'] / 4  # a bucket of 25 MB
+    assert (result['norms_ms'], result['images_per_second'], result['workers']) == (0.2, 16, 2)
+    assert '197 MB' in result['shown'] and '10 GB/s' in result['shown']
+
+
+@pytest.mark.slow
+def test_scale_is_measured(monkeypatch):
+    monkeypatch.setattr(scale, 'PROCESSES', (2,))
+    monkeypatch.setattr(scale, 'PROCESS_SIZE', (64, 64))
+    results = list(scale.compare(1, (64, 64), 2))
+    assert [r['what'].split(' (')[0] for r in results[:9]] == [
+        'batch 1', 'batch 2', 'batch 4', 'crop 32x32', 'crop 64x64', 'crop 96x96', '19 classes', '59 classes',
+        '150 classes']
+    assert all(r['ms'] > 0 < r['megabytes'] for r in results[:9])
+    assert results[9]['sharing_ms'] > 0 and results[9]['gradient_megabytes'] > 40

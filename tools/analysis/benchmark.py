@@ -5,6 +5,7 @@
     python tools/analysis/benchmark.py step [CONFIG ...] [--size 256 256] [--batch-size 2] [--cfg-options KEY=VALUE ...]
     python tools/analysis/benchmark.py test
     python tools/analysis/benchmark.py data
+    python tools/analysis/benchmark.py scale [--size 256 256] [--batch-size 2]
     python tools/analysis/benchmark.py methods [METHOD ...]
 
 What is compared runs in turn (A B A B ...) in one process after a warm-up; a ratio is the median over the turns, with
@@ -20,7 +21,7 @@ sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '../..'))  # a c
 
 import mmseg_bpkd  # noqa: F401
 import torch
-from benchmarks import data, losses, masks, methods, step, testing
+from benchmarks import data, losses, masks, methods, scale, step, testing
 from mmengine.config import DictAction
 
 
@@ -28,17 +29,18 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest='what', required=True)
     for name, module in (('masks', masks), ('losses', losses), ('step', step), ('test', testing),
-                         ('data', data), ('methods', methods)):
+                         ('data', data), ('scale', scale), ('methods', methods)):
         command = commands.add_parser(name, help=module.__doc__, description=module.__doc__)
         command.add_argument('--runs', type=int, default=9, help='counted turns')
         command.add_argument('--out', metavar='JSON')
         if name == 'methods':
             command.add_argument('methods', nargs='*', metavar='METHOD', choices=[[], *methods.METHODS],
                                  help=f'of {", ".join(methods.METHODS)}; default: all')
-        if name == 'step':
-            command.add_argument('configs', nargs='*', metavar='CONFIG')
+        if name in ('step', 'scale'):
             command.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'))
             command.add_argument('--batch-size', type=int)
+        if name == 'step':
+            command.add_argument('configs', nargs='*', metavar='CONFIG')
             command.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE')
     return parser.parse_args()
 
@@ -52,6 +54,8 @@ def main() -> None:
     args = parse_args()
     if args.what == 'step':
         module, results = step, step.compare(args.runs, args.configs, args.cfg_options, args.size, args.batch_size)
+    elif args.what == 'scale':
+        module, results = scale, scale.compare(args.runs, args.size, args.batch_size)
     elif args.what == 'methods':
         module, results = methods, methods.compare(args.runs, args.methods)
     else:

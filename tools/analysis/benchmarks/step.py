@@ -10,12 +10,14 @@ from typing import Callable, Dict, Iterator, List, Optional, Tuple
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
+from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import PixelData
 from mmengine.utils import get_installed_path
 from mmseg.structures import SegDataSample
 from mmseg_bpkd.segmentors import deployed_model, resolve_segmentor
+from torch import nn
 
 from .masks import regions
 from .measuring import DEVICE, milliseconds_in_turn, peak_growth, ratio
@@ -66,20 +68,28 @@ def random_batch(num_classes: int, batch_size: int, size: Tuple[int, int]) -> di
     return dict(inputs=inputs, data_samples=samples)
 
 
-def training_step(path: str, options: dict, size: Tuple[int, int], batch_size: int) -> Callable[[], None]:
+def build(path: str, options: dict) -> Tuple[Config, BaseModel]:
+    """A config and its networks, whose weights do not change the time."""
     cfg = read_config(path, options)
     MMLogger.get_current_instance().setLevel('WARNING')
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
     if hasattr(model, 'teacher_loaded'):
-        model.teacher_loaded = True  # its weights do not change the time
+        model.teacher_loaded = True
         model.quicken_teacher()
     fill_memories(model)
-    model.to(DEVICE).train()
+    return cfg, model.to(DEVICE).train()
+
+
+def on_random_images(cfg: Config, model: nn.Module, size: Tuple[int, int], batch_size: int) -> Callable[[], None]:
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    model.data_preprocessor.size = size
+    getattr(model, 'module', model).data_preprocessor.size = size
     batch = random_batch(cfg.num_classes, batch_size, size)
     return lambda: model.train_step(batch, wrapper)
+
+
+def training_step(path: str, options: dict, size: Tuple[int, int], batch_size: int) -> Callable[[], None]:
+    return on_random_images(*build(path, options), size, batch_size)
 
 
 def compare(runs: int, configs: List[str], options: dict, size: Optional[Tuple[int, int]] = None,
