@@ -19,7 +19,7 @@ from .measuring import milliseconds_in_turn, ratio
 
 FORMAT = '{case}: {ms:.0f} ms, {ratio:.3f} times ({ratio_least:.3f} to {ratio_most:.3f})'
 ROOT = osp.join(osp.dirname(osp.abspath(__file__)), '../../..')
-SIZE, IMAGES = (2048, 1024), 8  # (width, height)
+SIZE, IMAGES = (2048, 1024), 4  # (width, height)
 
 
 def compare(runs: int) -> Iterator[dict]:
