@@ -98,7 +98,7 @@ def extrapolation(gpus: int, images_per_second: float) -> dict:
         workers=IMAGES_PER_STEP / STEP_SECONDS / images_per_second)
     return dict(result, what=f'{gpus} GPUs, {where}', shown=(
         f'each sends {sent:.0f} MB of gradients a step, {result["sending_ms"]:.1f} ms at {gigabytes_per_second} GB/s, '
-        f'of which the last bucket, {result["not_overlapping_ms"]:.1f} ms, cannot overlap with the backward pass; {norms} '
-        f'synchronised norms wait twice for a message, {result["norms_ms"]:.1f} ms at {microseconds} us each; at '
-        f'{STEP_SECONDS} s a step each consumes {result["images_per_second"]:.0f} images a second, the work of '
+        f'of which the last bucket, {result["not_overlapping_ms"]:.1f} ms, cannot overlap with the backward pass; '
+        f'{norms} synchronised norms wait twice for a message, {result["norms_ms"]:.1f} ms at {microseconds} us each; '
+        f'at {STEP_SECONDS} s a step each consumes {result["images_per_second"]:.0f} images a second, the work of '
         f'{result["workers"]:.1f} workers'))
