@@ -105,7 +105,7 @@ def boundary_band(gt: Tensor, half_width: int, ignore_index: int = 255) -> Tenso
     """
     if half_width < 1:
         raise ValueError(f'half_width must be at least 1 pixel, got {half_width}')
-    valid = gt != ignore_index
+    valid = gt.int() != ignore_index  # -1 is no byte
     labels = gt.to(torch.int16)
     limits = torch.iinfo(torch.int16)
     window = 2 * half_width + 1
@@ -125,7 +125,8 @@ def _class_sets(gt: Tensor, num_classes: int, ignore_index: int, void_edges: boo
     if num_classes <= ignore_index < 256:
         labels = gt.byte().clamp(max=num_classes)  # bytes are eight times less to read
     else:
-        labels = gt.int().masked_fill(gt == ignore_index, num_classes)
+        labels = gt.int()
+        labels = labels.masked_fill(labels == ignore_index, num_classes)
     few = num_classes < FEW.get(gt.device.type, 32)
     present = torch.ones(len(gt), num_classes + 1, dtype=torch.bool) if few else _present(labels, num_classes + 1)
     present[:, num_classes] = void_edges

@@ -5,6 +5,7 @@ import sys
 from functools import partial
 from types import SimpleNamespace
 
+import cv2
 import pytest
 import runs
 import torch
@@ -81,7 +82,7 @@ def test_testing_is_measured_with_and_without_our_metrics(monkeypatch):
     cfg = testing.Config(dict(test_evaluator=[1, 2, 3]))
     monkeypatch.setattr(testing, 'cases', lambda folder: {'a case': (cfg, 'c')})
     monkeypatch.setattr(testing.Runner, 'from_cfg', lambda cfg: SimpleNamespace(
-        test=lambda: called.append(len(cfg.test_evaluator))))
+        test=list, test_loop=SimpleNamespace(run=lambda: called.append(len(cfg.test_evaluator)))))
     result, = testing.compare(2)
     assert called == [3, 1] * 3 and result['case'] == 'a case'
 
@@ -93,16 +94,18 @@ def test_a_step_of_every_setting_is_measured_on_the_same_images(monkeypatch, tmp
         name or 'plain': (path, settings) for name, settings in step.SETTINGS.items()})
     monkeypatch.setattr(step, 'peak_growth', lambda make: float(make()() is not None))
     results = list(step.compare(1, [], {}))
-    assert [result['config'] for result in results] == ['plain', ', teacher folded', ', channels_last', ', both']
+    assert [result['config'] for result in results] == ['plain', *list(step.SETTINGS)[1:]]
+    assert {', teacher folded', ', channels_last', ', both'} < step.SETTINGS.keys()
     assert {(*result['size'], result['batch_size']) for result in results} == {(48, 48, 2)}
     assert results[0]['ratio'] == 1 and all(result['ms'] > 0 for result in results)
 
 
 def test_loading_is_measured_beside_mmsegmentations_on_the_same_seeds(monkeypatch):
     monkeypatch.setattr(data, 'CASES', {'small': ('ade20k_512x512.py', 'ade20k.py', (340, 256), 'jpg')})
-    threads = torch.get_num_threads()
+    threads = torch.get_num_threads(), cv2.getNumThreads()
     result, = data.compare(1)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads[0])
+    cv2.setNumThreads(threads[1])
     assert list(result['parts'])[:2] == ['LoadImageFromFile', 'LoadCheckedAnnotations']
     assert result['images_per_second'] > 0 < result['rival_images_per_second']
 

@@ -85,6 +85,7 @@ def test_edge_masks_of_drawings_are_the_oracles(drawing, kernel_size, void_edges
     (8, (16, 16), (4, 4), 5),
     (9, (16, 20), (4, 4), 7),
     (7, (16, 20), (4, 4), 7),
+    (5, (32, 64), (2, 2), 15),
     (15, (16, 20), (4, 4), 7),
     (16, (16, 20), (4, 4), 7),
     (31, (16, 20), (4, 4), 7),
@@ -127,6 +128,19 @@ def test_asking_which_classes_are_present_changes_no_mask(num_classes, void_edge
         monkeypatch.setitem(boundary.FEW, 'cpu', few)
         masks.append(edge_masks(gt, num_classes, (4, 4), 5, void_edges=void_edges))
     assert masks[0].sum() > 0 and torch.equal(*masks)
+
+
+def test_if_most_classes_are_present_there_is_a_mask_of_each():
+    gt = torch.arange(12).view(1, 3, 4).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    for num_classes, masks_made in ((23, 23), (24, 12)):
+        masks, classes = boundary.present_edge_masks(gt, num_classes, (3, 4))
+        assert masks.shape == (1, masks_made, 3, 4) and classes.tolist() == [list(range(masks_made))]
+
+
+def test_no_byte_is_void_that_is_none():
+    gt = torch.tensor([[[0, 1, 255, 255]]], dtype=torch.uint8)
+    assert edge_masks(gt, 256, (1, 4), 3, ignore_index=-1)[0].sum((1, 2)).nonzero().flatten().tolist() == [0, 1, 255]
+    assert boundary_band(gt, 1, ignore_index=-1).tolist() == [[[True, True, True, False]]]
 
 
 @pytest.mark.parametrize('ignore_index', [-1, 255, 300])

@@ -123,11 +123,11 @@ def of_both(seed: int, image: np.ndarray, label: np.ndarray, *configs: dict) -> 
 
 @pytest.mark.parametrize('share_of_void', [0, 0.5, 1])
 @pytest.mark.parametrize('share_of_one_class', [0.3, 0.7, 0.8, 1])
-@pytest.mark.parametrize('crop_size', [(12, 20), (60, 16)])
-def test_fast_crops_are_mmsegmentations(crop_size, share_of_one_class, share_of_void):
+@pytest.mark.parametrize(('crop_size', 'ignore_index'), [((12, 20), 255), ((60, 16), 255), ((12, 20), -1)])
+def test_fast_crops_are_mmsegmentations(crop_size, ignore_index, share_of_one_class, share_of_void):
     """Also where no crop has a mixture, and where the image is smaller than the crop."""
     init_default_scope('mmseg')
-    crop = dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75)
+    crop = dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75, ignore_index=ignore_index)
     tries = set()
     for seed in range(20):
         generator = np.random.default_rng(seed)

@@ -46,16 +46,12 @@ def test_of_all_losses_only_one_waits(name, monkeypatch):
         loss(**given).backward()
 
 
-def test_distilling_a_batch_waits_for_nothing_but_the_accuracy_that_mmsegmentation_logs(tmp_path, monkeypatch):
+def test_distilling_a_batch_waits_for_nothing(tmp_path):
     model = tiny.distillation(tiny.save_teacher(tmp_path / 'teacher.pth'))
     data = model.data_preprocessor(tiny.batch(), True)
     model.to('meta')
     for sample in data['data_samples']:
         sample.gt_sem_seg.data = sample.gt_sem_seg.data.to('meta')
-    asked = []
-    monkeypatch.setattr('mmseg.models.decode_heads.decode_head.accuracy', lambda logits, *_, **__: asked.append(1) or (
-        torch.zeros(1, device='meta')))
     losses = model.loss(data['inputs'].to('meta'), data['data_samples'])
     sum(value for name, value in losses.items() if 'loss' in name).backward()
-    assert len(asked) == 4  # two heads, two images
     assert all(value.device.type == 'meta' for value in losses.values())

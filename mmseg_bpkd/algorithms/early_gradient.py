@@ -9,6 +9,7 @@ import torch
 from mmengine.model import BaseModel
 from mmseg.models import CrossEntropyLoss
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.utils import resize
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.autograd import Function
@@ -16,63 +17,88 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from ..losses.functional import full
 
+Results = Tuple[Dict[str, Tensor], Dict[str, Tensor]]  # what a head logs, and the gradients of the losses among it
+EPS = torch.finfo(torch.float32).eps  # of MMSegmentation's accuracy
+
 
 def make_gradients_early(model: BaseModel) -> None:
-    """The same losses and gradients on less memory, in all heads but those whose losses themselves are trained."""
+    """The same losses and gradients on less memory, in all heads with MMSegmentation's usual way from logits to losses.
+
+    Not in those with a way of their own, nor where a loss has parameters to train.
+    """
     for head in model.modules():
-        if isinstance(head, BaseDecodeHead) and not list(head.loss_decode.parameters()):
-            head.loss_by_feat = (ImageByImage if _is_mean_over_images(head) else EarlyGradient)(head)
+        if isinstance(head, BaseDecodeHead) and _is_usual(head):
+            head.loss_by_feat = ImageByImage(head) if _is_mean_over_images(head) else EarlyGradient(head)
+
+
+def _is_usual(head: BaseDecodeHead) -> bool:
+    return (type(head).loss_by_feat is BaseDecodeHead.loss_by_feat and 'loss_by_feat' not in vars(head)
+            and not list(head.loss_decode.parameters()))
 
 
 def _is_mean_over_images(head: BaseDecodeHead) -> bool:
-    losses = head.loss_decode if isinstance(head.loss_decode, nn.ModuleList) else [head.loss_decode]
-    return type(head).loss_by_feat is BaseDecodeHead.loss_by_feat and head.sampler is None and all(
+    return head.sampler is None and all(
         type(loss) is CrossEntropyLoss and loss.reduction == 'mean' and loss.class_weight is None
-        and not (loss.use_sigmoid or loss.use_mask or loss.avg_non_ignore) for loss in losses)
+        and not (loss.use_sigmoid or loss.use_mask or loss.avg_non_ignore) for loss in _losses(head))
 
 
-Results = Tuple[Dict[str, Tensor], Dict[str, Tensor]]  # values, and gradients of those that are losses
+def _losses(head: BaseDecodeHead) -> List[nn.Module]:
+    return list(head.loss_decode) if isinstance(head.loss_decode, nn.ModuleList) else [head.loss_decode]
 
 
 class EarlyGradient:
     """A head's `loss_by_feat`, whose losses bring their gradient along. It is made in float32, as AMP scales later."""
 
     def __init__(self, head: BaseDecodeHead) -> None:
+        self.head = head
         self.loss_by_feat = head.loss_by_feat
-        self.ignore_index = head.ignore_index
 
-    def __call__(self, seg_logits: Tensor, *args) -> Dict[str, Tensor]:
-        if not (isinstance(seg_logits, Tensor) and seg_logits.requires_grad):  # nothing to learn, or a tuple of logits
-            return self.loss_by_feat(seg_logits, *args)
-        values, gradients = self.calculate(seg_logits.detach(), *args)
+    def __call__(self, seg_logits: Tensor, batch_data_samples: List[SegDataSample]) -> Dict[str, Tensor]:
+        if not seg_logits.requires_grad:
+            return self.loss_by_feat(seg_logits, batch_data_samples)
+        values, gradients = self.results(seg_logits.detach(), batch_data_samples)
         return {name: Known.apply(seg_logits, value, gradients[name]) if name in gradients else value
                 for name, value in values.items()}
 
-    def calculate(self, seg_logits: Tensor, *args) -> Results:
+    def results(self, seg_logits: Tensor, samples: List[SegDataSample]) -> Results:
         logits = full(seg_logits).requires_grad_()
-        values = self.loss_by_feat(logits, *args)
-        learned = [name for name, value in values.items() if value.requires_grad]
-        gradients = {}
-        for name in learned:
-            value = values[name].mean()  # as MMEngine does with what is no scalar
-            gradients[name], = torch.autograd.grad(value, logits, retain_graph=name != learned[-1])
-            values[name] = value.detach()
-        return values, gradients
+        values = self.loss_by_feat(logits, samples)
+        losses = {name: value.mean() for name, value in values.items() if value.requires_grad}  # as MMEngine would
+        return {**values, **detached(losses)}, gradients_of(losses, logits)
 
 
 class ImageByImage(EarlyGradient):
-    """Where the loss is a mean over the images: one after the other, and no more than one in memory."""
+    """Where the loss is a mean over the images: no more than one is in memory, and nothing waits for the accuracy."""
 
-    def calculate(self, seg_logits: Tensor, samples: List[SegDataSample]) -> Results:
-        of_images = [super(ImageByImage, self).calculate(logits, [sample])
-                     for logits, sample in zip(seg_logits.split(1), samples)]
-        values, gradients = ({name: [part[name] for part in parts] for name in parts[0]} for parts in zip(*of_images))
-        gradients = {name: torch.cat(parts) / len(parts) for name, parts in gradients.items()}
-        valid = torch.stack([(sample.gt_sem_seg.data != self.ignore_index).sum() for sample in samples])
-        shares = valid / valid.sum().clamp(min=1)  # which the accuracy is the mean over
-        values = {name: torch.stack(parts).mean() if name in gradients else (torch.cat(parts) * shares).sum()
-                  for name, parts in values.items()}
-        return values, gradients
+    def results(self, seg_logits: Tensor, samples: List[SegDataSample]) -> Results:
+        head, images = self.head, len(samples)
+        values, gradients, correct, valid = {}, {}, 0, 0
+        for one, sample in zip(seg_logits.split(1), samples, strict=True):
+            logits, label = full(one).requires_grad_(), sample.gt_sem_seg.data
+            enlarged = resize(logits, label.shape[1:], mode='bilinear', align_corners=head.align_corners)
+            losses = {}
+            for loss in _losses(head):
+                value = loss(enlarged, label, ignore_index=head.ignore_index) / images
+                losses[loss.loss_name] = losses.get(loss.loss_name, 0) + value
+            for name, value in detached(losses).items():
+                values[name] = values.get(name, 0) + value
+            for name, gradient in gradients_of(losses, logits).items():
+                gradients.setdefault(name, []).append(gradient)
+            is_valid = label != head.ignore_index
+            correct += ((enlarged.detach().argmax(1) == label) & is_valid).sum()
+            valid += is_valid.sum()
+        values['acc_seg'] = (100 * (correct + EPS) / (valid + EPS)).reshape(1)
+        return values, {name: torch.cat(of_images) for name, of_images in gradients.items()}
+
+
+def detached(losses: Dict[str, Tensor]) -> Dict[str, Tensor]:
+    return {name: value.detach() for name, value in losses.items()}
+
+
+def gradients_of(losses: Dict[str, Tensor], logits: Tensor) -> Dict[str, Tensor]:
+    """What the losses were made with is forgotten with the last of them."""
+    last = list(losses)[-1]
+    return {name: torch.autograd.grad(value, logits, retain_graph=name != last)[0] for name, value in losses.items()}
 
 
 class Known(Function):

@@ -18,6 +18,11 @@ from mmseg.datasets.transforms import LoadAnnotations, PhotoMetricDistortion, Ra
 from .sampler import SampleIndex
 
 
+def _histogram(label: np.ndarray) -> np.ndarray:
+    """How many pixels have each of the 256 values of a byte."""
+    return cv2.calcHist([label.reshape(-1)], [0], None, [256], [0, 256]).ravel().astype(int)
+
+
 @TRANSFORMS.register_module()
 class SeedAugmentation(BaseTransform):
     """Seeds the random transforms behind it from the sample's position in the stream of `ResumableSampler`.
@@ -65,34 +70,36 @@ class LoadCheckedAnnotations(LoadAnnotations):
                              f'{self.num_classes - 1}, or {self.ignore_index} for void')
 
 
+BYTES = np.arange(256, dtype=np.uint8)
+
+
 @TRANSFORMS.register_module()
 class FastRandomCrop(RandomCrop):
     """`RandomCrop` that counts the labels of a crop, where MMSegmentation sorts them; labels are bytes."""
 
     @cache_randomness
     def crop_bbox(self, results: dict) -> Tuple[int, int, int, int]:
-        label = results['gt_seg_map']
-        box = self._draw(label.shape)
+        box = self._draw(results['img'].shape)
         if self.cat_max_ratio < 1:
             for _ in range(10):
-                if self._is_mixed(self.crop(label, box)):
+                if self._is_mixed(self.crop(results['gt_seg_map'], box)):
                     break
-                box = self._draw(label.shape)
+                box = self._draw(results['img'].shape)
         return box
 
-    def _draw(self, shape: Tuple[int, int]) -> Tuple[int, int, int, int]:
+    def _draw(self, shape: Tuple[int, ...]) -> Tuple[int, int, int, int]:
         top, left = (np.random.randint(0, max(extent - crop, 0) + 1) for extent, crop in zip(shape, self.crop_size))
         return top, top + self.crop_size[0], left, left + self.crop_size[1]
 
     def _is_mixed(self, label: np.ndarray) -> bool:
         counts = _histogram(label)
-        counts[self.ignore_index] = 0
+        counts[BYTES == self.ignore_index] = 0
         return np.count_nonzero(counts) > 1 and counts.max() / counts.sum() < self.cat_max_ratio
 
 
 @TRANSFORMS.register_module()
 class FastPhotoMetricDistortion(PhotoMetricDistortion):
-    """`PhotoMetricDistortion` that calculates for the 256 values that a byte has, and looks the pixels up."""
+    """`PhotoMetricDistortion` of images of bytes: calculates for the 256 values, and looks the pixels up."""
 
     def convert(self, img: np.ndarray, alpha: float = 1, beta: float = 0) -> np.ndarray:
         return cv2.LUT(img, super().convert(BYTES, alpha, beta))
@@ -104,11 +111,3 @@ class FastPhotoMetricDistortion(PhotoMetricDistortion):
         turn = np.random.randint(-self.hue_delta, self.hue_delta)
         img[:, :, 0] = cv2.LUT(img[:, :, 0], ((BYTES.astype(int) + turn) % 180).astype(np.uint8))
         return mmcv.hsv2bgr(img)
-
-
-def _histogram(label: np.ndarray) -> np.ndarray:
-    """How many pixels have each of the 256 values of a byte."""
-    return cv2.calcHist([label.reshape(-1)], [0], None, [256], [0, 256]).ravel().astype(int)
-
-
-BYTES = np.arange(256, dtype=np.uint8)

@@ -42,9 +42,10 @@ class Pipeline:
         self.samples = samples
         self.times = 0
         self.milliseconds: Dict[str, List[float]] = defaultdict(list)
-        self.last = None
+        self.made: List[dict] = []
 
     def __call__(self) -> None:
+        self.made.clear()
         for seed, sample in enumerate(self.samples, IMAGES * self.times):
             random.seed(seed)
             np.random.seed(seed)
@@ -53,8 +54,8 @@ class Pipeline:
                 began = time.perf_counter()
                 results = transform(results)
                 self.milliseconds[type(transform).__name__].append(1000 * (time.perf_counter() - began))
+            self.made.append(results)
         self.times += 1
-        self.last = results
 
 
 def draw(folder: str, size: tuple, extension: str) -> List[dict]:
@@ -73,13 +74,15 @@ def compare(runs: int) -> Iterator[dict]:
     cv2.setNumThreads(0)  # as in a worker
     torch.set_num_threads(1)
     stock = osp.join(get_installed_path('mmseg'), '.mim/configs/_base_/datasets')
-    for case, (ours, theirs, size, extension) in CASES.items():
+    for case, (our_file, their_file, size, extension) in CASES.items():
         with tempfile.TemporaryDirectory() as folder:
             samples = draw(folder, size, extension)
-            pipelines = dict(ours=Pipeline(osp.join(OURS, ours), samples),
-                             theirs=Pipeline(osp.join(stock, theirs), samples))
+            pipelines = dict(ours=Pipeline(osp.join(OURS, our_file), samples),
+                             theirs=Pipeline(osp.join(stock, their_file), samples))
             times = milliseconds_in_turn(pipelines, runs)
-        assert torch.equal(*(pipeline.last['inputs'] for pipeline in pipelines.values()))
+        for ours, theirs in zip(*(pipeline.made for pipeline in pipelines.values())):
+            assert torch.equal(ours['inputs'], theirs['inputs'])
+            assert torch.equal(*(made['data_samples'].gt_sem_seg.data for made in (ours, theirs)))
         speed = {name: 1000 * IMAGES / median(of_turns) for name, of_turns in times.items()}
         yield dict(ratio(times['ours'], times['theirs']), case=case, images_per_second=speed['ours'],
                    rival_images_per_second=speed['theirs'],

@@ -14,7 +14,7 @@ from .masks import regions
 from .measuring import DEVICE, milliseconds_in_turn, peak_growth, ratio
 
 FORMAT = ('{case}: {loss}: {ms:.1f} ms, {ratio:.2f} times ({ratio_least:.2f} to {ratio_most:.2f}); '
-          '{megabytes:.0f} MB, {memory_ratio:.2f} times')
+          '{megabytes:.0f} MiB, {memory_ratio:.2f} times')
 RIVAL = "MMRazor's CWD"
 LOSSES: Dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     RIVAL: lambda preds_S, preds_T, gt: ChannelWiseDivergence(tau=1, loss_weight=5)(preds_S, preds_T),

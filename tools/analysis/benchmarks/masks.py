@@ -12,7 +12,7 @@ from .measuring import DEVICE, milliseconds_in_turn, peak_growth, ratio
 
 STRIDE, KERNEL = 8, 7
 FORMAT = ('{case}: {ms:.1f} ms against {rival_ms:.0f} ms, {ratio:.0f} times faster ({ratio_least:.0f} to '
-          '{ratio_most:.0f}); {megabytes:.0f} MB against {rival_megabytes:.0f} MB')
+          '{ratio_most:.0f}); {megabytes:.0f} MiB against {rival_megabytes:.0f} MiB')
 
 
 def regions(num_classes: int, present: int, height: int, width: int, images: int = 2, count: int = 60) -> Tensor:

@@ -31,11 +31,13 @@ def ratio(times: List[float], reference: List[float]) -> Dict[str, float]:
 
 
 def peak_growth(make: Callable[[], Callable], warm_up: Callable[[], object] = int) -> float:
-    """Megabytes that making and calling something adds at the peak, in a process of its own.
+    """MiB that making and calling something adds at the peak, in a process of its own.
 
     On a GPU of what the allocator gives out, else of the resident set. Both arguments must be picklable. `warm_up` is
     called first, and not counted.
     """
+    if DEVICE.type == 'cuda':
+        torch.cuda.empty_cache()  # both processes are on one GPU
     with multiprocessing.get_context('spawn').Pool(1, maxtasksperchild=1) as pool:
         return pool.apply(_peak_growth, (make, warm_up))
 

@@ -19,7 +19,7 @@ from .masks import STRIDE, regions
 from .measuring import DEVICE, milliseconds_in_turn, peak_growth, ratio
 
 FORMAT = ('{method}: {ms:.1f} ms, {ratio:.1f} times ({ratio_least:.1f} to {ratio_most:.1f}); '
-          '{megabytes:.0f} MB, {memory_ratio:.1f} times')
+          '{megabytes:.0f} MiB, {memory_ratio:.1f} times')
 CONFIGS = osp.join(osp.dirname(osp.abspath(__file__)), '../../../configs/_base_/distillers')
 METHODS = {osp.basename(path)[:-3]: path for path in sorted(glob(f'{CONFIGS}/*.py'))}
 CLASSES = 150

@@ -1,7 +1,7 @@
 """How a step of BPKD, PSPNet R101 to R18, grows with batch, crop, classes and processes; and what more GPUs would need.
 
-Processes are of one thread each and share their gradients by gloo, on the CPU. The last lines are arithmetic on the
-sizes of the networks, under the assumptions that they name.
+Processes are of one thread each, on the CPU, and share their gradients by gloo; their norms are not synchronised. The
+last lines are arithmetic on the sizes of the networks, under the assumptions that they name.
 """
 import os.path as osp
 import socket
@@ -26,7 +26,7 @@ SIZE, BATCH_SIZE = (256, 256), 2
 PROCESSES, PROCESS_SIZE, PROCESS_BATCH_SIZE = (1, 2, 4), (128, 128), 2
 CLASSES = {classes: {'num_classes': classes, 'model.num_classes': classes} for classes in (19, 59, 150)}
 LINKS = {4: ('one machine', 100, 20), 64: ('8 machines of 8', 10, 100)}  # assumed: GB/s of each GPU, microseconds
-STEP_SECONDS, IMAGES_PER_STEP, BUCKET = 0.25, 4, 25  # assumed: of each GPU; DDP's default bucket, MB
+STEP_SECONDS, IMAGES_PER_STEP, BUCKET = 0.25, 4, 25  # assumed: of each GPU; DDP's default, MB
 
 
 def compare(runs: int, size: Optional[Tuple[int, int]] = None, batch_size: Optional[int] = None) -> Iterator[dict]:
@@ -41,7 +41,7 @@ def compare(runs: int, size: Optional[Tuple[int, int]] = None, batch_size: Optio
         megabytes = peak_growth(partial(two_steps, make))
         yield dict(what=f'{what} (batch {images}, {crop[0]}x{crop[1]}, {classes} classes)', ms=median(times),
                    least=min(times), most=max(times), megabytes=megabytes,
-                   shown=f'{median(times):.0f} ms ({min(times):.0f} to {max(times):.0f}), {megabytes:.0f} MB')
+                   shown=f'{median(times):.0f} ms ({min(times):.0f} to {max(times):.0f}), {megabytes:.0f} MiB')
     for count in PROCESSES:
         yield of_processes(count, runs)
     images_per_second = next(data.compare(runs))['images_per_second']
@@ -98,7 +98,7 @@ def extrapolation(gpus: int, images_per_second: float) -> dict:
         workers=IMAGES_PER_STEP / STEP_SECONDS / images_per_second)
     return dict(result, what=f'{gpus} GPUs, {where}', shown=(
         f'each sends {sent:.0f} MB of gradients a step, {result["sending_ms"]:.1f} ms at {gigabytes_per_second} GB/s, '
-        f'of which the last bucket, {result["not_overlapping_ms"]:.1f} ms, cannot overlap with the backward pass; '
+        f'of which the last bucket, at most {result["not_overlapping_ms"]:.1f} ms, overlaps with no backward pass; '
         f'{norms} synchronised norms wait twice for a message, {result["norms_ms"]:.1f} ms at {microseconds} us each; '
         f'at {STEP_SECONDS} s a step each consumes {result["images_per_second"]:.0f} images a second, the work of '
         f'{result["workers"]:.1f} workers'))

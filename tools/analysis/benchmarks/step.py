@@ -23,7 +23,7 @@ from .masks import regions
 from .measuring import DEVICE, milliseconds_in_turn, peak_growth, ratio
 from .methods import fill_memories
 
-FORMAT = ('{config}: {ms:.0f} ms, {ratio:.2f} times ({ratio_least:.2f} to {ratio_most:.2f}); {megabytes:.0f} MB, '
+FORMAT = ('{config}: {ms:.0f} ms, {ratio:.2f} times ({ratio_least:.2f} to {ratio_most:.2f}); {megabytes:.0f} MiB, '
           '{memory_ratio:.2f} times')
 CONFIGS = osp.join(osp.dirname(osp.abspath(__file__)), '../../../configs')
 RECIPES = {classes: osp.join(CONFIGS, f'bpkd/bpkd_pspnet-r101_pspnet-r18_4xb4-80k_{data}.py')
@@ -71,6 +71,7 @@ def random_batch(num_classes: int, batch_size: int, size: Tuple[int, int]) -> di
 def build(path: str, options: dict) -> Tuple[Config, BaseModel]:
     """A config and its networks, whose weights do not change the time."""
     cfg = read_config(path, options)
+    torch.backends.cudnn.benchmark = cfg.env_cfg.get('cudnn_benchmark', False)
     MMLogger.get_current_instance().setLevel('WARNING')
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
@@ -98,7 +99,6 @@ def compare(runs: int, configs: List[str], options: dict, size: Optional[Tuple[i
     for group in groups:
         path, settings = next(iter(group.values()))
         first = read_config(path, {**settings, **options})  # whose batch and crop all others get
-        torch.backends.cudnn.benchmark = first.env_cfg.get('cudnn_benchmark', False)
         shape = (size or _crop(first), batch_size or first.train_dataloader.batch_size)
         made = {name: partial(training_step, path, {**settings, **options}, *shape)
                 for name, (path, settings) in group.items()}

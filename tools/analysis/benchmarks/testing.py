@@ -29,7 +29,9 @@ def compare(runs: int) -> Iterator[dict]:
             for name, metrics in (('all', cfg.test_evaluator), ('IoUMetric', cfg.test_evaluator[:1])):
                 chosen = cfg.copy()
                 chosen.update(test_evaluator=metrics, work_dir=osp.join(folder, 'run'), load_from=checkpoint)
-                calls[name] = Runner.from_cfg(chosen).test
+                runner = Runner.from_cfg(chosen)
+                runner.test()  # builds the loop, and loads the weights
+                calls[name] = runner.test_loop.run
             times = milliseconds_in_turn(calls, runs)
             yield dict(ratio(times['all'], times['IoUMetric']), case=case)
 
