@@ -127,7 +127,7 @@ def test_scale_is_measured(monkeypatch):
     monkeypatch.setattr(scale, 'PROCESS_SIZE', (64, 64))
     results = list(scale.compare(1, (64, 64), 2))
     assert [r['what'].split(' (')[0] for r in results[:9]] == [
-        'batch 1', 'batch 2', 'batch 4', 'crop 32x32', 'crop 64x64', 'crop 96x96', '19 classes', '59 classes',
+        'batch 2', 'batch 4', 'batch 6', 'crop 32x32', 'crop 64x64', 'crop 96x96', '19 classes', '59 classes',
         '150 classes']
     assert all(r['ms'] > 0 < r['megabytes'] for r in results[:9])
     assert results[9]['sharing_ms'] > 0 and results[9]['gradient_megabytes'] > 40

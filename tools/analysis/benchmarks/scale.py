@@ -31,7 +31,7 @@ STEP_SECONDS, IMAGES_PER_STEP, BUCKET = 0.25, 4, 25  # assumed: of each GPU; DDP
 
 def compare(runs: int, size: Optional[Tuple[int, int]] = None, batch_size: Optional[int] = None) -> Iterator[dict]:
     size, batch_size = tuple(size or SIZE), batch_size or BATCH_SIZE
-    points = {f'batch {n}': (19, size, n) for n in (max(1, batch_size // 2), batch_size, 2 * batch_size)}
+    points = {f'batch {n}': (19, size, n) for n in (batch_size, 2 * batch_size, 3 * batch_size)}
     points |= {f'crop {h}x{w}': (19, (h, w), batch_size) for h, w in (
         (part * size[0] // 4, part * size[1] // 4) for part in (2, 4, 6))}
     points |= {f'{classes} classes': (classes, size, batch_size) for classes in CLASSES}
