@@ -77,6 +77,11 @@ def test_mmrazors_recipe_is_its_own_but_for_the_number_of_classes(classes):
             assert network.decode_head.num_classes == network.auxiliary_head.num_classes == 150
 
 
+def test_mmrazors_recipe_can_be_built_to_be_measured():
+    cfg, model = step.build('mmrazor of 19 classes', {})
+    assert type(model).__name__ == cfg.model.type == 'SingleTeacherDistill' and model.training
+
+
 def test_testing_is_measured_with_and_without_our_metrics(monkeypatch):
     called = []
     cfg = testing.Config(dict(test_evaluator=[1, 2, 3]))

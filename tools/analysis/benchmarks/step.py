@@ -79,7 +79,8 @@ def build(path: str, options: dict) -> Tuple[Config, BaseModel]:
         model.teacher_loaded = True
         model.quicken_teacher()
     fill_memories(model)
-    return cfg, model.to(DEVICE).train()
+    model.to(DEVICE).train()  # MMRazor's train() returns nothing
+    return cfg, model
 
 
 def on_random_images(cfg: Config, model: nn.Module, size: Tuple[int, int], batch_size: int) -> Callable[[], None]:
