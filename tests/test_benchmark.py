@@ -14,7 +14,7 @@ from conftest import ROOT
 sys.path.append(osp.join(ROOT, 'tools/analysis'))
 
 from benchmarks import data, losses, scale, step, testing  # noqa: E402
-from benchmarks.measuring import milliseconds_in_turn, peak_growth, ratio  # noqa: E402
+from benchmarks.measuring import milliseconds_in_turn, peak_growth, peak_of_tensors, ratio  # noqa: E402
 
 
 def test_what_is_compared_runs_in_turn_after_a_warm_up():
@@ -34,6 +34,14 @@ def allocate(megabytes: int):
 def test_memory_is_what_a_process_grows_by_at_its_peak():
     grown = peak_growth(partial(allocate, 100), partial(torch.ones, 300 * 2**18))
     assert grown == pytest.approx(100, abs=10)
+
+
+def test_tensors_are_counted_at_their_peak():
+    def make():
+        kept = torch.ones(10 * 2**18)
+        return lambda: (torch.ones(30 * 2**18).sum(), kept.clone())
+
+    assert peak_of_tensors(make) == pytest.approx(40, abs=1)
 
 
 @pytest.mark.slow

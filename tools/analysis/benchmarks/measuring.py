@@ -3,10 +3,12 @@ import ctypes
 import multiprocessing
 import re
 import time
+from itertools import accumulate
 from statistics import median
 from typing import Callable, Dict, List
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 
@@ -61,6 +63,18 @@ def _peak_growth_on_gpu(make: Callable) -> float:
     make()()
     _synchronise()
     return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def peak_of_tensors(make: Callable[[], Callable]) -> float:
+    """MiB of tensors in the memory of the CPU, at the peak of making and calling something.
+
+    What the allocator of a GPU would count: not what libraries keep beside, nor what freeing leaves to the process.
+    """
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        make()()
+    changes = [event for event in profiler.profiler.kineto_results.events() if event.name() == '[memory]']
+    changes.sort(key=lambda event: event.start_ns())
+    return max(accumulate(event.nbytes() for event in changes)) / 2**20
 
 
 def _synchronise() -> None:

@@ -20,11 +20,11 @@ from mmseg_bpkd.segmentors import deployed_model, resolve_segmentor
 from torch import nn
 
 from .masks import regions
-from .measuring import DEVICE, milliseconds_in_turn, peak_growth, ratio
+from .measuring import DEVICE, milliseconds_in_turn, peak_growth, peak_of_tensors, ratio
 from .methods import fill_memories
 
 FORMAT = ('{config}: {ms:.0f} ms, {ratio:.2f} times ({ratio_least:.2f} to {ratio_most:.2f}); {megabytes:.0f} MiB, '
-          '{memory_ratio:.2f} times')
+          '{memory_ratio:.2f} times; of tensors {tensor_megabytes:.0f} MiB, {tensor_ratio:.2f} times')
 CONFIGS = osp.join(osp.dirname(osp.abspath(__file__)), '../../../configs')
 RECIPES = {classes: osp.join(CONFIGS, f'bpkd/bpkd_pspnet-r101_pspnet-r18_4xb4-80k_{data}.py')
            for classes, data in ((19, 'cityscapes-512x1024'), (150, 'ade20k-512x512'))}
@@ -104,12 +104,15 @@ def compare(runs: int, configs: List[str], options: dict, size: Optional[Tuple[i
         made = {name: partial(training_step, path, {**settings, **options}, *shape)
                 for name, (path, settings) in group.items()}
         times = milliseconds_in_turn({name: make() for name, make in made.items()}, runs)
-        reference, first_memory = times[next(iter(group))], None
+        reference, memory = times[next(iter(group))], {}
         for name, make in made.items():
-            megabytes = peak_growth(partial(two_steps, make))
-            first_memory = first_memory or megabytes
-            yield dict(ratio(times[name], reference), config=name, megabytes=megabytes,
-                       memory_ratio=megabytes / first_memory, size=list(shape[0]), batch_size=shape[1])
+            twice = partial(two_steps, make)
+            of_process = peak_growth(twice)
+            of_tensors = peak_of_tensors(twice) if DEVICE.type == 'cpu' else of_process  # which is of tensors there
+            memory[name] = of_process, of_tensors
+            ratios = [mine / firsts for mine, firsts in zip(memory[name], memory[next(iter(group))])]
+            yield dict(ratio(times[name], reference), config=name, megabytes=of_process, memory_ratio=ratios[0],
+                       tensor_megabytes=of_tensors, tensor_ratio=ratios[1], size=list(shape[0]), batch_size=shape[1])
 
 
 def two_steps(make: Callable[[], Callable[[], None]]) -> Callable[[], None]:
