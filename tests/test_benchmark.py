@@ -13,7 +13,7 @@ from conftest import ROOT
 
 sys.path.append(osp.join(ROOT, 'tools/analysis'))
 
-from benchmarks import data, losses, scale, step, testing  # noqa: E402
+from benchmarks import budgets, data, losses, scale, step, testing  # noqa: E402
 from benchmarks.measuring import milliseconds_in_turn, peak_growth, peak_of_tensors, ratio  # noqa: E402
 
 
@@ -103,8 +103,8 @@ def test_testing_is_measured_with_and_without_our_metrics(monkeypatch):
 def test_a_step_of_every_setting_is_measured_on_the_same_images(monkeypatch, tmp_path):
     path = runs.write_config(tmp_path)
     monkeypatch.setattr(step, 'RECIPES', {9: path})
-    monkeypatch.setattr(step, '_beside_mmrazor', lambda classes: {
-        name or 'plain': (path, settings) for name, settings in step.SETTINGS.items()})
+    monkeypatch.setattr(step, '_beside_mmrazor', lambda classes, settings: {
+        name or 'plain': (path, step.SETTINGS[name]) for name in settings})
     monkeypatch.setattr(step, 'peak_growth', lambda make: float(make()() is not None))
     results = list(step.compare(1, [], {}))
     assert [result['config'] for result in results] == ['plain', *list(step.SETTINGS)[1:]]
@@ -144,3 +144,23 @@ def test_scale_is_measured(monkeypatch):
         '150 classes']
     assert all(r['ms'] > 0 < r['megabytes'] for r in results[:9])
     assert results[9]['sharing_ms'] > 0 and results[9]['gradient_megabytes'] > 40
+
+
+def test_every_budget_is_judged_from_one_run(monkeypatch):
+    measured = dict(ratio=1.2, ratio_least=1.0, ratio_most=2.0)
+    case = next(iter(budgets.MASKS))
+    monkeypatch.setattr(budgets.masks, 'compare', lambda *_: [
+        dict(measured, ratio=200, case=case, megabytes=2, rival_megabytes=30)])
+    monkeypatch.setattr(budgets.losses, 'compare', lambda runs, names: [
+        dict(measured, loss=name, case='a case', memory_ratio=0.8) for name in names])
+    monkeypatch.setattr(budgets.step, 'compare', lambda *_, settings: [
+        dict(measured, config=name, size=[8, 8], memory_ratio=0.95, tensor_ratio=0.85)
+        for name in ("MMRazor's CWD recipe", 'BPKD, 19 classes')])
+    monkeypatch.setattr(budgets.testing, 'compare', lambda runs: [dict(measured, case='a set')])
+    results = list(budgets.compare(1, None, None))
+    lines = [budgets.FORMAT.format(**result) for result in results]
+    assert lines[0] == f'edge masks, {case}: 200.00 times faster (1.00 to 2.00), aim at least 150: met'
+    assert [(result['of'], result['verdict']) for result in results if 'loss' not in result['what']] == [
+        ('times faster', 'met'), ('times less memory', 'missed'), ('of the time', 'missed'),
+        ('of the memory', 'missed'), ("of the tensors' memory", 'met'), ('of the time', 'missed')]
+    assert sum('BPKD loss' in line for line in lines) >= 1

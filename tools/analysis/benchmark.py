@@ -1,6 +1,7 @@
 """Measure what this project claims to be fast, against what one would use instead.
 
-    python tools/analysis/benchmark.py masks [--runs 9] [--out masks.json]
+    python tools/analysis/benchmark.py budgets [--runs 9] [--out budgets.json] [--size 384 384] [--batch-size 2]
+    python tools/analysis/benchmark.py masks
     python tools/analysis/benchmark.py losses
     python tools/analysis/benchmark.py step [CONFIG ...] [--size 256 256] [--batch-size 2] [--cfg-options KEY=VALUE ...]
     python tools/analysis/benchmark.py test
@@ -21,14 +22,14 @@ sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '../..'))  # a c
 
 import mmseg_bpkd  # noqa: F401
 import torch
-from benchmarks import data, losses, masks, methods, scale, step, testing
+from benchmarks import budgets, data, losses, masks, methods, scale, step, testing
 from mmengine.config import DictAction
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest='what', required=True)
-    for name, module in (('masks', masks), ('losses', losses), ('step', step), ('test', testing),
+    for name, module in (('budgets', budgets), ('masks', masks), ('losses', losses), ('step', step), ('test', testing),
                          ('data', data), ('scale', scale), ('methods', methods)):
         command = commands.add_parser(name, help=module.__doc__, description=module.__doc__)
         command.add_argument('--runs', type=int, default=9, help='counted turns')
@@ -36,7 +37,7 @@ def parse_args() -> argparse.Namespace:
         if name == 'methods':
             command.add_argument('methods', nargs='*', metavar='METHOD', choices=[[], *methods.METHODS],
                                  help=f'of {", ".join(methods.METHODS)}; default: all')
-        if name in ('step', 'scale'):
+        if name in ('budgets', 'step', 'scale'):
             command.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'))
             command.add_argument('--batch-size', type=int)
         if name == 'step':
@@ -54,8 +55,9 @@ def main() -> None:
     args = parse_args()
     if args.what == 'step':
         module, results = step, step.compare(args.runs, args.configs, args.cfg_options, args.size, args.batch_size)
-    elif args.what == 'scale':
-        module, results = scale, scale.compare(args.runs, args.size, args.batch_size)
+    elif args.what in ('budgets', 'scale'):
+        module = dict(budgets=budgets, scale=scale)[args.what]
+        results = module.compare(args.runs, args.size, args.batch_size)
     elif args.what == 'methods':
         module, results = methods, methods.compare(args.runs, args.methods)
     else:

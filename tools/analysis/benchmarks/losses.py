@@ -3,7 +3,7 @@
 "Plain" are the formulas of mmseg_bpkd/losses/plain.py.
 """
 from functools import partial
-from typing import Callable, Dict, Iterator
+from typing import Callable, Dict, Iterator, Sequence
 
 import torch
 from mmrazor.models.losses import ChannelWiseDivergence
@@ -42,11 +42,12 @@ def forward_and_backward(loss: str, given: tuple) -> None:
     LOSSES[loss](*given).backward()
 
 
-def compare(runs: int) -> Iterator[dict]:
+def compare(runs: int, names: Sequence[str] = ()) -> Iterator[dict]:
+    names = names or LOSSES
     for case, shape in CASES.items():
         given = records(*shape)
-        memory = {loss: peak_growth(partial(prepared, loss), partial(warm_up, loss, shape)) for loss in LOSSES}
-        for loss in LOSSES:
+        memory = {loss: peak_growth(partial(prepared, loss), partial(warm_up, loss, shape)) for loss in names}
+        for loss in names:
             pair = {name: partial(forward_and_backward, name, given) for name in (RIVAL, loss)}
             times = milliseconds_in_turn(pair, runs)
             yield dict(ratio(times[loss], times[RIVAL]), case=case, loss=loss, megabytes=memory[loss],

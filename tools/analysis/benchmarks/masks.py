@@ -1,7 +1,7 @@
 """Class-wise edge masks at stride 8, against one-hot maps and max-pooling."""
 from functools import partial
 from statistics import median
-from typing import Iterator
+from typing import Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -53,8 +53,9 @@ CASES = {
 }
 
 
-def compare(runs: int) -> Iterator[dict]:
-    for case, (num_classes, make) in CASES.items():
+def compare(runs: int, cases: Iterable[str] = ()) -> Iterator[dict]:
+    for case in cases or CASES:
+        num_classes, make = CASES[case]
         gt = make().to(DEVICE)
         assert torch.equal(bit_sets(gt, num_classes), one_hot_morphology(gt, num_classes))
         times = milliseconds_in_turn({function.__name__: partial(function, gt, num_classes)

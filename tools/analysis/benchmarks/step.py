@@ -5,7 +5,7 @@ MMRazor's own recipe of CWD (its configuration as it is installed; with networks
 """
 import os.path as osp
 from functools import partial
-from typing import Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from mmengine.config import Config
@@ -95,14 +95,15 @@ def training_step(path: str, options: dict, size: Tuple[int, int], batch_size: i
 
 
 def compare(runs: int, configs: List[str], options: dict, size: Optional[Tuple[int, int]] = None,
-            batch_size: Optional[int] = None) -> Iterator[dict]:
-    groups = [{path: (path, {}) for path in configs}] if configs else map(_beside_mmrazor, RECIPES)
+            batch_size: Optional[int] = None, settings: Sequence[str] = tuple(SETTINGS)) -> Iterator[dict]:
+    groups = [{path: (path, {}) for path in configs}] if configs else [
+        _beside_mmrazor(classes, settings) for classes in RECIPES]
     for group in groups:
-        path, settings = next(iter(group.values()))
-        first = read_config(path, {**settings, **options})  # whose batch and crop all others get
+        path, setting = next(iter(group.values()))
+        first = read_config(path, {**setting, **options})  # whose batch and crop all others get
         shape = (size or _crop(first), batch_size or first.train_dataloader.batch_size)
-        made = {name: partial(training_step, path, {**settings, **options}, *shape)
-                for name, (path, settings) in group.items()}
+        made = {name: partial(training_step, path, {**setting, **options}, *shape)
+                for name, (path, setting) in group.items()}
         times = milliseconds_in_turn({name: make() for name, make in made.items()}, runs)
         reference, memory = times[next(iter(group))], {}
         for name, make in made.items():
@@ -126,6 +127,6 @@ def _crop(cfg: Config) -> Tuple[int, int]:
                 if transform.type.endswith('RandomCrop'))
 
 
-def _beside_mmrazor(classes: int) -> Dict[str, Tuple[str, dict]]:
+def _beside_mmrazor(classes: int, settings: Sequence[str]) -> Dict[str, Tuple[str, dict]]:
     return {f"MMRazor's CWD recipe, {classes} classes": (f'mmrazor of {classes} classes', {})} | {
-        f'BPKD, {classes} classes{name}': (RECIPES[classes], settings) for name, settings in SETTINGS.items()}
+        f'BPKD, {classes} classes{name}': (RECIPES[classes], SETTINGS[name]) for name in settings}
