@@ -112,6 +112,8 @@ def test_without_gradient_the_losses_are_there_too():
     with torch.no_grad():
         losses = model(**model.data_preprocessor(batch(), True), mode='loss')
     assert losses.keys() == expected.keys()
+    for name in expected:
+        torch.testing.assert_close(losses[name].mean(), expected[name])
 
 
 def test_a_label_too_few_is_an_error():

@@ -40,7 +40,7 @@ def methods_table() -> None:
     print('|---|' + '---:|' * (len(METRICS) + 2))
     for name, title in ROWS.items():
         runs, step = scores(f'{name}-[0-9]'), steps.get(name)
-        cost = [f'{step["ms"]:.0f} ({step["ratio"]:.2f}x)', f'{step["megabytes"]:.0f} MB'] if step else ['', '']
+        cost = [f'{step["ms"]:.0f} ({step["ratio"]:.2f}x)', f'{step["megabytes"]:.0f} MiB'] if step else ['', '']
         if runs:
             print(row(title, *accuracy_cells(runs), *cost))
 
@@ -61,7 +61,7 @@ def losses_table() -> None:
     for result in read('costs.json').get('methods', []):
         print(row(ROWS[result['method']], f'{result["ms"]:.1f}',
                   f'{result["ratio"]:.1f} ({result["ratio_least"]:.1f} to {result["ratio_most"]:.1f})',
-                  f"{result['megabytes']:.0f} MB ({result['memory_ratio']:.1f})"))
+                  f"{result['megabytes']:.0f} MiB ({result['memory_ratio']:.1f})"))
 
 
 if __name__ == '__main__':
