@@ -75,9 +75,10 @@ def test_what_is_measured_beside_each_other_has_the_same_value():
     assert values['BPKD'] == pytest.approx(values['BPKD, plain'], rel=1e-4)
 
 
-@pytest.mark.parametrize('classes', [19, 150])
-def test_mmrazors_recipe_is_its_own_but_for_the_number_of_classes(classes):
+@pytest.mark.parametrize('classes, crop', [(19, (512, 1024)), (150, (512, 512))])
+def test_mmrazors_recipe_is_its_own_but_for_the_number_of_classes(classes, crop):
     cfg = step.read_config(f'mmrazor of {classes} classes', {})
+    assert step._crop(cfg) == step._crop(step.read_config(step.RECIPES[classes], {})) == crop
     assert cfg.model.type == 'SingleTeacherDistill' and cfg.model._scope_ == 'mmrazor'
     assert cfg.model.distiller.distill_losses.loss_cwd == dict(type='ChannelWiseDivergence', tau=1, loss_weight=5)
     if classes == 150:

@@ -1,7 +1,7 @@
 """A whole training step, on random images, beside the first config.
 
 Without configs: BPKD of PSPNet R101 to R18 for 19 and for 150 classes, as it is and with each fast setting, beside
-MMRazor's own recipe of CWD (its configuration as it is installed; with networks of 150 classes for those).
+MMRazor's own recipe of CWD (its configuration as it is installed; for 150 classes with our networks, batch and crop).
 """
 import os.path as osp
 from functools import partial
@@ -49,9 +49,11 @@ def read_config(path: str, options: dict) -> Config:
         cfg.num_classes = int(classes.split()[0])
         cfg.model.teacher_ckpt = None  # its weights do not change the time
         if cfg.num_classes != 19:
-            ours = Config.fromfile(RECIPES[cfg.num_classes]).model
-            cfg.model.architecture = _with_scope(deployed_model(ours))
-            cfg.model.teacher = _with_scope(resolve_segmentor(ours.teacher, ours.num_classes, ours.data_preprocessor))
+            ours = Config.fromfile(RECIPES[cfg.num_classes])
+            teacher = resolve_segmentor(ours.model.teacher, cfg.num_classes, ours.model.data_preprocessor)
+            cfg.model.teacher = _with_scope(teacher)
+            cfg.model.architecture = _with_scope(deployed_model(ours.model))
+            cfg.train_dataloader = ours.train_dataloader
     cfg.merge_from_dict(options)
     return cfg
 
