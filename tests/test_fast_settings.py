@@ -87,6 +87,14 @@ def test_a_network_that_calls_its_norms_elsewhere_is_refused():
         fold_batch_norm(NormInFront())
 
 
+@pytest.mark.parametrize('norm', [nn.BatchNorm2d(3, affine=False), nn.BatchNorm2d(3, track_running_stats=False)])
+def test_a_norm_that_cannot_be_folded_is_named(norm):
+    model = NormInFront()
+    model.norm = norm
+    with pytest.raises(ValueError, match='the batch norm norm has no scale or no running statistics'):
+        fold_batch_norm(model)
+
+
 def test_channels_last_reaches_both_networks(teacher_ckpt):
     model = tiny.distillation(teacher_ckpt, channels_last=True)
     for network in (model.teacher, model.student):

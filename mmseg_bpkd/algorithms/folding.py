@@ -2,6 +2,7 @@
 import torch
 from mmcv.cnn import fuse_conv_bn
 from mmengine.model import BaseModel
+from torch.nn.modules.batchnorm import _BatchNorm
 
 FLOAT_ERROR = 1e-3  # of the largest logit
 
@@ -11,8 +12,13 @@ def fold_batch_norm(model: BaseModel) -> None:
     """Folds each batch norm into the convolution registered before it, in place.
 
     Raises:
-        ValueError: if the logits change by more than float error, since norms are not called where they are registered.
+        ValueError: if a norm has no scale or no statistics; if the logits change by more than float error, since the
+            norms are not called where they are registered.
     """
+    for name, norm in model.named_modules():
+        if isinstance(norm, _BatchNorm) and (norm.weight is None or norm.running_mean is None):
+            raise ValueError(f'the batch norm {name} has no scale or no running statistics, so it cannot be folded: '
+                             'set fold_teacher=False')
     training = model.training
     model.eval()
     weight = next(model.parameters())
