@@ -93,12 +93,18 @@ def test_mmrazors_recipe_can_be_built_to_be_measured():
 
 def test_testing_is_measured_with_and_without_our_metrics(monkeypatch):
     called = []
+
+    def runner_of(cfg):
+        evaluator = SimpleNamespace(process=lambda data: called.append((len(cfg.test_evaluator), data)))
+        return SimpleNamespace(test=list, test_loop=SimpleNamespace(
+            evaluator=evaluator, run=lambda: evaluator.process(data='an image')))
+
     cfg = testing.Config(dict(test_evaluator=[1, 2, 3]))
     monkeypatch.setattr(testing, 'cases', lambda folder: {'a case': (cfg, 'c')})
-    monkeypatch.setattr(testing.Runner, 'from_cfg', lambda cfg: SimpleNamespace(
-        test=list, test_loop=SimpleNamespace(run=lambda: called.append(len(cfg.test_evaluator)))))
+    monkeypatch.setattr(testing.Runner, 'from_cfg', runner_of)
     result, = testing.compare(2)
-    assert called == [3, 1] * 3 and result['case'] == 'a case'
+    assert called == [(3, 'an image'), (1, 'an image')] * 3 and result['case'] == 'a case'
+    assert result['metrics_ms'] > 0 < result['iou_ms']
 
 
 def test_a_step_of_every_setting_is_measured_on_the_same_images(monkeypatch, tmp_path):
@@ -109,8 +115,10 @@ def test_a_step_of_every_setting_is_measured_on_the_same_images(monkeypatch, tmp
     monkeypatch.setattr(step, 'peak_growth', lambda make: float(make()() is not None))
     results = list(step.compare(1, [], {}))
     assert [result['config'] for result in results] == ['plain', *list(step.SETTINGS)[1:]]
-    assert {', teacher folded', ', channels_last', ', both'} < step.SETTINGS.keys()
+    assert {', teacher not folded', ', channels_last'} < step.SETTINGS.keys()
     assert {(*result['size'], result['batch_size']) for result in results} == {(48, 48, 2)}
+    first, second = (step.random_batch(9, 2, (48, 48)) for _ in range(2))
+    assert all(torch.equal(*images) for images in zip(first['inputs'], second['inputs']))
     assert results[0]['ratio'] == 1 and all(result['ms'] > 0 for result in results)
 
 
@@ -151,7 +159,7 @@ def test_every_budget_is_judged_from_one_run(monkeypatch):
     measured = dict(ratio=1.2, ratio_least=1.0, ratio_most=2.0)
     case = next(iter(budgets.MASKS))
     monkeypatch.setattr(budgets.masks, 'compare', lambda *_: [
-        dict(measured, ratio=200, case=case, megabytes=2, rival_megabytes=30)])
+        dict(measured, ratio=200, ratio_least=160, ratio_most=210, case=case, megabytes=2, rival_megabytes=30)])
     monkeypatch.setattr(budgets.losses, 'compare', lambda runs, names: [
         dict(measured, loss=name, case='a case', memory_ratio=0.8) for name in names])
     monkeypatch.setattr(budgets.step, 'compare', lambda *_, settings: [
@@ -160,8 +168,8 @@ def test_every_budget_is_judged_from_one_run(monkeypatch):
     monkeypatch.setattr(budgets.testing, 'compare', lambda runs: [dict(measured, case='a set')])
     results = list(budgets.compare(1, None, None))
     lines = [budgets.FORMAT.format(**result) for result in results]
-    assert lines[0] == f'edge masks, {case}: 200.00 times faster (1.00 to 2.00), aim at least 150: met'
+    assert lines[0] == f'edge masks, {case}: 200.00 times faster (160.00 to 210.00), aim at least 150: met'
     assert [(result['of'], result['verdict']) for result in results if 'loss' not in result['what']] == [
         ('times faster', 'met'), ('times less memory', 'missed'), ('of the time', 'missed'),
-        ('of the memory', 'missed'), ("of the tensors' memory", 'met'), ('of the time', 'missed')]
+        ('of the memory', 'missed'), ("of the tensors' memory", 'met'), ('of the time', 'missed, not in every turn')]
     assert sum('BPKD loss' in line for line in lines) >= 1

@@ -1,10 +1,16 @@
-"""What the documentation shows, runs."""
+"""What the documentation shows, runs, and was measured."""
+import importlib.util
 import os.path as osp
 import re
 
+import pytest
 import runs
 import torch
 from conftest import ROOT
+
+SPEC = importlib.util.spec_from_file_location('tables', osp.join(ROOT, 'experiments/benchmarks/tables.py'))
+tables = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(tables)
 
 
 def code_blocks(path: str) -> list:
@@ -24,3 +30,11 @@ def test_the_example_of_a_new_method_trains(tmp_path):
     assert len(values) == 4 and min(values) > 0
     state = torch.load(tmp_path / 'run/iter_4.pth')['state_dict']
     assert state['distiller.distill_losses.loss_mine.projector.weight'].shape == (16, 8, 1, 1)
+
+
+@pytest.mark.parametrize('name', tables.TABLES)
+def test_every_table_of_a_benchmark_is_what_its_results_print(name):
+    text = open(osp.join(ROOT, 'README.md' if name == 'budgets' else 'docs/speed.md')).read()
+    shown = [line.strip() for line in text.splitlines()]
+    printed = [line for line in tables.lines(name) if line]
+    assert len(printed) > 2 and not [line for line in printed if line not in shown]

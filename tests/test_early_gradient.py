@@ -1,11 +1,16 @@
 """The heads' own losses, whose gradients are made early: MMSegmentation's, on less memory."""
 import copy
 import weakref
+from functools import partial
 
 import pytest
 import tiny
 import torch
+from mmengine.optim.optimizer import amp_optimizer_wrapper
+from mmengine.registry import OPTIM_WRAPPERS
+from torch.nn.utils import parameters_to_vector
 
+from mmseg_bpkd.algorithms import seg_distill
 from mmseg_bpkd.algorithms.early_gradient import EarlyGradient, ImageByImage, make_gradients_early
 from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor
 
@@ -30,15 +35,18 @@ def student(**head):
     return build_segmentor(cfg)
 
 
-def batch(size: int = 3) -> dict:
+def batch(size: int = 3, void: int = 255) -> dict:
     """One image is nearly all void."""
     data = tiny.batch(size)
     data['data_samples'][0].gt_sem_seg.data[:, 4:] = 255
+    for sample in data['data_samples']:
+        gt = sample.gt_sem_seg.data
+        gt[gt == 255] = void
     return data
 
 
-def losses_and_gradients(model, scale: float = 1.0) -> tuple:
-    losses = model(**model.data_preprocessor(batch(), True), mode='loss')
+def losses_and_gradients(model, scale: float = 1.0, void: int = 255) -> tuple:
+    losses = model(**model.data_preprocessor(batch(void=void), True), mode='loss')
     sum(scale * value.mean() for name, value in losses.items() if 'loss' in name).backward()
     losses = {name: value.detach().mean() for name, value in losses.items()}
     return losses, {name: parameter.grad for name, parameter in model.named_parameters()}
@@ -97,6 +105,35 @@ def test_images_are_taken_one_by_one_only_where_the_loss_is_their_mean(loss):
     assert type(model.decode_head.loss_by_feat) is EarlyGradient
 
 
+@pytest.mark.parametrize('head', [dict(loss_decode=CE), dict(loss_decode=dict(CE, avg_non_ignore=True))], ids=str)
+def test_another_void_is_void_too(head):
+    results = []
+    for early in (True, False):
+        model = student(ignore_index=1, **head).double()
+        model.auxiliary_head.ignore_index = 1
+        if early:
+            make_gradients_early(model)
+        results.append(losses_and_gradients(model, void=1))
+    for ours, theirs in zip(*results):
+        for name in theirs:
+            torch.testing.assert_close(ours[name], theirs[name], rtol=1e-6, atol=1e-9)
+
+
+def test_a_head_that_changes_its_labels_trains_on_the_changed_ones():
+    logits, samples = torch.randn(2, 3, 4, 4, requires_grad=True), batch(2)['data_samples']
+    head = student().decode_head
+    head._stack_batch_gt = lambda samples: torch.zeros(len(samples), 1, 32, 32, dtype=torch.int64)
+    expected = head.loss_by_feat(logits, samples)
+    torch.testing.assert_close(ImageByImage(head)(logits, samples)['loss_ce'], expected['loss_ce'])
+
+
+def test_a_loss_without_gradient_is_only_a_number():
+    """As those of MMSegmentation that find no valid pixel return one."""
+    early = EarlyGradient(student().decode_head)
+    early.loss_by_feat = lambda logits, samples: {'loss': logits.new_tensor(0.0)}
+    assert not early(torch.ones(1, 3, 4, 4, requires_grad=True), [])['loss'].requires_grad
+
+
 def test_once_is_enough():
     model = student()
     make_gradients_early(model)
@@ -150,6 +187,59 @@ def test_half_precision_loses_no_gradient_before_it_is_scaled():
     logits = torch.ones(1, 3, 16, 16, dtype=torch.float16, requires_grad=True)
     (2**24 * early(logits, [])['loss']).backward()
     torch.testing.assert_close(logits.grad, torch.full_like(logits, 16 / 768))
+
+
+def trained(teacher_ckpt: str, wrapper: dict, early: bool, monkeypatch) -> torch.Tensor:
+    """How far a step on two batches takes the student's weights; with a second one, rounding would grow at will."""
+    if not early:
+        monkeypatch.setattr(seg_distill, 'make_gradients_early', lambda student: None)
+    model = tiny.distillation(teacher_ckpt)
+    assert (type(model.student.decode_head.loss_by_feat) is ImageByImage) is early
+    for head in (model.student.decode_head, model.student.auxiliary_head):
+        head.dropout = None
+    model.train()
+    start = parameters_to_vector(model.student.parameters()).detach()
+    wrapper = OPTIM_WRAPPERS.build(dict(
+        wrapper, accumulative_counts=2, optimizer=torch.optim.SGD(model.parameters(), lr=0.1)))
+    wrapper.initialize_count_status(model, 0, 2)
+    for seed in range(2):
+        log = model.train_step(tiny.batch(seed=seed), wrapper)
+        assert all(torch.isfinite(value).all() for value in log.values())
+    return parameters_to_vector(model.student.parameters()).detach() - start
+
+
+@pytest.mark.parametrize(('wrapper', 'tolerance'), [
+    (dict(type='OptimWrapper'), 1e-5), (dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=512.0), 0.01)],
+    ids=['float32', 'bfloat16'])
+def test_accumulated_and_scaled_training_is_mmsegmentations(tmp_path, monkeypatch, wrapper, tolerance):
+    monkeypatch.setattr(amp_optimizer_wrapper, 'is_cuda_available', lambda: True)
+    monkeypatch.setattr(amp_optimizer_wrapper, 'GradScaler', partial(torch.amp.GradScaler, 'cpu'))
+    teacher_ckpt = tiny.save_teacher(tmp_path / 'teacher.pth')
+    ours, theirs = (trained(teacher_ckpt, wrapper, early, monkeypatch) for early in (True, False))
+    assert theirs.norm() > 0.01 and (ours - theirs).norm() < tolerance * theirs.norm()
+
+
+RECORDED = {
+    'inputs of the loss': dict(type='ModuleInputs', source='decode_head.loss_decode'),
+    'calls of the method': dict(
+        type='MethodInputs', source='mmseg.models.losses.cross_entropy_loss.CrossEntropyLoss.forward'),
+}
+
+
+@pytest.mark.parametrize('recorder', RECORDED.values(), ids=RECORDED)
+def test_what_a_recorder_finds_in_a_loss_is_the_whole_batch_and_trains_the_student(tmp_path, recorder):
+    """As MMRazor's recipes and configs/mmrazor record labels."""
+    inputs = dict(recorder='loss', from_student=True)
+    distiller = dict(
+        type='SegDistiller', losses=dict(loss_bpkd=dict(type='BPKDLoss'), loss_cwd=dict(type='ChannelWiseLoss')),
+        student_recorders=dict(loss=recorder), loss_forward_mappings=dict(
+            loss_bpkd=dict(gt=dict(inputs, data_idx=1)), loss_cwd=dict(preds_S=dict(inputs, data_idx=0))))
+    teacher_ckpt = tiny.save_teacher(tmp_path / 'teacher.pth')
+    losses = tiny.losses_of(tiny.distillation(teacher_ckpt, distiller=distiller))
+    expected = tiny.losses_of(tiny.distillation(teacher_ckpt))
+    for term in ('edge', 'body'):
+        torch.testing.assert_close(losses[f'distill.loss_bpkd_{term}'], expected[f'distill.loss_bpkd_{term}'])
+    assert losses['distill.loss_cwd'].requires_grad
 
 
 def test_the_student_of_a_distillation_has_them(tmp_path):

@@ -27,10 +27,10 @@ def losses_and_gradients(model) -> tuple:
     return losses, {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
-@pytest.mark.parametrize('setting', [dict(fold_teacher=True), dict(channels_last=True),
-                                     dict(fold_teacher=True, channels_last=True)], ids=str)
+@pytest.mark.parametrize('setting', [dict(), dict(channels_last=True), dict(fold_teacher=False, channels_last=True)],
+                         ids=str)
 def test_losses_and_gradients_are_the_same(teacher_ckpt, setting):
-    losses, gradients = losses_and_gradients(tiny.distillation(teacher_ckpt))
+    losses, gradients = losses_and_gradients(tiny.distillation(teacher_ckpt, fold_teacher=False))
     fast_losses, fast_gradients = losses_and_gradients(tiny.distillation(teacher_ckpt, **setting))
     assert fast_losses.keys() == losses.keys()
     for key in losses:
@@ -39,17 +39,33 @@ def test_losses_and_gradients_are_the_same(teacher_ckpt, setting):
         torch.testing.assert_close(fast_gradients[name], gradients[name], rtol=1e-3, atol=1e-4)
 
 
-def test_no_setting_is_on_by_default(teacher_ckpt):
+def norms(model) -> list:
+    return [module for module in model.modules() if 'BatchNorm' in type(module).__name__]
+
+
+def test_only_folding_is_on_by_default(teacher_ckpt):
     model = tiny.distillation(teacher_ckpt)
-    assert any(isinstance(module, nn.BatchNorm2d) or 'BatchNorm' in type(module).__name__
-               for module in model.teacher.modules())
+    assert not norms(model.teacher) and norms(model.student)
+    assert not any(parameter.requires_grad for parameter in model.teacher.parameters())
     assert next(model.student.parameters()).is_contiguous() and not model.compiled
 
 
-def test_of_a_folded_teacher_no_norm_is_left_and_no_weight_is_trained(teacher_ckpt):
-    teacher = tiny.distillation(teacher_ckpt, fold_teacher=True).teacher
-    assert not any('BatchNorm' in type(module).__name__ for module in teacher.modules())
-    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+def test_a_teacher_stays_as_it_was_if_it_is_asked_for_or_was_built_before(teacher_ckpt):
+    assert norms(tiny.distillation(teacher_ckpt, fold_teacher=False).teacher)
+    teacher = build_segmentor(resolve_segmentor(tiny.pspnet(8), 3, tiny.PREPROCESSOR))
+    assert tiny.distillation(None, teacher=teacher).teacher is teacher and norms(teacher)
+
+
+@pytest.mark.parametrize('source', ['backbone.layer4.1.conv2', 'backbone.layer4.1.bn2'])
+def test_what_is_recorded_between_a_convolution_and_its_norm_is_not_changed(teacher_ckpt, source):
+    recorder = dict(inner=dict(type='ModuleOutputs', source=source))
+    distiller = dict(
+        type='SegDistiller', losses=dict(loss_cwd=dict(type='ChannelWiseLoss')), student_recorders=recorder,
+        teacher_recorders=recorder, loss_forward_mappings=dict(loss_cwd={
+            f'preds_{side}': dict(recorder='inner', from_student=side == 'S') for side in 'ST'}))
+    with pytest.raises(ValueError, match=f'what is recorded of {source} changes .*fold_teacher=False'):
+        tiny.distillation(teacher_ckpt, distiller=distiller)
+    assert tiny.distillation(teacher_ckpt, distiller=distiller, fold_teacher=False)
 
 
 @pytest.mark.parametrize('pair', [

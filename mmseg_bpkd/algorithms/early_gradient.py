@@ -24,7 +24,8 @@ EPS = torch.finfo(torch.float32).eps  # of MMSegmentation's accuracy
 def make_gradients_early(model: BaseModel) -> None:
     """The same losses and gradients on less memory, in all heads with MMSegmentation's usual way from logits to losses.
 
-    Not in those with a way of their own, nor where a loss has parameters to train.
+    Not in those with a way of their own, nor where a loss has parameters to train, or hooks: a recorder of its inputs
+    would find those of single images, without a way back to the student.
     """
     for head in model.modules():
         if isinstance(head, BaseDecodeHead) and _is_usual(head):
@@ -33,7 +34,8 @@ def make_gradients_early(model: BaseModel) -> None:
 
 def _is_usual(head: BaseDecodeHead) -> bool:
     return (type(head).loss_by_feat is BaseDecodeHead.loss_by_feat and 'loss_by_feat' not in vars(head)
-            and not list(head.loss_decode.parameters()))
+            and not list(head.loss_decode.parameters())
+            and not any(part._forward_hooks or part._forward_pre_hooks for part in head.loss_decode.modules()))
 
 
 def _is_mean_over_images(head: BaseDecodeHead) -> bool:
@@ -71,14 +73,14 @@ class ImageByImage(EarlyGradient):
     """Where the loss is a mean over the images: no more than one is in memory, and nothing waits for the accuracy."""
 
     def results(self, seg_logits: Tensor, samples: List[SegDataSample]) -> Results:
-        head, images = self.head, len(samples)
+        head, labels = self.head, self.head._stack_batch_gt(samples)
         values, gradients, correct, valid = {}, {}, 0, 0
-        for one, sample in zip(seg_logits.split(1), samples, strict=True):
-            logits, label = full(one).requires_grad_(), sample.gt_sem_seg.data
+        for one, label in zip(seg_logits.split(1), labels, strict=True):
+            logits = full(one).requires_grad_()
             enlarged = resize(logits, label.shape[1:], mode='bilinear', align_corners=head.align_corners)
             losses = {}
             for loss in _losses(head):
-                value = loss(enlarged, label, ignore_index=head.ignore_index) / images
+                value = loss(enlarged, label, ignore_index=head.ignore_index) / len(labels)
                 losses[loss.loss_name] = losses.get(loss.loss_name, 0) + value
             for name, value in detached(losses).items():
                 values[name] = values.get(name, 0) + value
@@ -97,7 +99,7 @@ def detached(losses: Dict[str, Tensor]) -> Dict[str, Tensor]:
 
 def gradients_of(losses: Dict[str, Tensor], logits: Tensor) -> Dict[str, Tensor]:
     """What the losses were made with is forgotten with the last of them."""
-    last = list(losses)[-1]
+    last = next(reversed(losses), None)
     return {name: torch.autograd.grad(value, logits, retain_graph=name != last)[0] for name, value in losses.items()}
 
 

@@ -12,21 +12,28 @@ def fold_batch_norm(model: BaseModel) -> None:
     """Folds each batch norm into the convolution registered before it, in place.
 
     Raises:
-        ValueError: if a norm has no scale or no statistics; if the logits change by more than float error, since the
-            norms are not called where they are registered.
+        ValueError: if a norm has no scale or no statistics, if a recorder listens to what folding changes, or if the
+            logits change by more than float error, since the norms are not called where they are registered.
     """
     for name, norm in model.named_modules():
         if isinstance(norm, _BatchNorm) and (norm.weight is None or norm.running_mean is None):
             raise ValueError(f'the batch norm {name} has no scale or no running statistics, so it cannot be folded: '
                              'set fold_teacher=False')
+    recorded = {name: (module, getattr(module, 'weight', None)) for name, module in model.named_modules()
+                if module._forward_hooks}
     training = model.training
     model.eval()
     weight = next(model.parameters())
     image = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0)).to(weight)
-    with torch.backends.cudnn.flags(allow_tf32=False):
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         before = model(image, mode='tensor')
         fuse_conv_bn(model)
         change = (model(image, mode='tensor') - before).abs().max() / before.abs().max()
+    kept = dict(model.named_modules())
+    for name, (module, weight) in recorded.items():
+        if kept[name] is not module or getattr(module, 'weight', None) is not weight:
+            raise ValueError(f'what is recorded of {name} changes when batch norm is folded into the convolution in '
+                             'front of it: set fold_teacher=False')
     if not change < FLOAT_ERROR:
         raise ValueError(f'folding batch norm changes the logits of this {type(model).__name__} by {change:.1%}: its '
                          'norms do not follow the convolutions that they are registered behind; set fold_teacher=False')

@@ -7,6 +7,7 @@ import torch
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import MODELS
 from mmrazor.models.algorithms import SingleTeacherDistill
+from mmrazor.models.task_modules.recorder import FunctionOutputsRecorder, MethodOutputsRecorder
 from mmrazor.models.utils import add_prefix
 from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
@@ -37,8 +38,8 @@ class SegDistill(SingleTeacherDistill):
         data_preprocessor: the student's, and the only one that runs: a teacher with another mean, std or channel order
             gets its input converted.
         test_cfg: the student's.
-        fold_teacher: fold the teacher's batch norm into its convolutions: the same logits, within float error. What a
-            recorder finds between a convolution and its norm is then something else.
+        fold_teacher: fold the batch norm of the teacher into its convolutions, unless it was built already: the same
+            logits, within float error. An error if a recorder looks between them.
         channels_last: the memory format of both networks and of their input.
         compile: 'teacher', 'student' or both: their backbones are compiled by `torch.compile`.
 
@@ -58,7 +59,7 @@ class SegDistill(SingleTeacherDistill):
                  num_classes: Optional[int] = None,
                  data_preprocessor: Optional[dict] = None,
                  test_cfg: Optional[dict] = None,
-                 fold_teacher: bool = False,
+                 fold_teacher: bool = True,
                  channels_last: bool = False,
                  compile: Sequence[str] = ()) -> None:
         if not isinstance(student, BaseModel):  # first, so that it starts from the same weights as without a teacher
@@ -74,10 +75,12 @@ class SegDistill(SingleTeacherDistill):
         self.teacher_loaded = self_made
         self.teacher.eval()
         self._compare_preprocessing()
-        self.fold_teacher = fold_teacher
+        self.fold_teacher = fold_teacher and not self_made
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.compiled = _networks(compile)
-        make_gradients_early(self.student)
+        if not any(isinstance(recorder, (FunctionOutputsRecorder, MethodOutputsRecorder))
+                   for recorder in self.distiller.student_recorders.recorders.values()):
+            make_gradients_early(self.student)  # which calls the losses otherwise, and they may be what is recorded
         self.student.to(memory_format=self.memory_format)  # now, since DDP lays out its gradients by the weights
         if 'student' in self.compiled:
             self.student.backbone.compile()

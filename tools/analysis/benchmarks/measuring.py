@@ -1,5 +1,6 @@
 """Times taken in turn, and memory at its peak: on a GPU where there is one, else on the CPU (Linux)."""
 import ctypes
+import gc
 import multiprocessing
 import re
 import time
@@ -17,13 +18,18 @@ def milliseconds_in_turn(calls: Dict[str, Callable], runs: int) -> Dict[str, Lis
     times = {name: [] for name in calls}
     for counted in [False] + [True] * runs:
         for name, call in calls.items():
-            _synchronise()
-            began = time.perf_counter()
-            call()
-            _synchronise()
+            taken = milliseconds(call)
             if counted:
-                times[name].append(1000 * (time.perf_counter() - began))
+                times[name].append(taken)
     return times
+
+
+def milliseconds(call: Callable) -> float:
+    _synchronise()
+    began = time.perf_counter()
+    call()
+    _synchronise()
+    return 1000 * (time.perf_counter() - began)
 
 
 def ratio(times: List[float], reference: List[float]) -> Dict[str, float]:
@@ -70,6 +76,7 @@ def peak_of_tensors(make: Callable[[], Callable]) -> float:
 
     What the allocator of a GPU would count: not what libraries keep beside, nor what freeing leaves to the process.
     """
+    gc.collect()  # or what is freed meanwhile, of models measured before, would be subtracted
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         make()()
     changes = [event for event in profiler.profiler.kineto_results.events() if event.name() == '[memory]']

@@ -56,7 +56,7 @@ def of_processes(count: int, runs: int) -> dict:
         free.close()
         torch.multiprocessing.spawn(_process, (count, port, runs, path), nprocs=count)
         result = torch.load(path)
-    return dict(result, what=f'{count} processes', shown=(
+    return dict(result, what=f'{count} process{"es" * (count > 1)}', shown=(
         f'{result["ms"]:.0f} ms with batch {PROCESS_BATCH_SIZE} each, {PROCESS_SIZE[0]}x{PROCESS_SIZE[1]}; to share '
         f'{result["gradient_megabytes"]:.0f} MB of gradients alone, {result["sharing_ms"]:.0f} ms'))
 
