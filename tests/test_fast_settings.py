@@ -56,9 +56,11 @@ def test_a_teacher_stays_as_it_was_if_it_is_asked_for_or_was_built_before(teache
     assert tiny.distillation(None, teacher=teacher).teacher is teacher and norms(teacher)
 
 
-@pytest.mark.parametrize('source', ['backbone.layer4.1.conv2', 'backbone.layer4.1.bn2'])
-def test_what_is_recorded_between_a_convolution_and_its_norm_is_not_changed(teacher_ckpt, source):
-    recorder = dict(inner=dict(type='ModuleOutputs', source=source))
+@pytest.mark.parametrize(('kind', 'source'), [
+    ('ModuleOutputs', 'backbone.layer4.1.conv2'), ('ModuleOutputs', 'backbone.layer4.1.bn2'),
+    ('ModuleInputs', 'backbone.layer4.1.bn2')])
+def test_what_is_recorded_between_a_convolution_and_its_norm_is_not_changed(teacher_ckpt, kind, source):
+    recorder = dict(inner=dict(type=kind, source=source))
     distiller = dict(
         type='SegDistiller', losses=dict(loss_cwd=dict(type='ChannelWiseLoss')), student_recorders=recorder,
         teacher_recorders=recorder, loss_forward_mappings=dict(loss_cwd={

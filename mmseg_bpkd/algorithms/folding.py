@@ -2,6 +2,8 @@
 import torch
 from mmcv.cnn import fuse_conv_bn
 from mmengine.model import BaseModel
+from mmrazor.models.task_modules.recorder import ModuleInputsRecorder
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 FLOAT_ERROR = 1e-3  # of the largest logit
@@ -23,18 +25,22 @@ def fold_batch_norm(model: BaseModel) -> None:
                 if module._forward_hooks}
     training = model.training
     model.eval()
-    weight = next(model.parameters())
-    image = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0)).to(weight)
+    image = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0)).to(next(model.parameters()))
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         before = model(image, mode='tensor')
         fuse_conv_bn(model)
         change = (model(image, mode='tensor') - before).abs().max() / before.abs().max()
-    kept = dict(model.named_modules())
-    for name, (module, weight) in recorded.items():
-        if kept[name] is not module or getattr(module, 'weight', None) is not weight:
-            raise ValueError(f'what is recorded of {name} changes when batch norm is folded into the convolution in '
-                             'front of it: set fold_teacher=False')
     if not change < FLOAT_ERROR:
         raise ValueError(f'folding batch norm changes the logits of this {type(model).__name__} by {change:.1%}: its '
                          'norms do not follow the convolutions that they are registered behind; set fold_teacher=False')
+    for name, (module, weight) in recorded.items():
+        gone, changed = model.get_submodule(name) is not module, getattr(module, 'weight', None) is not weight
+        if gone or changed and not _only_inputs_are_recorded(module):
+            raise ValueError(f'what is recorded of {name} changes when batch norm is folded into the convolution in '
+                             'front of it: set fold_teacher=False')
     model.requires_grad_(False).train(training)
+
+
+def _only_inputs_are_recorded(module: nn.Module) -> bool:
+    return all(isinstance(getattr(hook, '__self__', None), ModuleInputsRecorder)
+               for hook in module._forward_hooks.values())
