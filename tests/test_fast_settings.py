@@ -105,6 +105,13 @@ def test_a_network_that_calls_its_norms_elsewhere_is_refused():
         fold_batch_norm(NormInFront())
 
 
+def test_a_network_is_tried_on_an_image_of_its_own_size():
+    model = NormInFront()
+    model.data_preprocessor.size = (32, 64)
+    model.norm = nn.Sequential(nn.Flatten(2), nn.Unflatten(2, (32, 64)))  # takes as many pixels, as a transformer may
+    fold_batch_norm(model)
+
+
 @pytest.mark.parametrize('norm', [nn.BatchNorm2d(3, affine=False), nn.BatchNorm2d(3, track_running_stats=False)])
 def test_a_norm_that_cannot_be_folded_is_named(norm):
     model = NormInFront()

@@ -25,7 +25,8 @@ def fold_batch_norm(model: BaseModel) -> None:
                 if module._forward_hooks}
     training = model.training
     model.eval()
-    image = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0)).to(next(model.parameters()))
+    size = model.data_preprocessor.size or (128, 128)  # some networks take images of one size only
+    image = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0)).to(next(model.parameters()))
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         before = model(image, mode='tensor')
         fuse_conv_bn(model)
