@@ -8,9 +8,10 @@ import tiny
 import torch
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.registry import OPTIM_WRAPPERS
+from mmseg.models.utils import resize
 from torch.nn.utils import parameters_to_vector
 
-from mmseg_bpkd.algorithms import seg_distill
+from mmseg_bpkd.algorithms import early_gradient, seg_distill
 from mmseg_bpkd.algorithms.early_gradient import EarlyGradient, ImageByImage, make_gradients_early
 from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor
 
@@ -87,6 +88,20 @@ def test_nothing_as_large_as_the_label_is_kept_for_the_backward_pass():
     assert kept_at_the_end_of_forward(model) >= 2 * images
     make_gradients_early(model)
     assert kept_at_the_end_of_forward(model) == images
+
+
+def test_the_enlarged_logits_are_gone_before_their_gradient_is_made(monkeypatch):
+    made = []
+
+    def recorded(*args, **kwargs):
+        made.append(resize(*args, **kwargs))
+        return made[-1]
+
+    monkeypatch.setattr(early_gradient, 'resize', recorded)
+    data, early = batch(1)['data_samples'], ImageByImage(student(loss_decode=CE).decode_head)
+    losses, correct = early.of_image(torch.randn(1, 3, 4, 4, requires_grad=True), data[0].gt_sem_seg.data)
+    enlarged = weakref.ref(made.pop())
+    assert enlarged() is None and losses['loss_ce'].requires_grad and 0 <= correct <= 32 * 32
 
 
 def test_heads_with_a_loss_that_is_trained_or_a_way_of_their_own_are_left_alone():

@@ -66,35 +66,37 @@ class EarlyGradient:
         logits = full(seg_logits).requires_grad_()
         values = self.loss_by_feat(logits, samples)
         losses = {name: value.mean() for name, value in values.items() if value.requires_grad}  # as MMEngine would
-        return {**values, **detached(losses)}, gradients_of(losses, logits)
+        return {name: value.detach() for name, value in {**values, **losses}.items()}, gradients_of(losses, logits)
 
 
 class ImageByImage(EarlyGradient):
     """Where the loss is a mean over the images: no more than one is in memory, and nothing waits for the accuracy."""
 
     def results(self, seg_logits: Tensor, samples: List[SegDataSample]) -> Results:
-        head, labels = self.head, self.head._stack_batch_gt(samples)
-        values, gradients, correct, valid = {}, {}, 0, 0
+        labels = self.head._stack_batch_gt(samples)
+        values, gradients, correct = {}, {}, 0
         for one, label in zip(seg_logits.split(1), labels, strict=True):
             logits = full(one).requires_grad_()
-            enlarged = resize(logits, label.shape[1:], mode='bilinear', align_corners=head.align_corners)
-            losses = {}
-            for loss in _losses(head):
-                value = loss(enlarged, label, ignore_index=head.ignore_index) / len(labels)
-                losses[loss.loss_name] = losses.get(loss.loss_name, 0) + value
-            for name, value in detached(losses).items():
-                values[name] = values.get(name, 0) + value
+            losses, correct_of_one = self.of_image(logits, label)
+            for name, value in losses.items():
+                values[name] = values.get(name, 0) + value.detach() / len(labels)
             for name, gradient in gradients_of(losses, logits).items():
-                gradients.setdefault(name, []).append(gradient)
-            is_valid = label != head.ignore_index
-            correct += ((enlarged.detach().argmax(1) == label) & is_valid).sum()
-            valid += is_valid.sum()
+                gradients.setdefault(name, []).append(gradient / len(labels))
+            correct += correct_of_one
+        valid = (labels != self.head.ignore_index).sum()
         values['acc_seg'] = (100 * (correct + EPS) / (valid + EPS)).reshape(1)
         return values, {name: torch.cat(of_images) for name, of_images in gradients.items()}
 
-
-def detached(losses: Dict[str, Tensor]) -> Dict[str, Tensor]:
-    return {name: value.detach() for name, value in losses.items()}
+    def of_image(self, logits: Tensor, label: Tensor) -> Tuple[Dict[str, Tensor], Tensor]:
+        """Its losses, and how many pixels are right. The enlarged logits end here: no loss needs them any more."""
+        head = self.head
+        enlarged = resize(logits, label.shape[1:], mode='bilinear', align_corners=head.align_corners)
+        losses = {}
+        for loss in _losses(head):
+            value = loss(enlarged, label, ignore_index=head.ignore_index)
+            losses[loss.loss_name] = losses.get(loss.loss_name, 0) + value
+        correct = (enlarged.detach().argmax(1) == label) & (label != head.ignore_index)
+        return losses, correct.sum()
 
 
 def gradients_of(losses: Dict[str, Tensor], logits: Tensor) -> Dict[str, Tensor]:

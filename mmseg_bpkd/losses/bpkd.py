@@ -1,14 +1,16 @@
 """Boundary-privileged knowledge distillation (BPKD, Liu et al., WACV 2024, arXiv 2306.08075)."""
 from math import log
-from typing import Dict, Sequence, Union
+from typing import Dict, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from ..boundary import present_edge_masks, rows_of
-from .functional import channel_kl, check_same_shape, edge_weights, full, pixel_kl
+from .functional import channel_kl, check_same_shape, divergence_and_difference, edge_weights, full, pixel_kl
 
 
 @MODELS.register_module()
@@ -93,13 +95,19 @@ class BPKDLoss(nn.Module):
         masks, classes = present_edge_masks(gt, num_classes, preds_S.shape[2:], self.kernel_size, self.ignore_index,
                                             self.void_edges)
         present = Present(classes, num_classes)
-        of_present = tuple(full(present.of(preds)) for preds in (preds_S, preds_T))
-        masks = masks.to(of_present[0])
+        preds_S, preds_T = full(preds_S), full(preds_T.detach())
+        of_absent = preds_S.new_zeros(())
+        if present.absent and self.body_weight and self.body_over == 'positions':
+            present_S, of_absent = AbsentKL.apply(preds_S, preds_T, *present.rows, self.tau_body)
+        else:
+            present_S = present.of(preds_S)
+        of_present = present_S, present.of(preds_T)
+        masks = masks.to(preds_S)
         terms = {}
         if self.edge_weight:
             terms['edge'] = self.edge_weight * self._edge(preds_S, preds_T, of_present, masks, present)
         if self.body_weight:
-            terms['body'] = self.body_weight * self._body(preds_S, preds_T, of_present, masks, present)
+            terms['body'] = self.body_weight * self._body(preds_S, preds_T, of_present, masks, present, of_absent)
         return terms
 
     def _edge(self, preds_S: Tensor, preds_T: Tensor, of_present: Sequence[Tensor], masks: Tensor,
@@ -116,14 +124,12 @@ class BPKDLoss(nn.Module):
         return (divergence * edge_weights(masks, class_weight.to(masks), self.edge_norm, self.post_mask)).sum()
 
     def _body(self, preds_S: Tensor, preds_T: Tensor, of_present: Sequence[Tensor], masks: Tensor,
-              present: 'Present') -> Tensor:
+              present: 'Present', of_absent: Tensor) -> Tensor:
         body_S, body_T = (preds * (1 - masks) for preds in of_present)
         if self.body_over == 'classes':
             return pixel_kl(present.put(body_S, preds_S), present.put(body_T, preds_T), self.tau_body).mean()
         divergence = channel_kl(body_S, body_T, self.tau_body)
-        if present.absent:  # which are body only, and whose channels need no mask
-            divergence = present.put(divergence, channel_kl(preds_S, preds_T, self.tau_body))
-        return divergence.mean()
+        return (divergence.sum() + of_absent.sum()) / preds_S[:, :, 0, 0].numel()
 
 
 class Present:
@@ -140,10 +146,34 @@ class Present:
 
     def put(self, part: Tensor, whole: Tensor) -> Tensor:
         """`whole`, (N, C, ...), with its present classes replaced by `part`, (N, K, ...)."""
-        return full(whole).index_put(self.rows, part) if self.absent else part
+        return whole.index_put(self.rows, part) if self.absent else part
 
     def with_absent(self, logits: Tensor, tau: float) -> Tensor:
         """Logits of the present classes, (N, K, H, W), and one that stands for all absent ones, each of logit 0."""
         if not self.absent:
             return logits
         return F.pad(logits, (0, 0, 0, 0, 0, 1), value=tau * log(self.absent))
+
+
+class AbsentKL(Function):
+    """The present classes' logits, (N, K, H, W), and `channel_kl` of the absent ones, which are body only: (N, C).
+
+    The latter is 0 for present classes. The gradients of both meet in one tensor, where autograd would add two.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, preds_S: Tensor, preds_T: Tensor, images: Tensor, classes: Tensor,
+                tau: float) -> Tuple[Tensor, Tensor]:
+        divergence, difference = divergence_and_difference(preds_S.flatten(2), preds_T.flatten(2), tau, dim=2)
+        ctx.save_for_backward(difference, images, classes)
+        ctx.tau, ctx.size = tau, preds_S.shape[2:]
+        divergence[images, classes] = 0
+        return preds_S[images, classes], divergence
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, of_present: Tensor, of_divergence: Tensor) -> Tuple[Optional[Tensor], ...]:
+        difference, images, classes = ctx.saved_tensors
+        gradient = (difference * (ctx.tau * of_divergence)[:, :, None]).unflatten(2, ctx.size)
+        gradient[images, classes] = of_present
+        return gradient, None, None, None, None

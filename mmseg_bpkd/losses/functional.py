@@ -86,19 +86,24 @@ class KL(Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, preds_S: Tensor, preds_T: Tensor, tau: float, dim: int) -> Tensor:
-        log_S, log_T = (F.log_softmax(preds if tau == 1 else preds / tau, dim) for preds in (preds_S, preds_T))
-        p_T = log_T.exp()
-        divergence = log_T.sub_(log_S).mul_(p_T).sum(dim)
-        if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(log_S.exp_().sub_(p_T))
+        divergence, difference = divergence_and_difference(preds_S, preds_T, tau, dim)
+        ctx.save_for_backward(difference)
         ctx.tau, ctx.dim = tau, dim
-        return tau**2 * divergence
+        return divergence
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> Tuple[Optional[Tensor], ...]:
         difference, = ctx.saved_tensors
         return difference * (ctx.tau * gradient).unsqueeze(ctx.dim), None, None, None
+
+
+def divergence_and_difference(preds_S: Tensor, preds_T: Tensor, tau: float, dim: int) -> Tuple[Tensor, Tensor]:
+    """tau^2 KL(teacher || student), and of their probabilities student - teacher: the gradient, divided by tau."""
+    log_S, log_T = (F.log_softmax(preds if tau == 1 else preds / tau, dim) for preds in (preds_S, preds_T))
+    p_T = log_T.exp()
+    divergence = tau**2 * log_T.sub_(log_S).mul_(p_T).sum(dim)
+    return divergence, log_S.exp_().sub_(p_T)
 
 
 def _kl(preds_S: Tensor, preds_T: Tensor, tau: float, dim: int) -> Tensor:
