@@ -9,7 +9,7 @@ from statistics import median
 from typing import Callable, Dict, List
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity, profile, record_function
 
 DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 
@@ -39,10 +39,10 @@ def ratio(times: List[float], reference: List[float]) -> Dict[str, float]:
 
 
 def peak_growth(make: Callable[[], Callable], warm_up: Callable[[], object] = int) -> float:
-    """MiB that making and calling something adds at the peak, in a process of its own.
+    """MiB that are added at the peak of a call, and by what it was made of, in a process of its own.
 
     On a GPU of what the allocator gives out, else of the resident set. Both arguments must be picklable. `warm_up` is
-    called first, and not counted.
+    called first, and not counted; nor is what making the call needed for a while.
     """
     if DEVICE.type == 'cuda':
         torch.cuda.empty_cache()  # both processes are on one GPU
@@ -54,34 +54,43 @@ def _peak_growth(make: Callable, warm_up: Callable) -> float:
     warm_up()
     if DEVICE.type == 'cuda':
         return _peak_growth_on_gpu(make)
-    ctypes.CDLL(None).malloc_trim(0)  # or what was freed would be used again, uncounted
+    trim = ctypes.CDLL(None).malloc_trim
+    trim(0)  # or what was freed would be used again, uncounted
+    before = _kilobytes('VmRSS')
+    call = make()
+    trim(0)
     with open('/proc/self/clear_refs', 'w') as file:
         file.write('5')  # forgets the peak so far
-    before = _kilobytes('VmRSS')
-    make()()
+    call()
     return (_kilobytes('VmHWM') - before) / 1024
 
 
 def _peak_growth_on_gpu(make: Callable) -> float:
     _synchronise()
-    torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    make()()
+    call = make()
+    _synchronise()
+    torch.cuda.reset_peak_memory_stats()
+    call()
     _synchronise()
     return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
 def peak_of_tensors(make: Callable[[], Callable]) -> float:
-    """MiB of tensors in the memory of the CPU, at the peak of making and calling something.
+    """MiB of tensors in the memory of the CPU, at the peak of a call, with what it was made of.
 
     What the allocator of a GPU would count: not what libraries keep beside, nor what freeing leaves to the process.
     """
     gc.collect()  # or what is freed meanwhile, of models measured before, would be subtracted
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        make()()
-    changes = [event for event in profiler.profiler.kineto_results.events() if event.name() == '[memory]']
-    changes.sort(key=lambda event: event.start_ns())
-    return max(accumulate(event.nbytes() for event in changes)) / 2**20
+        call = make()
+        with record_function('the call'):
+            call()
+    events = sorted(profiler.profiler.kineto_results.events(), key=lambda event: event.start_ns())
+    began = next(event.start_ns() for event in events if event.name() == 'the call')
+    changes = [event for event in events if event.name() == '[memory]']
+    totals = accumulate(event.nbytes() for event in changes)
+    return max(total for total, event in zip(totals, changes) if event.start_ns() >= began) / 2**20
 
 
 def _synchronise() -> None:
