@@ -80,6 +80,7 @@ def build(path: str, options: dict) -> Tuple[Config, BaseModel]:
     model = MODELS.build(cfg.model)
     if hasattr(model, 'teacher_loaded'):
         model.teacher_loaded = True
+        model.teacher.data_preprocessor.size = None  # a small image is enough to try the folded teacher on
         model.quicken_teacher()
     fill_memories(model)
     model.to(DEVICE).train()  # MMRazor's train() returns nothing
