@@ -1,5 +1,6 @@
 """What the documentation shows, runs, and was measured."""
 import importlib.util
+import json
 import os.path as osp
 import re
 
@@ -37,4 +38,6 @@ def test_every_table_of_a_benchmark_is_what_its_results_print(name):
     text = open(osp.join(ROOT, 'README.md' if name == 'budgets' else 'docs/speed.md')).read()
     shown = [line.strip() for line in text.splitlines()]
     printed = [line for line in tables.lines(name) if line]
+    results = json.loads((tables.RESULTS / f'{name}_2_cores.json').read_text())[name]
+    assert len(printed) == 2 * len(tables.TABLES[name]) + len(tables.rows(name, results))  # no result is left out
     assert len(printed) > 2 and not [line for line in printed if line not in shown]
