@@ -74,20 +74,23 @@ def test_cwd_and_kd_are_the_plain_formulas(loss, formula, size, tau, dtype):
 @pytest.mark.parametrize('dim', [1, 2])
 @pytest.mark.parametrize('tau', [1.0, 3.0])
 def test_the_gradient_of_the_divergence_is_that_of_its_value(tau, dim):
-    preds_S, preds_T = torch.randn(2, 2, 4, 5, dtype=torch.float64)
+    preds_S, preds_T, mask = torch.randn(3, 2, 4, 5, dtype=torch.float64)
     preds_S.requires_grad_()
     assert torch.autograd.gradcheck(lambda x: KL.apply(x, preds_T, tau, dim), (preds_S,))
     torch.testing.assert_close(KL.apply(preds_S, preds_T, tau, dim), plain.kl(preds_S, preds_T, tau, dim))
+    assert torch.autograd.gradcheck(lambda x: KL.apply(x, preds_T, tau, dim, mask), (preds_S,))
+    torch.testing.assert_close(KL.apply(preds_S, preds_T, tau, dim, mask),
+                               plain.kl(preds_S * mask, preds_T * mask, tau, dim))
 
 
-def test_one_tensor_is_kept_for_the_gradient():
+@pytest.mark.parametrize(('loss', 'tensors'), [(ChannelWiseLoss(), 1), (BPKDLoss(), 2), (BPKDLoss(body_weight=0), 1)])
+def test_one_tensor_is_kept_for_the_gradient_of_each_term(loss, tensors):
     """Besides what is there anyway: the logits."""
-    preds_S, preds_T = torch.randn(2, 2, 30, 8, 8)
-    preds_S.requires_grad_()
+    preds_S, preds_T, gt = scene(7, (8, 8), 8, torch.float32)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
-        ChannelWiseLoss()(preds_S, preds_T)
-    assert [x.shape.numel() for x in kept if x.numel() >= preds_S.numel()] == [preds_S.numel()]
+        loss(preds_S, preds_T, gt) if isinstance(loss, BPKDLoss) else loss(preds_S, preds_T)
+    assert sum(x.numel() for x in kept if x.numel() >= preds_S.numel()) == tensors * preds_S.numel()
 
 
 @pytest.mark.parametrize('num_classes', [9, 19, 150])

@@ -113,11 +113,12 @@ class BPKDLoss(nn.Module):
     def _edge(self, preds_S: Tensor, preds_T: Tensor, of_present: Sequence[Tensor], masks: Tensor,
               present: 'Present') -> Tensor:
         if self.edge_over == 'positions':  # absent classes are 0 everywhere, and alike
-            divergence = channel_kl(*(preds * masks for preds in of_present), self.tau_edge)
+            divergence = channel_kl(*of_present, self.tau_edge, masks)
             return divergence.sum() / preds_S[:, :, 0, 0].numel()
         if self.pre_mask:
-            edge_S, edge_T = (present.with_absent(preds * masks, self.tau_edge) for preds in of_present)
-            divergence = pixel_kl(edge_S, edge_T, self.tau_edge)
+            logit = self.tau_edge * log(max(1, present.absent))  # of all absent classes together, each of logit 0
+            edge_S, edge_T = (present.with_absent(preds, logit) for preds in of_present)
+            divergence = pixel_kl(edge_S, edge_T, self.tau_edge, present.with_absent(masks, 1))
         else:
             divergence = pixel_kl(preds_S, preds_T, self.tau_edge)
         class_weight = self.class_weight[present.classes] if self.class_weight.ndim else self.class_weight
@@ -125,10 +126,11 @@ class BPKDLoss(nn.Module):
 
     def _body(self, preds_S: Tensor, preds_T: Tensor, of_present: Sequence[Tensor], masks: Tensor,
               present: 'Present', of_absent: Tensor) -> Tensor:
-        body_S, body_T = (preds * (1 - masks) for preds in of_present)
+        body = torch.sub(1, masks, out=masks)  # the edges have been counted
         if self.body_over == 'classes':
-            return pixel_kl(present.put(body_S, preds_S), present.put(body_T, preds_T), self.tau_body).mean()
-        divergence = channel_kl(body_S, body_T, self.tau_body)
+            body_S, body_T = (present.put(of * body, preds) for of, preds in zip(of_present, (preds_S, preds_T)))
+            return pixel_kl(body_S, body_T, self.tau_body).mean()
+        divergence = channel_kl(*of_present, self.tau_body, body)
         return (divergence.sum() + of_absent.sum()) / preds_S[:, :, 0, 0].numel()
 
 
@@ -148,11 +150,9 @@ class Present:
         """`whole`, (N, C, ...), with its present classes replaced by `part`, (N, K, ...)."""
         return whole.index_put(self.rows, part) if self.absent else part
 
-    def with_absent(self, logits: Tensor, tau: float) -> Tensor:
-        """Logits of the present classes, (N, K, H, W), and one that stands for all absent ones, each of logit 0."""
-        if not self.absent:
-            return logits
-        return F.pad(logits, (0, 0, 0, 0, 0, 1), value=tau * log(self.absent))
+    def with_absent(self, x: Tensor, value: float) -> Tensor:
+        """(N, K, H, W), and one channel more, of this value, which stands for all absent classes, if there are any."""
+        return F.pad(x, (0, 0, 0, 0, 0, 1), value=value) if self.absent else x
 
 
 class AbsentKL(Function):

@@ -34,9 +34,12 @@ def in_full_precision(function: Callable) -> Callable:
     return run
 
 
-def pixel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0) -> Tensor:
-    """KL(teacher || student) over the classes of each pixel, times tau^2: (N, H, W), zero where both agree."""
-    return _kl(preds_S, preds_T, tau, dim=1)
+def pixel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0, mask: Optional[Tensor] = None) -> Tensor:
+    """KL(teacher || student) over the classes of each pixel, times tau^2: (N, H, W), zero where both agree.
+
+    With a mask, (N, C, H, W), of both times the mask.
+    """
+    return _kl(preds_S, preds_T, tau, dim=1, mask=mask)
 
 
 def pixel_entropy(preds: Tensor, tau: float = 1.0) -> Tensor:
@@ -45,10 +48,13 @@ def pixel_entropy(preds: Tensor, tau: float = 1.0) -> Tensor:
     return -tau**2 * (log_p.exp() * log_p).sum(1)
 
 
-def channel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0) -> Tensor:
-    """KL(teacher || student) over the positions of each channel, times tau^2: (N, C) (CWD, arXiv 2011.13256, eq. 4)."""
+def channel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0, mask: Optional[Tensor] = None) -> Tensor:
+    """KL(teacher || student) over the positions of each channel, times tau^2: (N, C) (CWD, arXiv 2011.13256, eq. 4).
+
+    With a mask, (N, C, H, W), of both times the mask.
+    """
     check_same_shape(preds_S, preds_T)
-    return _kl(preds_S.flatten(2), preds_T.flatten(2), tau, dim=2)
+    return _kl(preds_S.flatten(2), preds_T.flatten(2), tau, dim=2, mask=None if mask is None else mask.flatten(2))
 
 
 def edge_weights(masks: Tensor, class_weight: Tensor, norm: str = 'class', post_mask: bool = True) -> Tensor:
@@ -79,14 +85,16 @@ def edge_weights(masks: Tensor, class_weight: Tensor, norm: str = 'class', post_
 
 
 class KL(Function):
-    """tau^2 KL(teacher || student) along a dimension, as `plain.kl`; the gradient is made on the way.
+    """tau^2 KL(teacher || student) along a dimension, as `plain.kl`, of both times the mask, if there is one.
 
-    What is kept for it is one tensor of the size of the logits, where autograd would keep three.
+    The gradient is made on the way. What is kept for it is one tensor of the size of the logits, where autograd would
+    keep three, and two more for a mask.
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, preds_S: Tensor, preds_T: Tensor, tau: float, dim: int) -> Tensor:
-        divergence, difference = divergence_and_difference(preds_S, preds_T, tau, dim)
+    def forward(ctx: FunctionCtx, preds_S: Tensor, preds_T: Tensor, tau: float, dim: int,
+                mask: Optional[Tensor] = None) -> Tensor:
+        divergence, difference = divergence_and_difference(preds_S, preds_T, tau, dim, mask)
         ctx.save_for_backward(difference)
         ctx.tau, ctx.dim = tau, dim
         return divergence
@@ -95,20 +103,28 @@ class KL(Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> Tuple[Optional[Tensor], ...]:
         difference, = ctx.saved_tensors
-        return difference * (ctx.tau * gradient).unsqueeze(ctx.dim), None, None, None
+        return difference * (ctx.tau * gradient).unsqueeze(ctx.dim), None, None, None, None
 
 
-def divergence_and_difference(preds_S: Tensor, preds_T: Tensor, tau: float, dim: int) -> Tuple[Tensor, Tensor]:
-    """tau^2 KL(teacher || student), and of their probabilities student - teacher: the gradient, divided by tau."""
-    log_S, log_T = (F.log_softmax(preds if tau == 1 else preds / tau, dim) for preds in (preds_S, preds_T))
+def divergence_and_difference(preds_S: Tensor, preds_T: Tensor, tau: float, dim: int,
+                              mask: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+    """tau^2 KL(teacher || student), and its gradient divided by tau: of their probabilities, student - teacher."""
+    log_S, log_T = (_log_softmax(preds, tau, dim, mask) for preds in (preds_S, preds_T))
     p_T = log_T.exp()
     divergence = tau**2 * log_T.sub_(log_S).mul_(p_T).sum(dim)
-    return divergence, log_S.exp_().sub_(p_T)
+    difference = log_S.exp_().sub_(p_T)
+    return divergence, difference if mask is None else difference.mul_(mask)
 
 
-def _kl(preds_S: Tensor, preds_T: Tensor, tau: float, dim: int) -> Tensor:
+def _log_softmax(preds: Tensor, tau: float, dim: int, mask: Optional[Tensor]) -> Tensor:
+    if mask is not None:
+        preds = preds * mask
+    return F.log_softmax(preds if tau == 1 else preds / tau, dim)
+
+
+def _kl(preds_S: Tensor, preds_T: Tensor, tau: float, dim: int, mask: Optional[Tensor]) -> Tensor:
     check_same_shape(preds_S, preds_T)
-    return KL.apply(full(preds_S), full(preds_T.detach()), tau, dim)
+    return KL.apply(full(preds_S), full(preds_T.detach()), tau, dim, mask)
 
 
 def check_same_shape(preds_S: Tensor, preds_T: Tensor) -> None:
