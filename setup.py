@@ -28,6 +28,6 @@ setup(
     # mmcv and mmcv-lite own the same folder, so neither may be required unconditionally.
     extras_require={
         'lite': ['mmcv-lite==2.1.0'],
-        'test': ['pytest', 'ruff'],
+        'test': ['pytest', 'pytest-xdist', 'ruff'],
     },
 )
