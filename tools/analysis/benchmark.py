@@ -68,9 +68,9 @@ def main() -> None:
     for result in results:
         print(module.FORMAT.format(**result), flush=True)
         shown.append(result)
-    if args.out:
-        with open(args.out, 'w') as file:
-            json.dump({'torch': torch.__version__, 'device': where(), args.what: shown}, file, indent=2)
+        if args.out:  # each time: what an hour has measured must not be lost with what the next minute fails at
+            with open(args.out, 'w') as file:
+                json.dump({'torch': torch.__version__, 'device': where(), args.what: shown}, file, indent=2)
 
 
 if __name__ == '__main__':
