@@ -13,6 +13,7 @@ from conftest import ROOT
 
 sys.path.append(osp.join(ROOT, 'tools/analysis'))
 
+import benchmark  # noqa: E402
 from benchmarks import budgets, data, losses, scale, step, testing  # noqa: E402
 from benchmarks.measuring import milliseconds_in_turn, peak_growth, peak_of_tensors, ratio  # noqa: E402
 
@@ -53,6 +54,19 @@ def test_methods_and_steps_are_measured_beside_the_first(tmp_path):
     runs.call('analysis/benchmark.py', 'step', config, '--runs', 1, '--out', tmp_path / 'step.json')
     result, = json.load(open(tmp_path / 'step.json'))['step']
     assert result['config'].endswith('config.py') and result['ratio'] == 1 and result['ms'] > 0
+
+
+def test_a_benchmark_that_fails_keeps_what_it_measured(tmp_path, monkeypatch):
+    def results(runs):
+        yield dict(ratio=2.0, ratio_least=1.0, ratio_most=3.0, ms=1.0, case='a set', metrics_ms=1.0, iou_ms=1.0)
+        raise MemoryError
+
+    monkeypatch.setattr(testing, 'compare', results)
+    monkeypatch.setattr(sys, 'argv', ['benchmark.py', 'test', '--out', str(tmp_path / 'test.json')])
+    with pytest.raises(MemoryError):
+        benchmark.main()
+    result, = json.loads((tmp_path / 'test.json').read_text())['test']
+    assert result['case'] == 'a set'
 
 
 def test_an_unknown_method_is_refused_with_those_that_there_are():
