@@ -1,4 +1,5 @@
 """pip install -e .[lite,test]: the extra `lite` brings mmcv-lite; without it, bring an mmcv 2.1.0 with operators."""
+
 import re
 from pathlib import Path
 

@@ -2,6 +2,7 @@
 
 Importing the package registers its models, losses, data sets, metrics and hooks in MMEngine's root registries.
 """
+
 from . import compat
 
 compat.apply()

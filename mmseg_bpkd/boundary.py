@@ -3,6 +3,7 @@
 Both ask which classes lie in the square window around a pixel. Morphology answers with one dilation and one erosion
 per class; here the *set* of classes is one integer with a bit per class, and all classes share one sliding window.
 """
+
 from functools import reduce
 from typing import Callable, List, Sequence, Tuple
 
@@ -15,12 +16,14 @@ FEW = {'cpu': 16}  # fewer classes all get a bit; on a GPU (32) even more, as to
 
 
 @torch.no_grad()
-def edge_masks(gt: Tensor,
-               num_classes: int,
-               size: Tuple[int, int],
-               kernel_size: int = 7,
-               ignore_index: int = 255,
-               void_edges: bool = False) -> Tensor:
+def edge_masks(
+    gt: Tensor,
+    num_classes: int,
+    size: Tuple[int, int],
+    kernel_size: int = 7,
+    ignore_index: int = 255,
+    void_edges: bool = False,
+) -> Tensor:
     """Soft class-wise edge masks (BPKD, arXiv 2306.08075, section 3.2), pooled to the grid of the logits.
 
     The edge of class c is E_c = dilate(G_c) - erode(G_c) with a k x k square, where G_c = [gt = c]: the pixels whose
@@ -46,12 +49,14 @@ def edge_masks(gt: Tensor,
 
 
 @torch.no_grad()
-def present_edge_masks(gt: Tensor,
-                       num_classes: int,
-                       size: Tuple[int, int],
-                       kernel_size: int = 7,
-                       ignore_index: int = 255,
-                       void_edges: bool = False) -> Tuple[Tensor, Tensor]:
+def present_edge_masks(
+    gt: Tensor,
+    num_classes: int,
+    size: Tuple[int, int],
+    kernel_size: int = 7,
+    ignore_index: int = 255,
+    void_edges: bool = False,
+) -> Tuple[Tensor, Tensor]:
     """`edge_masks` of the classes that are present, which may be a few of many.
 
     Returns:
@@ -236,7 +241,7 @@ def _add(a: Sequence[Tensor], b: Sequence[Tensor]) -> List[Tensor]:
 def _unpack(planes: Tensor, num_members: int) -> Tensor:
     """(planes, words, N, h, w) -> (planes, N, num_members, h, w) of 0 and 1, byte by byte, as eight times smaller."""
     octets = planes.view(torch.uint8).unflatten(-1, (planes.shape[-1], -1))  # the lowest comes first in memory
-    octets = octets.permute(0, 2, 1, 5, 3, 4).flatten(2, 3)[:, :, :-(-num_members // 8)].contiguous()
+    octets = octets.permute(0, 2, 1, 5, 3, 4).flatten(2, 3)[:, :, : -(-num_members // 8)].contiguous()
     shifts = torch.arange(8, dtype=torch.uint8, device=planes.device).view(-1, 1, 1)
     return ((octets[:, :, :, None] >> shifts) & 1).flatten(2, 3)[:, :, :num_members]
 

@@ -1,4 +1,5 @@
 """Reading checkpoints of plain and of distillation runs, with errors that say what is wrong."""
+
 import pickle
 from typing import Dict
 
@@ -34,7 +35,7 @@ def segmentor_state(checkpoint: dict) -> Dict[str, Tensor]:
     """The plain segmentor's weights: the student's where the checkpoint is one of a distillation."""
     state = {key.removeprefix('module.'): value for key, value in checkpoint.get('state_dict', checkpoint).items()}
     for prefix in STUDENT:
-        student = {key[len(prefix):]: value for key, value in state.items() if key.startswith(prefix)}
+        student = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
         if student:
             return student
     return state
@@ -53,11 +54,14 @@ def check_pretrained(model: nn.Module) -> None:
             state = checkpoint.get('state_dict', checkpoint)
             prefix = f'{init["prefix"].rstrip(".")}.' if init.get('prefix') else ''
             own = part.state_dict()
-            fitting = [key for key, value in own.items()
-                       if getattr(state.get(prefix + key), 'shape', None) == value.shape]
+            fitting = [
+                key for key, value in own.items() if getattr(state.get(prefix + key), 'shape', None) == value.shape
+            ]
             if 2 * len(fitting) < len(own):
-                raise ValueError(f'{init["checkpoint"]} holds {len(fitting)} of the {len(own)} weights of {name}, '
-                                 f'which is to start from it; it has {", ".join(list(state)[:3])}, ...')
+                raise ValueError(
+                    f'{init["checkpoint"]} holds {len(fitting)} of the {len(own)} weights of {name}, '
+                    f'which is to start from it; it has {", ".join(list(state)[:3])}, ...'
+                )
 
 
 def load_strictly(model: nn.Module, state: Dict[str, Tensor], source: str) -> None:
@@ -73,8 +77,13 @@ def load_strictly(model: nn.Module, state: Dict[str, Tensor], source: str) -> No
         problems = str(error).splitlines()[1:]
     else:
         missing = [key for key in missing if not key.endswith('num_batches_tracked')]
-        problems += [f'{len(keys)} {what}: {", ".join(keys[:3])}{", ..." if len(keys) > 3 else ""}'
-                     for what, keys in (('missing', missing), ('unexpected', unexpected)) if keys]
+        problems += [
+            f'{len(keys)} {what}: {", ".join(keys[:3])}{", ..." if len(keys) > 3 else ""}'
+            for what, keys in (('missing', missing), ('unexpected', unexpected))
+            if keys
+        ]
     if problems:
-        raise ValueError(f'{source} is not a checkpoint of this {type(model).__name__}: ' +
-                         '; '.join(problem.strip() for problem in problems[:3]))
+        raise ValueError(
+            f'{source} is not a checkpoint of this {type(model).__name__}: '
+            + '; '.join(problem.strip() for problem in problems[:3])
+        )

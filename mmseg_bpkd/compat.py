@@ -3,6 +3,7 @@
 `apply()` runs once, before anything else is imported. Each repair first asks whether the thing is
 broken, so a healthy installation is left alone, and running it twice changes nothing.
 """
+
 import importlib
 import importlib.util
 import os.path as osp
@@ -54,8 +55,9 @@ def require_opencv() -> None:
     try:
         importlib.import_module('cv2')
     except ImportError as error:
-        raise ImportError(f'OpenCV does not load ({error}): '
-                          'pip install --force-reinstall --no-deps opencv-python-headless') from error
+        raise ImportError(
+            f'OpenCV does not load ({error}): pip install --force-reinstall --no-deps opencv-python-headless'
+        ) from error
 
 
 def stand_in_for_mmcv_ops() -> None:
@@ -68,8 +70,10 @@ def stand_in_for_mmcv_ops() -> None:
             importlib.import_module('torch')  # the extension links against it
             importlib.import_module('mmcv._ext')
         except ImportError as error:
-            raise ImportError(f'the compiled operators of the installed mmcv do not load ({error}): rebuild mmcv for '
-                              'this torch, or pip uninstall mmcv && pip install mmcv-lite==2.1.0') from error
+            raise ImportError(
+                f'the compiled operators of the installed mmcv do not load ({error}): rebuild mmcv for '
+                'this torch, or pip uninstall mmcv && pip install mmcv-lite==2.1.0'
+            ) from error
         return
 
     class MissingOperators(types.ModuleType):
@@ -78,8 +82,10 @@ def stand_in_for_mmcv_ops() -> None:
                 raise AttributeError(name)
 
             def missing(*args, **kwargs):
-                raise RuntimeError(f'{name} is a compiled operator of mmcv, and mmcv-lite is installed: '
-                                   'install mmcv==2.1.0 built with its operators to use it')
+                raise RuntimeError(
+                    f'{name} is a compiled operator of mmcv, and mmcv-lite is installed: '
+                    'install mmcv==2.1.0 built with its operators to use it'
+                )
 
             return missing
 
@@ -118,6 +124,7 @@ def allow_mmengine_checkpoints() -> None:
     import torch
     from mmengine.logging import HistoryBuffer
     from mmengine.utils import digit_version
+
     if digit_version(torch.__version__) < digit_version('2.6'):
         return
 
@@ -129,17 +136,19 @@ def allow_mmengine_checkpoints() -> None:
         raise pickle.UnpicklingError(f'a checkpoint may look up only the statistics of HistoryBuffer, not {name!r}')
 
     multiarray = importlib.import_module('numpy._core.multiarray' if hasattr(np, '_core') else 'numpy.core.multiarray')
-    torch.serialization.add_safe_globals([
-        HistoryBuffer,
-        (history_getattr, 'builtins.getattr'),
-        np.ndarray,
-        np.dtype,
-        (multiarray._reconstruct, 'numpy.core.multiarray._reconstruct'),
-        (multiarray._reconstruct, 'numpy._core.multiarray._reconstruct'),
-        (multiarray.scalar, 'numpy.core.multiarray.scalar'),
-        (multiarray.scalar, 'numpy._core.multiarray.scalar'),
-        *{type(np.dtype(kind)) for kind in ('bool', 'int32', 'int64', 'uint8', 'float32', 'float64')},
-    ])
+    torch.serialization.add_safe_globals(
+        [
+            HistoryBuffer,
+            (history_getattr, 'builtins.getattr'),
+            np.ndarray,
+            np.dtype,
+            (multiarray._reconstruct, 'numpy.core.multiarray._reconstruct'),
+            (multiarray._reconstruct, 'numpy._core.multiarray._reconstruct'),
+            (multiarray.scalar, 'numpy.core.multiarray.scalar'),
+            (multiarray.scalar, 'numpy._core.multiarray.scalar'),
+            *{type(np.dtype(kind)) for kind in ('bool', 'int32', 'int64', 'uint8', 'float32', 'float64')},
+        ]
+    )
 
 
 def mend_downloads() -> None:
@@ -148,6 +157,7 @@ def mend_downloads() -> None:
     And where a download fails, mmengine tells the reason only: here, also which file to put where.
     """
     from mmengine.runner import checkpoint
+
     if checkpoint.load_url.__module__ != __name__:
         checkpoint.load_url = _mended(checkpoint.load_url)
 
@@ -161,9 +171,13 @@ def _mended(load_url: Callable) -> Callable:
             return load_url(url, *args, weights_only=True, **kwargs)
         except (OSError, HTTPException) as error:
             reason = getattr(error, 'reason', error)
-            raise FileNotFoundError(f'cannot download {url} ({reason}): fetch it elsewhere and put it at {cache}, or '
-                                    'give the path of a file in place of the address') from error
+            raise FileNotFoundError(
+                f'cannot download {url} ({reason}): fetch it elsewhere and put it at {cache}, or '
+                'give the path of a file in place of the address'
+            ) from error
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise ValueError(f'{cache}, from {url}, is no readable checkpoint: delete it, or put the right file there '
-                             f'({error})') from error
+            raise ValueError(
+                f'{cache}, from {url}, is no readable checkpoint: delete it, or put the right file there ({error})'
+            ) from error
+
     return download

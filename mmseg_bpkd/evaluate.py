@@ -1,4 +1,5 @@
 """Testing a plain or distilled segmentor, without its teacher."""
+
 import math
 from typing import Dict
 
@@ -30,6 +31,7 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, dict]:
     classes = runner.test_dataloader.dataset.metainfo['classes']
     per_class = {
         name: {cls: None if math.isnan(value) else round(value, 2) for cls, value in zip(classes, values)}
-        for of_metric in kept for name, values in of_metric.items()
+        for of_metric in kept
+        for name, values in of_metric.items()
     }
     return dict(metrics={name: round(float(value), 4) for name, value in metrics.items()}, per_class=per_class)

@@ -1,4 +1,5 @@
 """What `tools/train.py` and `tools/test.py` do before a Runner exists: read the config, check it, find the devices."""
+
 import argparse
 import os
 import os.path as osp
@@ -15,8 +16,14 @@ from mmengine.runner import Runner
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--work-dir', help='where logs and results go; default: work_dirs/<name of the config>')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
-                        help='changes to the config: model.distiller.losses.loss_bpkd.tau_edge=2')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='changes to the config: model.distiller.losses.loss_bpkd.tau_edge=2',
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by some launchers')
 
@@ -40,9 +47,11 @@ def check_data_roots(cfg: Config, *dataloaders: str) -> None:
         for place, folder in _data_folders(cfg.get(name) or {}, name):
             if '://' not in folder and not (osp.isdir(folder) and os.listdir(folder)):
                 state = 'an empty folder' if osp.isdir(folder) else 'not a folder'
-                raise FileNotFoundError(f'{place} is {folder!r}, which is {state}: docs/data.md says what belongs '
-                                        f'there; --cfg-options {name}.dataset.data_root=PATH names another place; '
-                                        'tools/check_dataset.py CONFIG checks the whole data set')
+                raise FileNotFoundError(
+                    f'{place} is {folder!r}, which is {state}: docs/data.md says what belongs '
+                    f'there; --cfg-options {name}.dataset.data_root=PATH names another place; '
+                    'tools/check_dataset.py CONFIG checks the whole data set'
+                )
 
 
 def _data_folders(node, place: str) -> Iterator[Tuple[str, str]]:
@@ -70,7 +79,8 @@ def use_available_devices(cfg: Config) -> None:
         cfg.model_wrapper_cfg = dict(
             type='CPUDistributedDataParallel',
             broadcast_buffers=False,
-            find_unused_parameters=cfg.get('find_unused_parameters', False))
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
 
 
 def end_process_group() -> None:
@@ -91,7 +101,8 @@ def warn_of_another_batch_size(runner: Runner) -> None:
     accumulated = f' x {counts} steps' if counts > 1 else ''
     runner.logger.warning(
         f'the batch is {total} ({runner.world_size} processes x {batch_size} images{accumulated}), but the learning '
-        f'rate is for {recipe}: set train_dataloader.batch_size, or let --auto-scale-lr scale the rate in proportion')
+        f'rate is for {recipe}: set train_dataloader.batch_size, or let --auto-scale-lr scale the rate in proportion'
+    )
 
 
 @MODEL_WRAPPERS.register_module()

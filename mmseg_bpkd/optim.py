@@ -1,4 +1,5 @@
 """Learning rates for the parts of a distiller that learn at a rate of their own."""
+
 from typing import Dict, List
 
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
@@ -10,8 +11,11 @@ from torch import nn
 def options_of_parts(model: nn.Module) -> Dict[str, dict]:
     """{prefix of a parameter's name: options}, of all losses of a model's distiller that have `optim_options`."""
     losses = getattr(getattr(model, 'distiller', None), 'distill_losses', {})
-    return {f'distiller.distill_losses.{name}.{part}.': options for name, loss in losses.items()
-            for part, options in getattr(loss, 'optim_options', {}).items()}
+    return {
+        f'distiller.distill_losses.{name}.{part}.': options
+        for name, loss in losses.items()
+        for part, options in getattr(loss, 'optim_options', {}).items()
+    }
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -29,7 +33,8 @@ class DistillOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         if keys:
             distillation.distiller.optim_options_read = True
             self.paramwise_cfg = dict(
-                self.paramwise_cfg, custom_keys={**self.paramwise_cfg.get('custom_keys', {}), **keys})
+                self.paramwise_cfg, custom_keys={**self.paramwise_cfg.get('custom_keys', {}), **keys}
+            )
         return super().__call__(model)
 
     def _as_multiple(self, options: dict) -> dict:
@@ -44,5 +49,7 @@ class FallingPolyLR(PolyLR):
 
     def _get_value(self) -> List[float]:
         values = zip(super()._get_value(), self.optimizer.param_groups)
-        return [group[self.param_name] if group[f'initial_{self.param_name}'] <= self.eta_min else value
-                for value, group in values]
+        return [
+            group[self.param_name] if group[f'initial_{self.param_name}'] <= self.eta_min else value
+            for value, group in values
+        ]

@@ -1,4 +1,5 @@
 """Segmentors described by the path of a config, with changes merged over it."""
+
 import copy
 import os.path as osp
 from typing import Iterator, Optional
@@ -10,10 +11,12 @@ from mmengine.utils import get_installed_path
 from mmseg.registry import MODELS as SEGMENTORS
 
 
-def resolve_segmentor(segmentor: dict,
-                      num_classes: Optional[int] = None,
-                      data_preprocessor: Optional[dict] = None,
-                      test_cfg: Optional[dict] = None) -> ConfigDict:
+def resolve_segmentor(
+    segmentor: dict,
+    num_classes: Optional[int] = None,
+    data_preprocessor: Optional[dict] = None,
+    test_cfg: Optional[dict] = None,
+) -> ConfigDict:
     """The plain model config that `segmentor` stands for.
 
     Args:
@@ -49,8 +52,11 @@ def deployed_model(model: dict) -> ConfigDict:
     kind = model.get('type')
     if kind in ('SegDistill', 'PlainSegmentor'):
         common = {key: model.get(key) for key in ('num_classes', 'data_preprocessor', 'test_cfg')}
-        segmentor = model.get('student') if kind == 'SegDistill' else {
-            key: value for key, value in model.items() if key not in common and key != 'type'}
+        segmentor = (
+            model.get('student')
+            if kind == 'SegDistill'
+            else {key: value for key, value in model.items() if key not in common and key != 'type'}
+        )
         return resolve_segmentor(segmentor, **common)
     if 'architecture' in model:  # MMRazor's own algorithms
         architecture = model.architecture
@@ -66,10 +72,12 @@ def build_segmentor(model: dict) -> BaseModel:
 
 
 @MODELS.register_module(name='PlainSegmentor')
-def plain_segmentor(num_classes: Optional[int] = None,
-                    data_preprocessor: Optional[dict] = None,
-                    test_cfg: Optional[dict] = None,
-                    **segmentor) -> BaseModel:
+def plain_segmentor(
+    num_classes: Optional[int] = None,
+    data_preprocessor: Optional[dict] = None,
+    test_cfg: Optional[dict] = None,
+    **segmentor,
+) -> BaseModel:
     """Builds what `resolve_segmentor` describes: a teacher or a student on its own, as a model config."""
     return build_segmentor(resolve_segmentor(segmentor, num_classes, data_preprocessor, test_cfg))
 

@@ -1,4 +1,5 @@
 """Every loss of the package, and small records that a reader can check by eye to call it with."""
+
 import copy
 from inspect import signature
 from typing import Callable, Dict
@@ -23,8 +24,7 @@ def made(name: str, **settings) -> nn.Module:
 
 LOSSES: Dict[str, Callable[[], nn.Module]] = {
     'bpkd': lambda: made('BPKDLoss'),
-    'bpkd as in the paper': lambda: made(
-        'BPKDLoss', edge_weight=50, body_weight=20, class_weight=2, edge_norm='paper'),
+    'bpkd as in the paper': lambda: made('BPKDLoss', edge_weight=50, body_weight=20, class_weight=2, edge_norm='paper'),
     'bpkd without PRM': lambda: made('BPKDLoss', pre_mask=False),
     'bpkd without POM': lambda: made('BPKDLoss', post_mask=False),
     'bpkd, the other softmaxes': lambda: made('BPKDLoss', edge_over='positions', body_over='classes'),
@@ -47,7 +47,7 @@ LOSSES: Dict[str, Callable[[], nn.Module]] = {
     'afdcd': lambda: made('DenseContrastiveLoss', groups=2),
 }
 DIVERGENCES = [name for name in LOSSES if name not in ('kd as in SKDS', 'critic', 'cirkd', 'apd', 'mgd', 'afdcd')]
-LABEL = oracles.grid('''
+LABEL = oracles.grid("""
     . . 0 0 0 1 1 1 1 1
     . . 0 0 0 1 1 1 1 1
     0 0 0 0 0 1 1 1 1 1
@@ -55,8 +55,8 @@ LABEL = oracles.grid('''
     0 0 0 0 0 1 1 1 1 1
     0 0 0 0 0 1 1 1 1 1
     2 2 2 0 0 1 1 1 1 1
-    2 2 2 0 0 1 1 1 1 1''')
-OTHER_LABEL = oracles.grid('''
+    2 2 2 0 0 1 1 1 1 1""")
+OTHER_LABEL = oracles.grid("""
     . . 0 0 0 0 0 1 0 0
     . . 0 0 0 0 0 1 0 0
     0 0 0 0 0 0 0 1 0 0
@@ -64,18 +64,24 @@ OTHER_LABEL = oracles.grid('''
     2 2 2 2 2 2 2 1 2 2
     2 2 2 2 2 2 2 1 2 2
     2 2 2 2 2 2 2 1 2 2
-    2 2 2 2 2 2 2 1 2 2''')
+    2 2 2 2 2 2 2 1 2 2""")
 
 
 def records(dtype: torch.dtype = torch.float64) -> dict:
     """Two images: logits, features and stages of 4x5 cells, labels of 8x10 pixels with borders and void."""
+
     def pair(*shape):
         return torch.randn(2, *shape, 4, 5, dtype=torch.float64).to(dtype)
 
     return dict(
-        preds_S=pair(CLASSES), preds_T=pair(CLASSES), feats_S=pair(FEATS_S), feats_T=pair(FEATS_T),
-        stage_S=pair(STAGE_S), stage_T=pair(STAGE_T),
-        gt=torch.tensor([LABEL.tolist(), OTHER_LABEL.tolist()]))
+        preds_S=pair(CLASSES),
+        preds_T=pair(CLASSES),
+        feats_S=pair(FEATS_S),
+        feats_T=pair(FEATS_T),
+        stage_S=pair(STAGE_S),
+        stage_T=pair(STAGE_T),
+        gt=torch.tensor([LABEL.tolist(), OTHER_LABEL.tolist()]),
+    )
 
 
 def arguments(loss: nn.Module, given: dict) -> dict:
@@ -94,7 +100,7 @@ def value(loss: nn.Module, given: dict, seed: int = 5) -> torch.Tensor:
 
 def students_tensor(loss: nn.Module, given: dict) -> torch.Tensor:
     """Of what the loss takes, the student's."""
-    tensor, = (given[name] for name in signature(loss.forward).parameters if name.endswith('_S'))
+    (tensor,) = (given[name] for name in signature(loss.forward).parameters if name.endswith('_S'))
     return tensor
 
 

@@ -3,6 +3,7 @@
 Each function writes `images` images per split, of `size` (width, height), and returns the data root. Every label holds
 every value that the real labels have, void included.
 """
+
 import json
 import math
 import os
@@ -94,8 +95,12 @@ def camvid(folder: str, images: int = 3, size: Size = (48, 36)) -> str:
 
 
 LAYOUTS = dict(cityscapes=cityscapes, ade20k=ade20k, pascal_context=pascal_context, camvid=camvid)
-BASES = dict(cityscapes='cityscapes_512x1024', ade20k='ade20k_512x512', pascal_context='pascal_context_59_480x480',
-             camvid='camvid_192x192')  # files of configs/_base_/datasets
+BASES = dict(
+    cityscapes='cityscapes_512x1024',
+    ade20k='ade20k_512x512',
+    pascal_context='pascal_context_59_480x480',
+    camvid='camvid_192x192',
+)  # files of configs/_base_/datasets
 
 
 def data_root_options(root: str) -> list:

@@ -1,4 +1,5 @@
 """Slow, plain definitions in NumPy loops, to hold the package against. Imports nothing from it."""
+
 from math import exp, log
 
 import numpy as np
@@ -14,7 +15,7 @@ def grid(text: str) -> np.ndarray:
 def window(label: np.ndarray, y: int, x: int, extent: int) -> list:
     """The labels in the square around a pixel, as far as the image reaches; an even one lies further up and left."""
     before, after = extent // 2, extent - extent // 2
-    return label[max(0, y - before):y + after, max(0, x - before):x + after].ravel().tolist()
+    return label[max(0, y - before) : y + after, max(0, x - before) : x + after].ravel().tolist()
 
 
 def class_edges(label: np.ndarray, num_classes: int, kernel_size: int, void_edges: bool, void: int) -> np.ndarray:
@@ -39,14 +40,15 @@ def adaptive_mean(x: np.ndarray, size: tuple) -> np.ndarray:
     out = np.zeros((*x.shape[:-2], h, w))
     for i in range(h):
         for j in range(w):
-            cell = x[..., i * height // h:-(-(i + 1) * height // h), j * width // w:-(-(j + 1) * width // w)]
+            cell = x[..., i * height // h : -(-(i + 1) * height // h), j * width // w : -(-(j + 1) * width // w)]
             out[..., i, j] = cell.mean((-2, -1))
     return out
 
 
 def edge_masks(labels, num_classes: int, size: tuple, kernel_size: int = 7, void_edges=False, void=VOID) -> np.ndarray:
-    return np.stack([adaptive_mean(class_edges(label, num_classes, kernel_size, void_edges, void), size)
-                     for label in labels])
+    return np.stack(
+        [adaptive_mean(class_edges(label, num_classes, kernel_size, void_edges, void), size) for label in labels]
+    )
 
 
 def boundary_band(label: np.ndarray, half_width: int) -> np.ndarray:
@@ -59,6 +61,7 @@ def boundary_band(label: np.ndarray, half_width: int) -> np.ndarray:
 
 def kl(student: list, teacher: list, tau: float) -> float:
     """tau^2 KL(softmax(teacher / tau) || softmax(student / tau)) of two lists of logits."""
+
     def softmax(logits):
         powers = [exp(z / tau) for z in logits]
         return [p / sum(powers) for p in powers]
@@ -69,13 +72,15 @@ def kl(student: list, teacher: list, tau: float) -> float:
 
 def pixel_wise(preds_S: np.ndarray, preds_T: np.ndarray, tau: float) -> float:
     n, _, h, w = preds_S.shape
-    return np.mean([kl(preds_S[i, :, y, x], preds_T[i, :, y, x], tau)
-                    for i in range(n) for y in range(h) for x in range(w)])
+    return np.mean(
+        [kl(preds_S[i, :, y, x], preds_T[i, :, y, x], tau) for i in range(n) for y in range(h) for x in range(w)]
+    )
 
 
 def channel_wise(preds_S: np.ndarray, preds_T: np.ndarray, tau: float) -> float:
-    return np.mean([kl(s.ravel(), t.ravel(), tau)
-                    for image_S, image_T in zip(preds_S, preds_T) for s, t in zip(image_S, image_T)])
+    return np.mean(
+        [kl(s.ravel(), t.ravel(), tau) for image_S, image_T in zip(preds_S, preds_T) for s, t in zip(image_S, image_T)]
+    )
 
 
 def bpkd_edge(preds_S, preds_T, masks, alpha, tau=1.0, norm='class', pre_mask=True, post_mask=True) -> float:
@@ -122,8 +127,12 @@ def eroded(mask: np.ndarray, dont_care: np.ndarray, times: int) -> np.ndarray:
     """`times` erosions with a 3x3 square; outside the image counts as background, `dont_care` as foreground."""
     kept = np.pad(mask | dont_care, 1)
     for _ in range(times):
-        kept = np.array([[kept[max(0, y - 1):y + 2, max(0, x - 1):x + 2].all() for x in range(kept.shape[1])]
-                         for y in range(kept.shape[0])])
+        kept = np.array(
+            [
+                [kept[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].all() for x in range(kept.shape[1])]
+                for y in range(kept.shape[0])
+            ]
+        )
         kept[[0, -1]] = False
         kept[:, [0, -1]] = False
     return kept[1:-1, 1:-1] & mask
@@ -146,11 +155,11 @@ def boundary_iou(preds: list, labels: list, num_classes: int, distance: int) -> 
 def entropy(logits: list, tau: float) -> float:
     powers = [exp(z / tau) for z in logits]
     probs = [p / sum(powers) for p in powers]
-    return -tau**2 * sum(p * log(p) for p in probs)
+    return -(tau**2) * sum(p * log(p) for p in probs)
 
 
 def mean_square(a: np.ndarray, b: np.ndarray) -> float:
-    return sum((x - y)**2 for x, y in zip(a.ravel(), b.ravel())) / a.size
+    return sum((x - y) ** 2 for x, y in zip(a.ravel(), b.ravel())) / a.size
 
 
 def softmax_over_classes(preds: np.ndarray) -> np.ndarray:
@@ -160,14 +169,14 @@ def softmax_over_classes(preds: np.ndarray) -> np.ndarray:
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    return (a @ b) / ((a @ a) * (b @ b))**0.5
+    return (a @ b) / ((a @ a) * (b @ b)) ** 0.5
 
 
 def attention(feats: np.ndarray) -> list:
     """Of one image (D, h, w): a vector over its positions, of length 1."""
     d, h, w = feats.shape
-    energy = [sum(feats[k, y, x]**2 for k in range(d)) / d for y in range(h) for x in range(w)]
-    return [e / sum(e**2 for e in energy)**0.5 for e in energy]
+    energy = [sum(feats[k, y, x] ** 2 for k in range(d)) / d for y in range(h) for x in range(w)]
+    return [e / sum(e**2 for e in energy) ** 0.5 for e in energy]
 
 
 def inconsistency(preds: np.ndarray) -> np.ndarray:
@@ -177,17 +186,26 @@ def inconsistency(preds: np.ndarray) -> np.ndarray:
     out = np.zeros((h, w))
     for y in range(h):
         for x in range(w):
-            around = [(j, i) for j in (y - 1, y, y + 1) for i in (x - 1, x, x + 1)
-                      if (j, i) != (y, x) and 0 <= j < h and 0 <= i < w]
-            out[y, x] = np.mean([sum((probs[:, y, x] - probs[:, j, i])**2)**0.5 for j, i in around])
+            around = [
+                (j, i)
+                for j in (y - 1, y, y + 1)
+                for i in (x - 1, x, x + 1)
+                if (j, i) != (y, x) and 0 <= j < h and 0 <= i < w
+            ]
+            out[y, x] = np.mean([sum((probs[:, y, x] - probs[:, j, i]) ** 2) ** 0.5 for j, i in around])
     return out
 
 
 def max_pooled(feats: np.ndarray, kh: int, kw: int) -> np.ndarray:
     """Of (D, h, w), with the cells at the end smaller where the window does not divide."""
     _, h, w = feats.shape
-    return np.stack([np.stack([feats[:, y:y + kh, x:x + kw].max((1, 2)) for x in range(0, w, kw)], -1)
-                     for y in range(0, h, kh)], -2)
+    return np.stack(
+        [
+            np.stack([feats[:, y : y + kh, x : x + kw].max((1, 2)) for x in range(0, w, kw)], -1)
+            for y in range(0, h, kh)
+        ],
+        -2,
+    )
 
 
 def affinity(feats: np.ndarray, kh: int, kw: int) -> np.ndarray:
@@ -207,7 +225,7 @@ def intra_class(feats_S: np.ndarray, feats_T: np.ndarray, labels: np.ndarray) ->
         for (y, x), c in np.ndenumerate(label):
             if c != VOID:
                 similarity = [cosine(image[:, y, x], image[:, label == c].mean(1)) for image in (image_S, image_T)]
-                squares.append((similarity[0] - similarity[1])**2)
+                squares.append((similarity[0] - similarity[1]) ** 2)
     return np.mean(squares)
 
 
@@ -215,8 +233,16 @@ def pearson(preds_S: np.ndarray, preds_T: np.ndarray, tau: float) -> tuple:
     """1 - mean correlation over the classes of a pixel; over the pixels of a class."""
     rows = []
     for preds in (preds_S, preds_T):
-        rows.append(np.array([softmax_over_classes(image / tau)[:, y, x] for image in preds
-                              for y in range(preds.shape[2]) for x in range(preds.shape[3])]))
+        rows.append(
+            np.array(
+                [
+                    softmax_over_classes(image / tau)[:, y, x]
+                    for image in preds
+                    for y in range(preds.shape[2])
+                    for x in range(preds.shape[3])
+                ]
+            )
+        )
     inter = np.mean([1 - np.corrcoef(a, b)[0, 1] for a, b in zip(*rows)])
     intra = np.mean([1 - np.corrcoef(a, b)[0, 1] for a, b in zip(rows[0].T, rows[1].T)])
     return inter, intra
@@ -230,7 +256,7 @@ def convolved(x: np.ndarray, weight: np.ndarray, bias=None, stride: int = 1, pad
     out = np.zeros((len(weight), h, w))
     for i in range(h):
         for j in range(w):
-            cell = x[:, i * stride:i * stride + k, j * stride:j * stride + k]
+            cell = x[:, i * stride : i * stride + k, j * stride : j * stride + k]
             out[:, i, j] = weight.reshape(len(weight), -1) @ cell.ravel()
     return out if bias is None else out + bias[:, None, None]
 
@@ -249,11 +275,17 @@ def adaptive_perspective(feats_S, feats_T, labels, num_classes: int, scale: floa
     centres, views = [], []
     for feats in (feats_S, feats_T):
         feats = [image / np.sqrt((image**2).sum(0)) for image in feats]
-        means = [np.mean([image[:, y, x] for image, label in zip(feats, labels) for y, x in np.argwhere(label == c)], 0)
-                 for c in present]
+        means = [
+            np.mean([image[:, y, x] for image, label in zip(feats, labels) for y, x in np.argwhere(label == c)], 0)
+            for c in present
+        ]
         centres.append(means)
-        views.append([[[scale * cosine(image[:, y, x], mean) for mean in means] for y, x in np.ndindex(label.shape)]
-                      for image, label in zip(feats, labels)])
+        views.append(
+            [
+                [[scale * cosine(image[:, y, x], mean) for mean in means] for y, x in np.ndindex(label.shape)]
+                for image, label in zip(feats, labels)
+            ]
+        )
     per_pixel = [kl(s, t, 1) for image_S, image_T in zip(*views) for s, t in zip(image_S, image_T)]
     apart = [(1 - cosine(a, b)) / 2 for a, b in zip(*centres)]
     entropies = []
@@ -270,10 +302,13 @@ def dense_contrast(feats_S, feats_T, groups: int, patch: int, tau: float) -> flo
     for i in range(n):
         for top in range(0, h - patch + 1, patch):
             for left in range(0, w - patch + 1, patch):
-                places = [(y, x, g) for y in range(top, top + patch) for x in range(left, left + patch)
-                          for g in range(groups)]
-                vectors_S, vectors_T = ([feats[i, g * per_group:(g + 1) * per_group, y, x] for y, x, g in places]
-                                        for feats in (feats_S, feats_T))
+                places = [
+                    (y, x, g) for y in range(top, top + patch) for x in range(left, left + patch) for g in range(groups)
+                ]
+                vectors_S, vectors_T = (
+                    [feats[i, g * per_group : (g + 1) * per_group, y, x] for y, x, g in places]
+                    for feats in (feats_S, feats_T)
+                )
                 for a, (place, vector) in enumerate(zip(places, vectors_S)):
                     likeness = [-abs(vector - other).sum() / tau for other in vectors_T]
                     rivals = [likeness[b] for b, other in enumerate(places) if other[2] != place[2] or b == a]
@@ -289,8 +324,9 @@ def unit_vectors(feats: np.ndarray) -> np.ndarray:
 
 
 def relation_kl(vectors_S, vectors_T, others_S, others_T, tau: float) -> list:
-    return [kl([s @ o for o in others_S], [t @ o for o in others_T], tau) / tau**2
-            for s, t in zip(vectors_S, vectors_T)]
+    return [
+        kl([s @ o for o in others_S], [t @ o for o in others_T], tau) / tau**2 for s, t in zip(vectors_S, vectors_T)
+    ]
 
 
 def class_memories(feats: np.ndarray, labels: np.ndarray, num_classes: int) -> tuple:
@@ -303,12 +339,13 @@ def class_memories(feats: np.ndarray, labels: np.ndarray, num_classes: int) -> t
             pixels[c] += members
             if members:
                 mean = np.mean(members, 0)
-                means[c].append(mean / (mean @ mean)**0.5)
+                means[c].append(mean / (mean @ mean) ** 0.5)
     return pixels, means
 
 
 def resized(x: np.ndarray, h: int, w: int) -> np.ndarray:
     """Bilinear, of (C, H, W), with pixels' centres at halves."""
+
     def weights(old, new):
         matrix = np.zeros((new, old))
         for i in range(new):

@@ -1,4 +1,5 @@
 """Whole training runs of the command line, seconds long."""
+
 import os
 import os.path as osp
 import signal
@@ -11,16 +12,20 @@ import torch
 from conftest import ROOT
 
 ENVIRONMENT = dict(
-    os.environ, OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1', PYTHONPATH=osp.dirname(__file__),
-    PATH=f'{osp.dirname(sys.executable)}:{os.environ["PATH"]}')  # for the scripts, which call `python`
+    os.environ,
+    OMP_NUM_THREADS='1',
+    PYTHONUNBUFFERED='1',
+    PYTHONPATH=osp.dirname(__file__),
+    PATH=f'{osp.dirname(sys.executable)}:{os.environ["PATH"]}',
+)  # for the scripts, which call `python`
 DEMO = 'bpkd/bpkd_pspnet-r18w16_pspnet-r18w8_1xb8-600_synthetic-112x112.py'
 
 
-INTERRUPTIBLE = '''
+INTERRUPTIBLE = """
 train_dataloader.update(num_workers=2, persistent_workers=True)
 default_hooks.update(slow=dict(type="SlowStepHook"))
 custom_imports = dict(imports=["mmseg_bpkd", "slow_step"])
-'''
+"""
 
 
 def write_config(folder, max_iters: int = 6, base: str = DEMO, more: str = '') -> str:
@@ -30,7 +35,7 @@ def write_config(folder, max_iters: int = 6, base: str = DEMO, more: str = '') -
         tiny.save_teacher(teacher, width=8, num_classes=9)
     path = osp.join(folder, 'config.py')
     with open(path, 'w') as file:
-        file.write(f'''
+        file.write(f"""
 _base_ = {osp.join(ROOT, 'configs', base)!r}
 width = dict(
     backbone=dict(base_channels=4, stem_channels=4), decode_head=dict(in_channels=32, channels=8),
@@ -48,7 +53,7 @@ param_scheduler = [dict(type='FallingPolyLR', eta_min=1e-4, power=0.9, begin=0, 
 train_cfg = dict(max_iters={max_iters}, val_interval={max_iters})
 default_hooks = dict(checkpoint=dict(interval=2), logger=dict(interval=1))
 {more}
-''')
+""")
     return path
 
 
@@ -66,8 +71,14 @@ def call(tool: str, *args, check: bool = True, python_path: str = '') -> subproc
 
 def kill_when(ready, tool: str, *args) -> None:
     """Starts a tool and sends SIGKILL to it and all of its workers as soon as `ready()`."""
-    process = subprocess.Popen(command(tool, *args), env=dict(ENVIRONMENT, SLOW_STEPS='1'), cwd=ROOT,
-                               start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command(tool, *args),
+        env=dict(ENVIRONMENT, SLOW_STEPS='1'),
+        cwd=ROOT,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     deadline = time.time() + 120
     while not ready():
         assert process.poll() is None, f'{tool} ended before it could be killed'

@@ -1,4 +1,5 @@
 """A hook for tests that interrupt: steps, and on demand the writing of a checkpoint, take long enough to be hit."""
+
 import os
 import time
 
@@ -8,7 +9,6 @@ from mmengine.registry import HOOKS
 
 @HOOKS.register_module()
 class SlowStepHook(Hook):
-
     def __init__(self, slow_writing: bool = False) -> None:
         if slow_writing:
             fsync = os.fsync
@@ -16,6 +16,7 @@ class SlowStepHook(Hook):
             def slow_fsync(descriptor):
                 time.sleep(0.5)
                 fsync(descriptor)
+
             os.fsync = slow_fsync
 
     def after_train_iter(self, runner, *args, **kwargs) -> None:

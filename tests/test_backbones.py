@@ -1,4 +1,5 @@
 """ViT-Adapter: shapes, names, weights, and its deformable attention."""
+
 import hashlib
 import sys
 
@@ -11,10 +12,29 @@ from mmengine.registry import MODELS
 from mmseg_bpkd.backbones import ViTAdapter
 from mmseg_bpkd.backbones.vit_adapter import Geometry, as_maps, as_tokens, cell_centres
 
-SMALL = dict(embed_dims=24, num_layers=4, num_heads=3, conv_inplane=4, deform_num_heads=2,
-             interaction_indexes=((0, 0), (1, 1), (2, 2), (3, 3)), norm_cfg=dict(type='BN'))
-BLOCK = ('norm1.weight', 'norm1.bias', 'attn.qkv.weight', 'attn.qkv.bias', 'attn.proj.weight', 'attn.proj.bias',
-         'norm2.weight', 'norm2.bias', 'mlp.fc1.weight', 'mlp.fc1.bias', 'mlp.fc2.weight', 'mlp.fc2.bias')
+SMALL = dict(
+    embed_dims=24,
+    num_layers=4,
+    num_heads=3,
+    conv_inplane=4,
+    deform_num_heads=2,
+    interaction_indexes=((0, 0), (1, 1), (2, 2), (3, 3)),
+    norm_cfg=dict(type='BN'),
+)
+BLOCK = (
+    'norm1.weight',
+    'norm1.bias',
+    'attn.qkv.weight',
+    'attn.qkv.bias',
+    'attn.proj.weight',
+    'attn.proj.bias',
+    'norm2.weight',
+    'norm2.bias',
+    'mlp.fc1.weight',
+    'mlp.fc1.bias',
+    'mlp.fc2.weight',
+    'mlp.fc2.bias',
+)
 
 
 def small(**changes) -> ViTAdapter:
@@ -24,8 +44,16 @@ def small(**changes) -> ViTAdapter:
 def deit(width: int, layers: int) -> dict:
     """A checkpoint under the names of DeiT's repository, classifier and class token included."""
     shapes = dict(cls_token=(1, 1, width), pos_embed=(1, 197, width))
-    shapes.update({'patch_embed.proj.weight': (width, 3, 16, 16), 'patch_embed.proj.bias': (width,),
-                   'norm.weight': (width,), 'norm.bias': (width,), 'head.weight': (1000, width), 'head.bias': (1000,)})
+    shapes.update(
+        {
+            'patch_embed.proj.weight': (width, 3, 16, 16),
+            'patch_embed.proj.bias': (width,),
+            'norm.weight': (width,),
+            'norm.bias': (width,),
+            'head.weight': (1000, width),
+            'head.bias': (1000,),
+        }
+    )
     wide = {'attn.qkv': 3, 'mlp.fc1': 4}
     for i in range(layers):
         for name in BLOCK:
@@ -37,17 +65,26 @@ def deit(width: int, layers: int) -> dict:
     return dict(model={name: torch.randn(shape) for name, shape in shapes.items()})
 
 
-@pytest.mark.parametrize(('extent', 'sizes'), [
-    ((64, 96), [(16, 24), (8, 12), (4, 6), (2, 3)]), ((70, 33), [(18, 9), (9, 5), (5, 3), (3, 2)])])
+@pytest.mark.parametrize(
+    ('extent', 'sizes'),
+    [((64, 96), [(16, 24), (8, 12), (4, 6), (2, 3)]), ((70, 33), [(18, 9), (9, 5), (5, 3), (3, 2)])],
+)
 def test_four_maps_come_at_strides_4_to_32_from_images_of_any_size(extent, sizes):
     maps = small()(torch.randn(2, 3, *extent))
     assert [tuple(x.shape) for x in maps] == [(2, 24, *size) for size in sizes]
 
 
-@pytest.mark.parametrize(('config', 'digest'), [
-    (dict(), 'a23cd179f8572a89d5459170bd170b1165d5900ea1e457b9269376cf46c2435d'),
-    (dict(embed_dims=768, num_heads=12, deform_num_heads=12, deform_ratio=0.5),
-     'b9cef2f1c7e7808c4f85b3864195333d6a5a40b276fab5ac523a7d85e24a5df9')], ids=['tiny', 'base'])
+@pytest.mark.parametrize(
+    ('config', 'digest'),
+    [
+        (dict(), 'a23cd179f8572a89d5459170bd170b1165d5900ea1e457b9269376cf46c2435d'),
+        (
+            dict(embed_dims=768, num_heads=12, deform_num_heads=12, deform_ratio=0.5),
+            'b9cef2f1c7e7808c4f85b3864195333d6a5a40b276fab5ac523a7d85e24a5df9',
+        ),
+    ],
+    ids=['tiny', 'base'],
+)
 def test_weights_have_the_names_and_shapes_of_the_authors_code(config, digest):
     """The digests are of ViT-Adapter's own modules, built with the settings of its UPerNet configs."""
     state = MODELS.build(dict(type='ViTAdapter', **config)).state_dict()
@@ -95,7 +132,7 @@ def test_the_transformers_blocks_are_those_of_the_formula():
         qkv = normed @ block.attn.qkv.weight.t() + block.attn.qkv.bias
         heads = []
         for h in range(3):
-            q, k, v = (qkv[..., i * 24 + h * 8:i * 24 + (h + 1) * 8] for i in range(3))
+            q, k, v = (qkv[..., i * 24 + h * 8 : i * 24 + (h + 1) * 8] for i in range(3))
             heads.append((q @ k.transpose(1, 2) / 8**0.5).softmax(-1) @ v)
         x1 = x + torch.cat(heads, -1) @ block.attn.proj.weight.t() + block.attn.proj.bias
         torch.testing.assert_close(block(x), x1 + block.mlp(block.norm2(x1)))
@@ -137,10 +174,10 @@ def test_every_parameter_is_trained():
 def test_positions_are_interpolated_to_the_size_of_the_image():
     model = small()
     with torch.no_grad():
-        model.pos_embed[:, 1:] = model.pos_embed[:, 1:2] * 0 + torch.arange(24.)
+        model.pos_embed[:, 1:] = model.pos_embed[:, 1:2] * 0 + torch.arange(24.0)
         same = model._positions((14, 14))
         assert torch.allclose(same, model.pos_embed[:, 1:])
-        assert torch.allclose(model._positions((4, 6)), torch.arange(24.).expand(1, 24, 24), atol=1e-5)
+        assert torch.allclose(model._positions((4, 6)), torch.arange(24.0).expand(1, 24, 24), atol=1e-5)
 
 
 compiled = sys.modules['mmcv._ext'].__spec__.loader is not None

@@ -1,4 +1,5 @@
 """The tool that measures, measured."""
+
 import json
 import os.path as osp
 import sys
@@ -25,7 +26,7 @@ def test_what_is_compared_runs_in_turn_after_a_warm_up():
 
 
 def test_a_ratio_is_the_median_over_the_turns():
-    assert ratio([10., 30., 4.], [1., 10., 2.]) == dict(ms=10, ratio=3, ratio_least=2, ratio_most=10)
+    assert ratio([10.0, 30.0, 4.0], [1.0, 10.0, 2.0]) == dict(ms=10, ratio=3, ratio_least=2, ratio_most=10)
 
 
 def allocate(kept: int, added: int):
@@ -47,12 +48,12 @@ def test_tensors_are_counted_at_the_peak_of_a_call():
 @pytest.mark.slow
 def test_methods_and_steps_are_measured_beside_the_first(tmp_path):
     done = runs.call('analysis/benchmark.py', 'methods', 'fitnet', '--runs', 1, '--out', tmp_path / 'methods.json')
-    result, = json.load(open(tmp_path / 'methods.json'))['methods']
+    (result,) = json.load(open(tmp_path / 'methods.json'))['methods']
     assert 'fitnet: ' in done.stdout and result['method'] == 'fitnet'
     assert result['ratio'] > 0 and result['megabytes'] > 1
     config = runs.write_config(tmp_path)
     runs.call('analysis/benchmark.py', 'step', config, '--runs', 1, '--out', tmp_path / 'step.json')
-    result, = json.load(open(tmp_path / 'step.json'))['step']
+    (result,) = json.load(open(tmp_path / 'step.json'))['step']
     assert result['config'].endswith('config.py') and result['ratio'] == 1 and result['ms'] > 0
 
 
@@ -65,7 +66,7 @@ def test_a_benchmark_that_fails_keeps_what_it_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['benchmark.py', 'test', '--out', str(tmp_path / 'test.json')])
     with pytest.raises(MemoryError):
         benchmark.main()
-    result, = json.loads((tmp_path / 'test.json').read_text())['test']
+    (result,) = json.loads((tmp_path / 'test.json').read_text())['test']
     assert result['case'] == 'a set'
 
 
@@ -110,13 +111,14 @@ def test_testing_is_measured_with_and_without_our_metrics(monkeypatch):
 
     def runner_of(cfg):
         evaluator = SimpleNamespace(process=lambda data: called.append((len(cfg.test_evaluator), data)))
-        return SimpleNamespace(test=list, test_loop=SimpleNamespace(
-            evaluator=evaluator, run=lambda: evaluator.process(data='an image')))
+        return SimpleNamespace(
+            test=list, test_loop=SimpleNamespace(evaluator=evaluator, run=lambda: evaluator.process(data='an image'))
+        )
 
     cfg = testing.Config(dict(test_evaluator=[1, 2, 3]))
     monkeypatch.setattr(testing, 'cases', lambda folder: {'a case': (cfg, 'c')})
     monkeypatch.setattr(testing.Runner, 'from_cfg', runner_of)
-    result, = testing.compare(2)
+    (result,) = testing.compare(2)
     assert called == [(3, 'an image'), (1, 'an image')] * 3 and result['case'] == 'a case'
     assert result['metrics_ms'] > 0 < result['iou_ms']
 
@@ -124,8 +126,11 @@ def test_testing_is_measured_with_and_without_our_metrics(monkeypatch):
 def test_a_step_of_every_setting_is_measured_on_the_same_images(monkeypatch, tmp_path):
     path = runs.write_config(tmp_path)
     monkeypatch.setattr(step, 'RECIPES', {9: path})
-    monkeypatch.setattr(step, '_beside_mmrazor', lambda classes, settings: {
-        name or 'plain': (path, step.SETTINGS[name]) for name in settings})
+    monkeypatch.setattr(
+        step,
+        '_beside_mmrazor',
+        lambda classes, settings: {name or 'plain': (path, step.SETTINGS[name]) for name in settings},
+    )
     monkeypatch.setattr(step, 'peak_growth', lambda make: float(make()() is not None))
     results = list(step.compare(1, [], {}))
     assert [result['config'] for result in results] == ['plain', *list(step.SETTINGS)[1:]]
@@ -139,7 +144,7 @@ def test_a_step_of_every_setting_is_measured_on_the_same_images(monkeypatch, tmp
 def test_loading_is_measured_beside_mmsegmentations_on_the_same_seeds(monkeypatch):
     monkeypatch.setattr(data, 'CASES', {'small': ('ade20k_512x512.py', 'ade20k.py', (340, 256), 'jpg')})
     threads = torch.get_num_threads(), cv2.getNumThreads()
-    result, = data.compare(1)
+    (result,) = data.compare(1)
     torch.set_num_threads(threads[0])
     cv2.setNumThreads(threads[1])
     assert list(result['parts'])[:2] == ['LoadImageFromFile', 'LoadCheckedAnnotations']
@@ -163,8 +168,16 @@ def test_scale_is_measured(monkeypatch):
     monkeypatch.setattr(scale, 'PROCESS_SIZE', (64, 64))
     results = list(scale.compare(1, (64, 64), 2))
     assert [r['what'].split(' (')[0] for r in results[:9]] == [
-        'batch 2', 'batch 4', 'batch 6', 'crop 32x32', 'crop 64x64', 'crop 96x96', '19 classes', '59 classes',
-        '150 classes']
+        'batch 2',
+        'batch 4',
+        'batch 6',
+        'crop 32x32',
+        'crop 64x64',
+        'crop 96x96',
+        '19 classes',
+        '59 classes',
+        '150 classes',
+    ]
     assert all(r['ms'] > 0 < r['megabytes'] for r in results[:9])
     assert results[9]['sharing_ms'] > 0 and results[9]['gradient_megabytes'] > 40
 
@@ -172,18 +185,36 @@ def test_scale_is_measured(monkeypatch):
 def test_every_budget_is_judged_from_one_run(monkeypatch):
     measured = dict(ratio=1.2, ratio_least=1.0, ratio_most=2.0)
     case = next(iter(budgets.MASKS))
-    monkeypatch.setattr(budgets.masks, 'compare', lambda *_: [
-        dict(measured, ratio=200, ratio_least=160, ratio_most=210, case=case, megabytes=2, rival_megabytes=30)])
-    monkeypatch.setattr(budgets.losses, 'compare', lambda runs, names: [
-        dict(measured, loss=name, case='a case', memory_ratio=0.8) for name in names])
-    monkeypatch.setattr(budgets.step, 'compare', lambda *_, settings: [
-        dict(measured, config=name, size=[8, 8], memory_ratio=0.95, tensor_ratio=0.85)
-        for name in ("MMRazor's CWD recipe", 'BPKD, 19 classes')])
+    monkeypatch.setattr(
+        budgets.masks,
+        'compare',
+        lambda *_: [
+            dict(measured, ratio=200, ratio_least=160, ratio_most=210, case=case, megabytes=2, rival_megabytes=30)
+        ],
+    )
+    monkeypatch.setattr(
+        budgets.losses,
+        'compare',
+        lambda runs, names: [dict(measured, loss=name, case='a case', memory_ratio=0.8) for name in names],
+    )
+    monkeypatch.setattr(
+        budgets.step,
+        'compare',
+        lambda *_, settings: [
+            dict(measured, config=name, size=[8, 8], memory_ratio=0.95, tensor_ratio=0.85)
+            for name in ("MMRazor's CWD recipe", 'BPKD, 19 classes')
+        ],
+    )
     monkeypatch.setattr(budgets.testing, 'compare', lambda runs: [dict(measured, case='a set')])
     results = list(budgets.compare(1, None, None))
     lines = [budgets.FORMAT.format(**result) for result in results]
     assert lines[0] == f'edge masks, {case}: 200.00 times faster (160.00 to 210.00), aim at least 150: met'
     assert [(result['of'], result['verdict']) for result in results if 'loss' not in result['what']] == [
-        ('times faster', 'met'), ('times less memory', 'missed'), ('of the time', 'missed'),
-        ('of the memory', 'missed'), ("of the tensors' memory", 'met'), ('of the time', 'missed, not in every turn')]
+        ('times faster', 'met'),
+        ('times less memory', 'missed'),
+        ('of the time', 'missed'),
+        ('of the memory', 'missed'),
+        ("of the tensors' memory", 'met'),
+        ('of the time', 'missed, not in every turn'),
+    ]
     assert sum('BPKD loss' in line for line in lines) >= 1

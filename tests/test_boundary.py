@@ -8,34 +8,34 @@ from oracles import VOID, grid
 from mmseg_bpkd import boundary
 from mmseg_bpkd.boundary import boundary_band, edge_masks
 
-TWO_CLASSES = '''
+TWO_CLASSES = """
     0 0 0 1 1
     0 0 0 1 1
-    0 0 0 1 1'''
-VOID_BETWEEN = '''
+    0 0 0 1 1"""
+VOID_BETWEEN = """
     0 0 . . 1 1
     0 0 . . 1 1
-    0 0 . . 1 1'''
-VOID_ASIDE = '''
+    0 0 . . 1 1"""
+VOID_ASIDE = """
     0 0 0 .
     0 0 0 .
-    1 1 1 .'''
-POLE = '''
+    1 1 1 ."""
+POLE = """
     0 0 0 0 0 0 0 0
     0 0 0 1 0 0 0 0
     0 0 0 1 0 0 0 0
     0 0 0 1 0 0 0 0
-    0 0 0 0 0 0 0 0'''
-CORNERS = '''
+    0 0 0 0 0 0 0 0"""
+CORNERS = """
     0 1 0 1
     2 . 2 .
-    0 1 0 1'''
-ONE_CLASS = '''
+    0 1 0 1"""
+ONE_CLASS = """
     2 2 2
-    2 2 2'''
-ALL_VOID = '''
+    2 2 2"""
+ALL_VOID = """
     . . .
-    . . .'''
+    . . ."""
 DRAWN = [TWO_CLASSES, VOID_BETWEEN, VOID_ASIDE, POLE, CORNERS, ONE_CLASS, ALL_VOID]
 
 
@@ -52,7 +52,7 @@ def blobs(num_classes: int, height: int, width: int, cell: int, void: int = VOID
 
 def test_the_edge_of_a_straight_border_lies_half_a_window_on_either_side():
     masks = edge_masks(batch(TWO_CLASSES), num_classes=2, size=(3, 5), kernel_size=3)
-    edge = torch.tensor([0., 0, 1, 1, 0]).expand(3, 5)
+    edge = torch.tensor([0.0, 0, 1, 1, 0]).expand(3, 5)
     assert torch.equal(masks[0, 0], edge) and torch.equal(masks[0, 1], edge)
 
 
@@ -60,7 +60,7 @@ def test_a_border_to_void_is_an_edge_only_if_asked():
     gt = batch(VOID_BETWEEN)
     assert edge_masks(gt, 2, (3, 6), kernel_size=3).sum() == 0
     literal = edge_masks(gt, 2, (3, 6), kernel_size=3, void_edges=True)
-    assert torch.equal(literal[0, 0], torch.tensor([0., 1, 1, 0, 0, 0]).expand(3, 6))
+    assert torch.equal(literal[0, 0], torch.tensor([0.0, 1, 1, 0, 0, 0]).expand(3, 6))
 
 
 def test_a_cell_holds_the_share_of_its_pixels_that_are_edge():
@@ -79,21 +79,24 @@ def test_edge_masks_of_drawings_are_the_oracles(drawing, kernel_size, void_edges
 
 
 @pytest.mark.parametrize('void_edges', [False, True])
-@pytest.mark.parametrize(('num_classes', 'shape', 'size', 'kernel_size'), [
-    (2, (16, 24), (2, 3), 7),
-    (3, (12, 18), (4, 6), 3),
-    (8, (16, 16), (4, 4), 5),
-    (9, (16, 20), (4, 4), 7),
-    (7, (16, 20), (4, 4), 7),
-    (5, (32, 64), (2, 2), 15),
-    (15, (16, 20), (4, 4), 7),
-    (16, (16, 20), (4, 4), 7),
-    (31, (16, 20), (4, 4), 7),
-    (19, (16, 32), (2, 4), 7),
-    (59, (24, 24), (3, 3), 3),
-    (150, (24, 32), (3, 4), 7),
-    (256, (32, 32), (4, 4), 7),
-])
+@pytest.mark.parametrize(
+    ('num_classes', 'shape', 'size', 'kernel_size'),
+    [
+        (2, (16, 24), (2, 3), 7),
+        (3, (12, 18), (4, 6), 3),
+        (8, (16, 16), (4, 4), 5),
+        (9, (16, 20), (4, 4), 7),
+        (7, (16, 20), (4, 4), 7),
+        (5, (32, 64), (2, 2), 15),
+        (15, (16, 20), (4, 4), 7),
+        (16, (16, 20), (4, 4), 7),
+        (31, (16, 20), (4, 4), 7),
+        (19, (16, 32), (2, 4), 7),
+        (59, (24, 24), (3, 3), 3),
+        (150, (24, 32), (3, 4), 7),
+        (256, (32, 32), (4, 4), 7),
+    ],
+)
 def test_edge_masks_of_random_maps_are_exactly_the_oracles(num_classes, shape, size, kernel_size, void_edges):
     """Up to 256 classes in an image of few pixels: one, two, four and eight bytes a set, and several words."""
     void = VOID if num_classes <= VOID else -1
@@ -114,7 +117,7 @@ def test_grids_that_do_not_divide_use_adaptive_pooling(num_classes, shape, size)
 
 def test_images_of_a_batch_do_not_see_each_others_classes():
     together = batch(POLE, POLE.replace('1', '2'))
-    apart = [edge_masks(together[i:i + 1], 3, (5, 8), 3) for i in range(2)]
+    apart = [edge_masks(together[i : i + 1], 3, (5, 8), 3) for i in range(2)]
     assert torch.equal(edge_masks(together, 3, (5, 8), 3), torch.cat(apart))
 
 

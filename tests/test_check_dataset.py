@@ -1,4 +1,5 @@
 """Broken copies of data sets, and the sentence that each is told by."""
+
 import json
 import os
 import os.path as osp
@@ -60,19 +61,24 @@ def intact(tmp_path_factory) -> dict:
 @pytest.fixture
 def copy_of(intact, tmp_path):
     """Copies an intact data set, for a test to break."""
+
     def copy(name: str) -> str:
         return shutil.copytree(intact[name], tmp_path / osp.basename(intact[name]))
+
     return copy
 
 
 @pytest.fixture
 def check(tmp_path, capsys):
     """Runs the tool in this process; returns its exit code, its problems and its whole output."""
+
     def run(name: str, root: str, *more: str, arguments=('--all', '--samples', '0')):
-        code = check_dataset.main([config(name), '--workers', '0', '--out', str(tmp_path / 'out'), *arguments,
-                                   *options(root, *more)])
+        code = check_dataset.main(
+            [config(name), '--workers', '0', '--out', str(tmp_path / 'out'), *arguments, *options(root, *more)]
+        )
         text = capsys.readouterr().out
         return code, re.findall(r'^(?:error|warning): .*', text, re.MULTILINE), text
+
     return run
 
 
@@ -120,8 +126,15 @@ def test_all_problems_are_told_not_only_the_first(copy_of, check):
     assert all(sentence in problem for sentence, problem in zip(sentences, problems))
 
 
-@pytest.mark.parametrize('break_it', [cut('images/validation/*', 0.9), cut('annotations/training/*', 0.9),
-                                      cut('annotations/training/*', 0), web_page_for_an_image])
+@pytest.mark.parametrize(
+    'break_it',
+    [
+        cut('images/validation/*', 0.9),
+        cut('annotations/training/*', 0.9),
+        cut('annotations/training/*', 0),
+        web_page_for_an_image,
+    ],
+)
 def test_files_that_do_not_end_are_found_without_time_for_the_others(break_it, copy_of, check):
     root = copy_of('ade20k')
     break_it(root)
@@ -144,8 +157,14 @@ def in_colour(label: np.ndarray) -> np.ndarray:
     return layouts.COLOURS[label].astype(np.uint8)
 
 
-@pytest.mark.parametrize('break_it', [cut('annotations/train/*', 0.5), first_label('annotations/train/*', in_colour),
-                                      first_label('annotations/train/*', lambda label: label + 20)])
+@pytest.mark.parametrize(
+    'break_it',
+    [
+        cut('annotations/train/*', 0.5),
+        first_label('annotations/train/*', in_colour),
+        first_label('annotations/train/*', lambda label: label + 20),
+    ],
+)
 def test_a_class_that_only_a_broken_label_may_have_is_not_missed(break_it, copy_of, check):
     root = copy_of('camvid')
     for path in files(root, 'annotations/train/*')[1:]:
@@ -223,8 +242,9 @@ def test_values_are_those_that_the_pipeline_loads(mode, reduce_zero_label, tmp_p
     assert Image.open(tmp_path / 'label.png').mode == mode
     label_map = {0: 2, 1: 255, 2: 0, 254: 7}
     path = str(tmp_path / 'label.png')
-    loaded = TRANSFORMS.build(dict(type='LoadAnnotations'))(dict(
-        seg_map_path=path, reduce_zero_label=reduce_zero_label, label_map=label_map, seg_fields=[]))
+    loaded = TRANSFORMS.build(dict(type='LoadAnnotations'))(
+        dict(seg_map_path=path, reduce_zero_label=reduce_zero_label, label_map=label_map, seg_fields=[])
+    )
     expected = dict(zip(*(x.tolist() for x in np.unique(loaded['gt_seg_map'], return_counts=True))))
     reading = read_pair(Pair('train', 'no image', path))
     got = Counter()
@@ -250,8 +270,10 @@ def test_the_largest_size_is_the_largest_that_the_pipeline_makes():
 
 @pytest.mark.parametrize('workers', ['0', '2'])
 def test_readings_do_not_depend_on_the_number_of_processes(workers, intact, tmp_path):
-    pairs = [Pair('train', image, image.replace('images', 'annotations').replace('.jpg', '.png'))
-             for image in files(intact['ade20k'], 'images/training/*')]
+    pairs = [
+        Pair('train', image, image.replace('images', 'annotations').replace('.jpg', '.png'))
+        for image in files(intact['ade20k'], 'images/training/*')
+    ]
     probes = probe_all(path for pair in pairs for path in (pair.image, pair.label))
     got = {reading.pair: reading for reading in read_pairs(pairs, probes, None, int(workers))}
     assert got == {pair: read_pair(pair) for pair in pairs} and len(got) == IMAGES
@@ -268,11 +290,13 @@ def test_time_ends_reading():
 def test_a_check_that_fails_itself_loses_no_other(intact, check, monkeypatch, tmp_path):
     def fail(*args):
         raise RuntimeError('boom')
+
     monkeypatch.setattr('mmseg_bpkd.dataset_check.check.check_shared_images', fail)
     monkeypatch.setattr(check_dataset, 'draw_samples', fail)
     code, problems, text = check('camvid', intact['camvid'])
     assert code == 1 and problems == [
-        'error: shared images, samples.png: this check itself failed, the others went on (RuntimeError: boom)']
+        'error: shared images, samples.png: this check itself failed, the others went on (RuntimeError: boom)'
+    ]
     assert '| sky ' in text and json.load(open(tmp_path / 'out/report.json'))['splits']['train']['read'] == IMAGES
 
 
@@ -280,6 +304,7 @@ def test_an_interrupt_keeps_what_was_read(intact, check, monkeypatch):
     def interrupted(pairs, *args):
         yield read_pair(pairs[0])
         raise KeyboardInterrupt
+
     monkeypatch.setattr('mmseg_bpkd.dataset_check.check.read_pairs', interrupted)
     code, problems, text = check('camvid', intact['camvid'])
     assert code == 0 and problems == ['warning: reading: interrupted after 1 of 6: what follows is of these']
@@ -287,19 +312,28 @@ def test_an_interrupt_keeps_what_was_read(intact, check, monkeypatch):
 
 
 def test_wrapped_data_sets_are_walked_into(intact):
-    leaf = dict(type='CamVidDataset', data_root=intact['camvid'], data_prefix=dict(
-        img_path='images/train', seg_map_path='annotations/train'))
+    leaf = dict(
+        type='CamVidDataset',
+        data_root=intact['camvid'],
+        data_prefix=dict(img_path='images/train', seg_map_path='annotations/train'),
+    )
     other = dict(leaf, data_prefix=dict(img_path='images/val', seg_map_path='annotations/val'))
     parts = dict(type='ConcatDataset', datasets=[leaf, other, leaf])
     repeated, tested = dict(type='RepeatDataset', times=2, dataset=parts), dict(leaf, test_mode=True)
-    cfg = Config(dict(train_dataloader=dict(dataset=repeated), val_dataloader=dict(dataset=leaf),
-                      test_dataloader=dict(dataset=tested)))
+    cfg = Config(
+        dict(
+            train_dataloader=dict(dataset=repeated),
+            val_dataloader=dict(dataset=leaf),
+            test_dataloader=dict(dataset=tested),
+        )
+    )
     splits = splits_of(cfg)
     assert [split.name for split in splits] == ['train part 1', 'train part 2', 'val']
     result = check_datasets(splits, dict(train=2 * IMAGES, val=[4, IMAGES]), None)
     assert [str(finding) for finding in result.findings] == [
         f'error: val: 3 images of {intact["camvid"]}/images/train are in the training set too, byte for byte: '
-        '0001TP_000000.png, 0001TP_000001.png, 0001TP_000002.png; what is trained on cannot be used to measure']
+        '0001TP_000000.png, 0001TP_000001.png, 0001TP_000002.png; what is trained on cannot be used to measure'
+    ]
     short = check_datasets(splits_of(cfg), dict(train=9), None)
     assert 'train: 6 images in' in str(short.findings[0]) and 'but 9 are published' in str(short.findings[0])
 
@@ -312,8 +346,11 @@ def test_drawn_scenes_need_no_files(tmp_path, capsys):
 
 
 def test_a_data_set_without_names_of_classes_is_checked_by_their_number(intact, check, tmp_path):
-    nameless = [f'{loader}_dataloader.dataset.{key}' for loader in ('train', 'val', 'test')
-                for key in ('type=BaseSegDataset', 'img_suffix=.png')]
+    nameless = [
+        f'{loader}_dataloader.dataset.{key}'
+        for loader in ('train', 'val', 'test')
+        for key in ('type=BaseSegDataset', 'img_suffix=.png')
+    ]
     code, problems, text = check('camvid', intact['camvid'], *nameless, arguments=('--all', '--samples', '1'))
     assert (code, problems) == (0, []) and '| class 10 ' in text and 'samples.png' in text
 
@@ -325,7 +362,7 @@ def test_the_picture_has_a_row_for_each_sample(samples, intact, check, tmp_path)
         pixels, size = np.asarray(image.convert('RGB')), image.size
     legend = picture.TITLE + 2 * picture.LEGEND_ROW  # 11 classes and void in lines of 8
     assert size == (3 * 480, samples * (360 + picture.TITLE) + legend)  # 48x36, enlarged to 480x360
-    label = pixels[picture.TITLE:picture.TITLE + 360, 480:960].astype(int)
+    label = pixels[picture.TITLE : picture.TITLE + 360, 480:960].astype(int)
     palette = np.array([*CamVidDataset.METAINFO['palette'], (0, 0, 0)])
     labels = [np.array(Image.open(path)) for path in files(intact['camvid'], 'annotations/*/*')]
     assert sum(_shows(label, palette, candidate) for candidate in labels) == 1
@@ -343,7 +380,7 @@ def test_edges_are_where_classes_meet_and_not_at_void():
     edges = picture.edges_of(label, 11, 1)
     band = (np.arange(24) >= 5) & (np.arange(24) < 11)  # three pixels on either side
     assert edges.shape == (8, 24) and (edges == band).all()
-    assert (picture.edges_of(label, 11, 2)[0] == [0, 0, .5, 1, 1, .5, 0, 0, 0, 0, 0, 0]).all()
+    assert (picture.edges_of(label, 11, 2)[0] == [0, 0, 0.5, 1, 1, 0.5, 0, 0, 0, 0, 0, 0]).all()
     assert picture.edges_of(np.full((4, 4), 11), 11, 1).max() == 0
 
 
@@ -359,7 +396,8 @@ def test_the_documentation_has_the_numbers_of_the_configs():
 
 def test_names_of_things_in_sentences():
     assert endings(['a/aachen_000_gtFine_labelIds.png', 'ADE_train_01.jpg', 'b_02.jpg', 'README']) == (
-        '.jpg (2), _gtFine_labelIds.png (1), README (1)')
+        '.jpg (2), _gtFine_labelIds.png (1), README (1)'
+    )
     assert values_text([0, 1, 2, 7, 9, 10]) == '0 to 2, 7, 9 to 10'
     assert count_values(np.array([[300, 300], [2, 0]], np.uint16)) == {0: 1, 2: 1, 300: 2}
 
@@ -374,14 +412,17 @@ def test_the_command_line(intact, copy_of, tmp_path):
     assert done.returncode == 1 and 'error: train: 1 image without label' in done.stdout
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (['nowhere.py'], 'no config nowhere.py'),
-    ([config('camvid'), '--seconds', '-1'], 'must not be negative'),
-    ([osp.join(ROOT, 'configs/_base_/schedules/80k.py')], 'has no data set in train_dataloader'),
-    ([osp.join(ROOT, 'README.md')], 'cannot be used: '),
-    ([config('camvid'), '--cfg-options', 'train_dataloader.dataset.pipeline.77.x=1'], 'cannot be used: '),
-    (['--speed'], 'the following arguments are required: config'),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['nowhere.py'], 'no config nowhere.py'),
+        ([config('camvid'), '--seconds', '-1'], 'must not be negative'),
+        ([osp.join(ROOT, 'configs/_base_/schedules/80k.py')], 'has no data set in train_dataloader'),
+        ([osp.join(ROOT, 'README.md')], 'cannot be used: '),
+        ([config('camvid'), '--cfg-options', 'train_dataloader.dataset.pipeline.77.x=1'], 'cannot be used: '),
+        (['--speed'], 'the following arguments are required: config'),
+    ],
+)
 def test_bad_usage_is_told_with_another_exit_code(arguments, message, capsys, tmp_path):
     with pytest.raises(SystemExit) as stop:
         check_dataset.main([*arguments, '--out', str(tmp_path)] if arguments[0].endswith('y') else arguments)
@@ -389,8 +430,19 @@ def test_bad_usage_is_told_with_another_exit_code(arguments, message, capsys, tm
 
 
 def test_camvid_is_whole(camvid, tmp_path, capsys):
-    code = check_dataset.main([config('camvid'), '--samples', '2', '--seconds', '5', '--out', str(tmp_path),
-                               '--cfg-options', *layouts.data_root_options(camvid)])
+    code = check_dataset.main(
+        [
+            config('camvid'),
+            '--samples',
+            '2',
+            '--seconds',
+            '5',
+            '--out',
+            str(tmp_path),
+            '--cfg-options',
+            *layouts.data_root_options(camvid),
+        ]
+    )
     text = capsys.readouterr().out
     assert code == 0 and 'nothing wrong was found' in text
     assert '367 images in' in text and '101 images in' in text

@@ -1,4 +1,5 @@
 """The repairs, each in a process of its own: what they touch is imported once per process."""
+
 import os.path as osp
 import subprocess
 import sys
@@ -13,19 +14,28 @@ def python(code: str) -> subprocess.CompletedProcess:
 
 def hide(*names: str) -> str:
     """Code that makes packages look as if they were not installed."""
-    return f'''
+    return f"""
 import importlib.util, sys
 real = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *args: None if name.split('.')[0] in {names!r} else real(name, *args)
-'''
+"""
 
 
-@pytest.mark.parametrize(('name', 'advice'), [('joblib', 'joblib'), ('ftfy', 'ftfy'), ('mmrazor', 'mmrazor'),
-                                              ('mmcv', 'mmcv-lite==2.1.0'), ('pkg_resources', '"setuptools<81"')])
+@pytest.mark.parametrize(
+    ('name', 'advice'),
+    [
+        ('joblib', 'joblib'),
+        ('ftfy', 'ftfy'),
+        ('mmrazor', 'mmrazor'),
+        ('mmcv', 'mmcv-lite==2.1.0'),
+        ('pkg_resources', '"setuptools<81"'),
+    ],
+)
 def test_a_missing_package_is_one_line_that_says_what_to_install(name, advice):
     done = python(hide(name) + 'import mmseg_bpkd')
     assert done.stderr.strip().splitlines()[-1] == (
-        f'ImportError: mmseg_bpkd needs packages that are not installed: pip install {advice}')
+        f'ImportError: mmseg_bpkd needs packages that are not installed: pip install {advice}'
+    )
 
 
 def test_all_missing_packages_are_named_at_once():
@@ -34,7 +44,7 @@ def test_all_missing_packages_are_named_at_once():
 
 
 def test_an_opencv_that_does_not_load_is_one_line_that_says_what_to_install():
-    done = python('''
+    done = python("""
 import importlib, sys
 real_import = importlib.import_module
 def broken(name, *args):
@@ -42,13 +52,13 @@ def broken(name, *args):
         raise ImportError('libGL.so.1: cannot open shared object file')
     return real_import(name, *args)
 importlib.import_module = broken
-import mmseg_bpkd''')
+import mmseg_bpkd""")
     last = done.stderr.strip().splitlines()[-1]
     assert 'libGL.so.1' in last and last.endswith('opencv-python-headless')
 
 
 def test_compiled_operators_that_do_not_load_say_so():
-    done = python(f'''
+    done = python(f"""
 import importlib.util, sys
 spec = importlib.util.spec_from_file_location('compat', {osp.join(ROOT, 'mmseg_bpkd/compat.py')!r})
 compat = importlib.util.module_from_spec(spec)
@@ -57,12 +67,12 @@ compat._installed = lambda name: True
 def broken(name):
     raise ImportError('undefined symbol')
 compat.importlib.import_module = broken
-compat.stand_in_for_mmcv_ops()''')
+compat.stand_in_for_mmcv_ops()""")
     assert 'the compiled operators of the installed mmcv do not load (undefined symbol)' in done.stderr
 
 
 def test_a_compiled_operator_raises_only_when_it_is_called():
-    done = python('''
+    done = python("""
 import sys, mmseg_bpkd
 from mmcv.utils import ext_loader
 if sys.modules['mmcv._ext'].__spec__.loader:
@@ -71,22 +81,22 @@ else:
     try:
         ext_loader.load_ext('_ext', ['nms', 'roi_align_forward']).nms(1)
     except RuntimeError as error:
-        print(error)''')
+        print(error)""")
     assert done.stdout.strip() == 'compiled' or 'nms is a compiled operator of mmcv' in done.stdout, done.stderr
 
 
 def test_repairing_twice_changes_nothing():
-    done = python('''
+    done = python("""
 import sys, mmseg_bpkd
 from mmseg_bpkd import compat
 before = {name: id(module) for name, module in sys.modules.items()}
 compat.apply()
-print(before == {name: id(module) for name, module in sys.modules.items()})''')
+print(before == {name: id(module) for name, module in sys.modules.items()})""")
     assert done.stdout.strip() == 'True', done.stderr
 
 
 def test_safe_loading_stays_on_and_getattr_stays_out():
-    done = python('''
+    done = python("""
 import io, pickle, torch, mmseg_bpkd
 from mmengine.logging import HistoryBuffer
 def load(value):
@@ -108,12 +118,12 @@ for call in ((os.system, 'echo hacked'), (getattr, HistoryBuffer, '__init__'), (
     except Exception as error:
         print(type(error).__name__)
     else:
-        print('loaded', call)''')
+        print('loaded', call)""")
     assert done.stdout.split() == ['UnpicklingError'] * 3, done.stdout + done.stderr
 
 
 def test_a_download_is_loaded_as_safely_as_a_file(tmp_path):
-    done = python(f'''
+    done = python(f"""
 import os, torch, mmseg_bpkd
 from mmseg_bpkd.checkpoint import read_checkpoint
 class Attack:
@@ -127,12 +137,12 @@ print(read_checkpoint('https://example.org/good.pth')['state_dict']['x'].item())
 try:
     read_checkpoint('https://example.org/bad.pth')
 except ValueError as error:
-    print('refused')''')
+    print('refused')""")
     assert done.stdout.splitlines()[1::2] == ['1.0', 'refused'], done.stdout + done.stderr  # between lines of the log
 
 
 def test_mmrazor_without_quantization_says_so_when_it_is_used():
-    done = python('''
+    done = python("""
 import mmseg_bpkd
 from mmrazor.structures.quantization import QConfigHandler
 try:
@@ -140,5 +150,5 @@ try:
 except RuntimeError as error:
     print(error)
 except Exception as error:  # the real one, on a healthy installation
-    print('cannot quantize', error)''')
+    print('cannot quantize', error)""")
     assert 'cannot quantize' in done.stdout, done.stderr

@@ -1,4 +1,5 @@
 """Parameters and operations, against hand counts and the published ones."""
+
 import json
 import os.path as osp
 import sys
@@ -18,10 +19,15 @@ sys.path.append(osp.join(ROOT, 'tools/analysis'))
 from complexity import measure, operations  # noqa: E402
 
 PUBLISHED = {  # by the paper's authors, in their repository: 10^6 parameters, 10^9 operations, 150 classes, 512x512
-    'pspnet-r101': (68.07, 256.89), 'pspnet-r18': (12.82, 54.53),
-    'fcn-hr48': (65.95, 95.64), 'fcn-hr18s': (3.97, 10.49),
-    'deeplabv3plus-r101': (62.68, 255.67), 'deeplabv3plus-mv2': (15.35, 69.60),
-    'isanet-r101': (56.80, 228.21), 'isanet-r18': (12.46, 54.33)}
+    'pspnet-r101': (68.07, 256.89),
+    'pspnet-r18': (12.82, 54.53),
+    'fcn-hr48': (65.95, 95.64),
+    'fcn-hr18s': (3.97, 10.49),
+    'deeplabv3plus-r101': (62.68, 255.67),
+    'deeplabv3plus-mv2': (15.35, 69.60),
+    'isanet-r101': (56.80, 228.21),
+    'isanet-r18': (12.46, 54.33),
+}
 with open(osp.join(ROOT, 'experiments/complexity.json')) as file:
     MEASURED = {result['name']: result for result in json.load(file)}
 

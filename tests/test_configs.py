@@ -20,15 +20,26 @@ from mmseg_bpkd.distillers import SegDistiller
 from mmseg_bpkd.segmentors import deployed_model, resolve_segmentor
 
 LEAVES = sorted(path for path in glob(osp.join(ROOT, 'configs/*/*.py')) if '_base_' not in path)
-NAME = re.compile(r'(?P<who>[a-z0-9_-]+)_(?P<gpus>\d)xb(?P<batch>\d+)-(?P<its>\d+k?)_'
-                  r'(?P<data>[a-z0-9-]+)-(?P<crop>\d+x\d+)')
+NAME = re.compile(
+    r'(?P<who>[a-z0-9_-]+)_(?P<gpus>\d)xb(?P<batch>\d+)-(?P<its>\d+k?)_'
+    r'(?P<data>[a-z0-9-]+)-(?P<crop>\d+x\d+)'
+)
 CLASSES = dict(cityscapes=19, ade20k=150, camvid=11, synthetic=9) | {'pascal-context-59': 59}
-CONVOLUTIONAL = ('pspnet-r101_pspnet-r18', 'fcn-hr48_fcn-hr18s', 'deeplabv3plus-r101_deeplabv3plus-mv2',
-                 'isanet-r101_isanet-r18', 'pspnet-r101_deeplabv3plus-mv2')
-ON_ADE20K_ONLY = ('upernet-swin-b_upernet-swin-t', 'upernet-deit-adapter-b_upernet-deit-adapter-t',
-                  'upernet-swin-b_pspnet-r18')
-HEADS = dict(pspnet='PSPHead', fcn='FCNHead', deeplabv3plus='DepthwiseSeparableASPPHead', isanet='ISAHead',
-             upernet='UPerHead')
+CONVOLUTIONAL = (
+    'pspnet-r101_pspnet-r18',
+    'fcn-hr48_fcn-hr18s',
+    'deeplabv3plus-r101_deeplabv3plus-mv2',
+    'isanet-r101_isanet-r18',
+    'pspnet-r101_deeplabv3plus-mv2',
+)
+ON_ADE20K_ONLY = (
+    'upernet-swin-b_upernet-swin-t',
+    'upernet-deit-adapter-b_upernet-deit-adapter-t',
+    'upernet-swin-b_pspnet-r18',
+)
+HEADS = dict(
+    pspnet='PSPHead', fcn='FCNHead', deeplabv3plus='DepthwiseSeparableASPPHead', isanet='ISAHead', upernet='UPerHead'
+)
 METHODS = ('bpkd', 'cwd', 'kd', 'skds', 'ifvd', 'cirkd')
 load = functools.lru_cache(maxsize=None)(Config.fromfile)  # to be read, not changed
 
@@ -58,8 +69,9 @@ def test_every_distiller_has_a_config_on_camvid():
 
 @pytest.mark.skipif(not osp.exists(osp.join(ROOT, '.git')), reason='not a git checkout')
 def test_no_config_is_ignored_by_git():
-    ignored = subprocess.run(['git', '-c', 'safe.directory=*', 'check-ignore', *LEAVES], capture_output=True, text=True,
-                             cwd=ROOT)
+    ignored = subprocess.run(
+        ['git', '-c', 'safe.directory=*', 'check-ignore', *LEAVES], capture_output=True, text=True, cwd=ROOT
+    )
     assert (ignored.returncode, ignored.stdout) == (1, '')  # 1: none of them
 
 
@@ -120,19 +132,25 @@ def build(model: str) -> set:
         model['distiller'] = dict(type='SegDistiller', losses=dict(loss_kd=dict(type='PixelWiseLoss')))
     built = MODELS.build(model)
     segmentors = (built.teacher, built.student) if model['type'] == 'SegDistill' else (built,)
-    return {head.conv_seg.out_channels for segmentor in segmentors for head in (
-        segmentor.decode_head, getattr(segmentor, 'auxiliary_head', segmentor.decode_head))}
+    return {
+        head.conv_seg.out_channels
+        for segmentor in segmentors
+        for head in (segmentor.decode_head, getattr(segmentor, 'auxiliary_head', segmentor.decode_head))
+    }
 
 
-@pytest.mark.parametrize('path', named(*(f'_{pair}_' for pair in (*CONVOLUTIONAL, 'upernet-swin-b_pspnet-r18'))),
-                         ids=name)
+@pytest.mark.parametrize(
+    'path', named(*(f'_{pair}_' for pair in (*CONVOLUTIONAL, 'upernet-swin-b_pspnet-r18'))), ids=name
+)
 def test_the_papers_settings_are_the_configs(path):
     cfg = load(path)
     pascal = 'pascal-context' in path
     assert cfg.optim_wrapper.optimizer == dict(
-        type='SGD', lr=0.004 if pascal else 0.01, momentum=0.9, weight_decay=0.0001 if pascal else 0.0005)
-    assert cfg.param_scheduler == [dict(
-        type='FallingPolyLR', eta_min=1e-4, power=0.9, begin=0, end=cfg.train_cfg.max_iters, by_epoch=False)]
+        type='SGD', lr=0.004 if pascal else 0.01, momentum=0.9, weight_decay=0.0001 if pascal else 0.0005
+    )
+    assert cfg.param_scheduler == [
+        dict(type='FallingPolyLR', eta_min=1e-4, power=0.9, begin=0, end=cfg.train_cfg.max_iters, by_epoch=False)
+    ]
     resize = next(t for t in cfg.train_dataloader.dataset.pipeline if t.type == 'RandomResize')
     assert resize.ratio_range == (0.5, 2.0)
     if pascal and cfg.model.type == 'SegDistill':
@@ -142,10 +160,16 @@ def test_the_papers_settings_are_the_configs(path):
 @pytest.mark.parametrize('path', named('upernet-swin-b_upernet-swin-t', 'upernet_swin-t'), ids=name)
 def test_swin_is_trained_as_in_mmsegmentation(path):
     cfg = load(path)
-    stock = load(osp.join(get_installed_path('mmseg'), '.mim/configs/swin',
-                          'swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py'))
+    stock = load(
+        osp.join(
+            get_installed_path('mmseg'),
+            '.mim/configs/swin',
+            'swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py',
+        )
+    )
     assert {key: cfg.optim_wrapper[key] for key in ('optimizer', 'paramwise_cfg')} == {
-        key: stock.optim_wrapper[key] for key in ('optimizer', 'paramwise_cfg')}
+        key: stock.optim_wrapper[key] for key in ('optimizer', 'paramwise_cfg')
+    }
     warm_up, decay = stock.param_scheduler
     ours = cfg.param_scheduler
     assert ours == [warm_up, dict(decay, type='FallingPolyLR', end=80000)]
@@ -159,7 +183,7 @@ def layer_decay(parameter: str, ndim: int) -> tuple:
         layer = 0
     elif parts[:2] == ['backbone', 'blocks']:
         layer = int(parts[2]) + 1
-    return round(0.95**(13 - layer), 6), 0 if ndim == 1 or parts[-1] == 'bias' else 1
+    return round(0.95 ** (13 - layer), 6), 0 if ndim == 1 or parts[-1] == 'bias' else 1
 
 
 @pytest.mark.parametrize('student', ['alone', 'distilled'])
@@ -169,21 +193,30 @@ def test_the_learning_rate_of_the_deit_adapter_falls_from_layer_to_layer(student
     model = MODELS.build(cfg.model)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     names = {parameter: key.removeprefix('architecture.') for key, parameter in model.named_parameters()}
-    found = {names[parameter]: (round(group['lr'] / 12e-5, 6), round(group['weight_decay'] / 0.01, 6))
-             for group in wrapper.optimizer.param_groups for parameter in group['params']}
+    found = {
+        names[parameter]: (round(group['lr'] / 12e-5, 6), round(group['weight_decay'] / 0.01, 6))
+        for group in wrapper.optimizer.param_groups
+        for parameter in group['params']
+    }
     assert found == {key: layer_decay(key, parameter.ndim) for parameter, key in names.items()}
 
 
-@pytest.mark.parametrize(('who', 'rate', 'iterations', 'batch_size', 'drop_path'), [
-    ('bpkd_upernet-deit-adapter-b_upernet-deit-adapter-t', 12e-5, 80000, 4, 0.1),
-    ('upernet_deit-adapter-t', 12e-5, 80000, 4, 0.1), ('upernet_deit-adapter-b', 6e-5, 160000, 2, 0.3)])
+@pytest.mark.parametrize(
+    ('who', 'rate', 'iterations', 'batch_size', 'drop_path'),
+    [
+        ('bpkd_upernet-deit-adapter-b_upernet-deit-adapter-t', 12e-5, 80000, 4, 0.1),
+        ('upernet_deit-adapter-t', 12e-5, 80000, 4, 0.1),
+        ('upernet_deit-adapter-b', 6e-5, 160000, 2, 0.3),
+    ],
+)
 def test_the_deit_adapter_is_trained_and_tested_as_by_its_authors(who, rate, iterations, batch_size, drop_path):
     """But for the 80000 iterations of the paper, with 4 images on each of 4 GPUs instead of 2 on 8."""
     cfg = load(named(f'{who}_')[0])
     assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=rate, betas=(0.9, 0.999), weight_decay=0.01)
     assert cfg.param_scheduler == [
         dict(type='LinearLR', start_factor=1e-6, begin=0, end=1500, by_epoch=False),
-        dict(type='FallingPolyLR', eta_min=0, power=1, begin=1500, end=iterations, by_epoch=False)]
+        dict(type='FallingPolyLR', eta_min=0, power=1, begin=1500, end=iterations, by_epoch=False),
+    ]
     assert cfg.train_dataloader.batch_size == batch_size
     model = deployed_model(cfg.model)
     assert model.backbone.drop_path_rate == drop_path
@@ -202,15 +235,21 @@ def test_skds_compares_cells_of_16_pixels(path):
 
 
 ABLATIONS = {
-    'body-positions': dict(edge_weight=0), 'body-classes': dict(edge_weight=0, body_over='classes'),
-    'edge-classes': dict(body_weight=0), 'edge-positions': dict(body_weight=0, edge_over='positions'),
-    'prm': dict(body_weight=0, post_mask=False), 'pom': dict(body_weight=0, pre_mask=False),
-    'prm-body': dict(post_mask=False), 'pom-body': dict(pre_mask=False), 'inner-0p5': dict(class_weight=0.5),
+    'body-positions': dict(edge_weight=0),
+    'body-classes': dict(edge_weight=0, body_over='classes'),
+    'edge-classes': dict(body_weight=0),
+    'edge-positions': dict(body_weight=0, edge_over='positions'),
+    'prm': dict(body_weight=0, post_mask=False),
+    'pom': dict(body_weight=0, pre_mask=False),
+    'prm-body': dict(post_mask=False),
+    'pom-body': dict(pre_mask=False),
+    'inner-0p5': dict(class_weight=0.5),
     'paper-weights': dict(edge_norm='paper', edge_weight=50, body_weight=20, class_weight=2),
     **{f'width-{k}': dict(kernel_size=k) for k in (3, 5, 10, 15)},
     **{f'edge-{weight}': dict(edge_weight=weight) for weight in (5, 10, 50, 100)},
     **{f'body-{weight}': dict(body_weight=weight) for weight in (1, 2, 10, 20)},
-    **{f'inner-{weight}': dict(class_weight=weight) for weight in (2, 4)}}
+    **{f'inner-{weight}': dict(class_weight=weight) for weight in (2, 4)},
+}
 
 
 def test_every_ablation_has_its_entry_above():
@@ -236,9 +275,14 @@ def test_a_student_from_scratch_differs_in_its_start_only(method):
     assert cfg == base
 
 
-@pytest.mark.parametrize(('ours', 'stock'), [
-    ('cityscapes_512x1024', 'cityscapes'), ('ade20k_512x512', 'ade20k'),
-    ('pascal_context_59_480x480', 'pascal_context_59')])
+@pytest.mark.parametrize(
+    ('ours', 'stock'),
+    [
+        ('cityscapes_512x1024', 'cityscapes'),
+        ('ade20k_512x512', 'ade20k'),
+        ('pascal_context_59_480x480', 'pascal_context_59'),
+    ],
+)
 def test_data_sets_are_mmsegmentations_but_for_what_is_added(ours, stock):
     """Folders, scales, crops and their order; what is added is seeding, the check of labels, speed, and resuming."""
     ours = load(osp.join(ROOT, f'configs/_base_/datasets/{ours}.py'))
@@ -246,8 +290,11 @@ def test_data_sets_are_mmsegmentations_but_for_what_is_added(ours, stock):
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         mine, theirs = (cfg[loader].dataset.to_dict() for cfg in (ours, stock))
         mine.pop('_scope_', None)
-        pipeline = [dict(t, type=t['type'].replace('Checked', '').replace('Fast', ''))
-                    for t in mine.pop('pipeline') if t['type'] != 'SeedAugmentation']
+        pipeline = [
+            dict(t, type=t['type'].replace('Checked', '').replace('Fast', ''))
+            for t in mine.pop('pipeline')
+            if t['type'] != 'SeedAugmentation'
+        ]
         for transform in pipeline:
             transform.pop('num_classes', None)
         assert pipeline == theirs.pop('pipeline')
@@ -267,8 +314,11 @@ def published() -> dict:
 def test_teachers_are_published_where_the_configs_look():
     """The address and the config of each teacher stand in one entry of mmseg's own metafiles."""
     known = published()
-    teachers = {(cfg.model.teacher.cfg_path, cfg.model.teacher_ckpt) for cfg in map(load, named('4xb4-'))
-                if cfg.model.type == 'SegDistill'}
+    teachers = {
+        (cfg.model.teacher.cfg_path, cfg.model.teacher_ckpt)
+        for cfg in map(load, named('4xb4-'))
+        if cfg.model.type == 'SegDistill'
+    }
     downloaded = {(path.removeprefix('mmseg::'), address) for path, address in teachers if '://' in address}
     assert len(downloaded) == 12
     assert not [teacher for teacher in downloaded if teacher[1] not in known[teacher[0]]]
@@ -307,23 +357,35 @@ def test_mmrazors_own_recipe_trains_a_step(monkeypatch):
 def test_teacher_student_and_method_can_be_swapped_from_the_command_line(method):
     leaf = f'{method}_pspnet-r101_pspnet-r18_4xb4-80k_ade20k-512x512.py'
     cfg = Config.fromfile(osp.join(ROOT, 'configs', method, leaf))
-    cfg.merge_from_dict({
-        'model.teacher.cfg_path': 'mmseg::deeplabv3plus/deeplabv3plus_r50-d8_4xb4-80k_ade20k-512x512.py',
-        'model.student.cfg_path': 'mmseg::fcn/fcn_r50-d8_4xb4-80k_ade20k-512x512.py',
-        'model.student.backbone.depth': 18,
-        'model.student.decode_head.in_channels': 512,
-        'model.student.auxiliary_head.in_channels': 256,
-        'model.distiller.losses.loss_extra.type': 'PixelWiseLoss',
-    })
+    cfg.merge_from_dict(
+        {
+            'model.teacher.cfg_path': 'mmseg::deeplabv3plus/deeplabv3plus_r50-d8_4xb4-80k_ade20k-512x512.py',
+            'model.student.cfg_path': 'mmseg::fcn/fcn_r50-d8_4xb4-80k_ade20k-512x512.py',
+            'model.student.backbone.depth': 18,
+            'model.student.decode_head.in_channels': 512,
+            'model.student.auxiliary_head.in_channels': 256,
+            'model.distiller.losses.loss_extra.type': 'PixelWiseLoss',
+        }
+    )
     model = MODELS.build(cfg.model)
     assert type(model.teacher.decode_head).__name__ == 'DepthwiseSeparableASPPHead'
     assert type(model.student.decode_head).__name__ == 'FCNHead'
     assert set(model.distiller.distill_losses) == {f'loss_{method}', 'loss_extra'}
 
 
-@pytest.mark.parametrize('switches', [
-    {}, dict(pre_mask=False), dict(post_mask=False), dict(pre_mask=False, post_mask=False), dict(body_weight=0),
-    dict(edge_weight=0), dict(pre_mask=False, body_weight=0), dict(post_mask=False, body_weight=0)])
+@pytest.mark.parametrize(
+    'switches',
+    [
+        {},
+        dict(pre_mask=False),
+        dict(post_mask=False),
+        dict(pre_mask=False, post_mask=False),
+        dict(body_weight=0),
+        dict(edge_weight=0),
+        dict(pre_mask=False, body_weight=0),
+        dict(post_mask=False, body_weight=0),
+    ],
+)
 def test_the_switches_of_table_4_run_from_config(switches, tmp_path):
     losses = dict(loss_bpkd=dict(type='BPKDLoss', **switches))
     model = tiny.distillation(tiny.save_teacher(tmp_path / 'teacher.pth'), losses).train()

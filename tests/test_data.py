@@ -25,7 +25,7 @@ def take(sampler, n):
 
 def test_every_epoch_is_a_new_permutation():
     stream = take(ResumableSampler(range(7), seed=3), 21)
-    epochs = [stream[i:i + 7] for i in (0, 7, 14)]
+    epochs = [stream[i : i + 7] for i in (0, 7, 14)]
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
 
@@ -94,10 +94,13 @@ def test_a_plain_index_has_no_seed_to_offer():
         TRANSFORMS.build(dict(type='SeedAugmentation'))(dict(sample_idx=3))
 
 
-@pytest.mark.parametrize('wrapper', [
-    dict(type='RepeatDataset', times=3, dataset=dict(type='SyntheticScenes', num_scenes=2)),
-    dict(type='ConcatDataset', datasets=2 * [dict(type='SyntheticScenes', num_scenes=3)]),
-])
+@pytest.mark.parametrize(
+    'wrapper',
+    [
+        dict(type='RepeatDataset', times=3, dataset=dict(type='SyntheticScenes', num_scenes=2)),
+        dict(type='ConcatDataset', datasets=2 * [dict(type='SyntheticScenes', num_scenes=3)]),
+    ],
+)
 def test_the_seed_survives_mmengines_data_set_wrappers(wrapper):
     pipeline = [dict(type='SeedAugmentation'), dict(type='RenderScene'), dict(type='RandomFlip', prob=0.5)]
     for inner in wrapper.get('datasets', [wrapper.get('dataset')]):
@@ -116,7 +119,8 @@ def of_both(seed: int, image: np.ndarray, label: np.ndarray, *configs: dict) -> 
         results = dict(img=image.copy(), gt_seg_map=label.copy(), seg_fields=['gt_seg_map'], img_shape=image.shape[:2])
         for cfg in configs:
             results = TRANSFORMS.build(dict(cfg, type=prefix + cfg['type']) if cfg['type'] != 'RandomFlip' else cfg)(
-                results)
+                results
+            )
         made.append((results['img'], results['gt_seg_map'], results['img_shape'], np.random.rand()))
     return made
 
@@ -149,8 +153,14 @@ def test_fast_distortion_is_mmsegmentations():
     label = np.zeros((40, 50), np.uint8)
     changed = []
     for seed in range(30):
-        theirs, ours = of_both(seed, image, label, dict(type='RandomCrop', crop_size=(32, 40)),
-                               dict(type='RandomFlip', prob=0.5), dict(type='PhotoMetricDistortion'))
+        theirs, ours = of_both(
+            seed,
+            image,
+            label,
+            dict(type='RandomCrop', crop_size=(32, 40)),
+            dict(type='RandomFlip', prob=0.5),
+            dict(type='PhotoMetricDistortion'),
+        )
         for a, b in zip(theirs, ours):
             np.testing.assert_array_equal(a, b)
         changed.append((theirs[0] != image[:32, :40]).any())
@@ -192,8 +202,11 @@ def tutorial_layout(root, splits=('train', 'val')):
 
 
 def convert(*args):
-    return subprocess.run([sys.executable, os.path.join(ROOT, 'tools/dataset_converters/camvid.py'), *map(str, args)],
-                          capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, os.path.join(ROOT, 'tools/dataset_converters/camvid.py'), *map(str, args)],
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_the_camvid_converter_writes_what_the_data_set_reads(tmp_path):
@@ -201,8 +214,11 @@ def test_the_camvid_converter_writes_what_the_data_set_reads(tmp_path):
     done = convert(tmp_path / 'CamVid', tmp_path / 'camvid')
     assert done.returncode == 0 and 'train: 2 images (the published split has 367)' in done.stdout
     pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadCheckedAnnotations', num_classes=11)]
-    data = CamVidDataset(data_root=str(tmp_path / 'camvid'), pipeline=pipeline,
-                         data_prefix=dict(img_path='images/val', seg_map_path='annotations/val'))
+    data = CamVidDataset(
+        data_root=str(tmp_path / 'camvid'),
+        pipeline=pipeline,
+        data_prefix=dict(img_path='images/val', seg_map_path='annotations/val'),
+    )
     sample = data[1]
     expected = np.arange(48).reshape(6, 8) % 12
     assert len(data) == 2 and sample['img'].max() == 1
@@ -213,7 +229,7 @@ def test_the_camvid_converter_says_what_is_wrong(tmp_path):
     assert 'none of the folders' in convert(tmp_path, tmp_path / 'camvid').stderr
     tutorial_layout(tmp_path / 'unpaired')
     (tmp_path / 'unpaired/trainannot/1.png').unlink()
-    assert "only one of" in convert(tmp_path / 'unpaired', tmp_path / 'camvid').stderr
+    assert 'only one of' in convert(tmp_path / 'unpaired', tmp_path / 'camvid').stderr
     tutorial_layout(tmp_path / 'wrong')
     Image.fromarray(np.full((6, 8), 30, np.uint8)).save(tmp_path / 'wrong/valannot/0.png')
     assert 'expected one channel with values 0 to 11' in convert(tmp_path / 'wrong', tmp_path / 'camvid').stderr
@@ -227,8 +243,11 @@ def test_camvid_without_its_folder_says_which(tmp_path):
 def test_camvid_has_its_published_sizes_and_labels(camvid):
     pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadCheckedAnnotations', num_classes=11)]
     for split, count in (('train', 367), ('val', 101)):
-        data = CamVidDataset(data_root=camvid, pipeline=pipeline,
-                             data_prefix=dict(img_path=f'images/{split}', seg_map_path=f'annotations/{split}'))
+        data = CamVidDataset(
+            data_root=camvid,
+            pipeline=pipeline,
+            data_prefix=dict(img_path=f'images/{split}', seg_map_path=f'annotations/{split}'),
+        )
         assert len(data) == count
         assert data[0]['img'].shape == (360, 480, 3) and data[0]['gt_seg_map'].shape == (360, 480)
 
@@ -255,8 +274,12 @@ def test_every_class_occurs_and_thin_ones_are_thin():
     labels = np.stack([render_scene('train', i)[1] for i in range(20)])
     assert set(np.unique(labels)) == set(range(len(CLASSES)))
     wire = labels == CLASSES.index('wire')
-    runs = [len(list(group)) for column in wire.transpose(0, 2, 1).reshape(-1, wire.shape[1])
-            for value, group in itertools.groupby(column) if value]
+    runs = [
+        len(list(group))
+        for column in wire.transpose(0, 2, 1).reshape(-1, wire.shape[1])
+        for value, group in itertools.groupby(column)
+        if value
+    ]
     assert 2 <= np.median(runs) <= 4
 
 

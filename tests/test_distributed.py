@@ -1,4 +1,5 @@
 """Two processes on halves of a batch have the gradients of one process on the whole."""
+
 import socket
 
 import pytest
@@ -14,14 +15,16 @@ from mmseg_bpkd.launch import CPUDistributedDataParallel
 
 METHODS = {method: Config.fromfile(path).distiller.losses.to_dict() for method, path in DISTILLERS.items()}
 METHODS.update(
-    bpkd_paper=dict(loss_bpkd=dict(
-        type='BPKDLoss', edge_norm='paper', edge_weight=50., body_weight=20., class_weight=2.)),
-    bpkd_plain=dict(loss_bpkd=dict(
-        type='BPKDLoss', pre_mask=False, post_mask=False, edge_over='classes', body_over='classes')),
-    kd_of_skds=dict(loss_kd=dict(type='PixelWiseLoss', weight=10., norm='positions', cross_entropy=True)),
+    bpkd_paper=dict(
+        loss_bpkd=dict(type='BPKDLoss', edge_norm='paper', edge_weight=50.0, body_weight=20.0, class_weight=2.0)
+    ),
+    bpkd_plain=dict(
+        loss_bpkd=dict(type='BPKDLoss', pre_mask=False, post_mask=False, edge_over='classes', body_over='classes')
+    ),
+    kd_of_skds=dict(loss_kd=dict(type='PixelWiseLoss', weight=10.0, norm='positions', cross_entropy=True)),
 )
 # A sum over the images of a process, as published, is half as large in two processes as in one.
-IN_ONE_PROCESS = dict(METHODS, kd_of_skds=dict(loss_kd=dict(METHODS['kd_of_skds']['loss_kd'], weight=5.)))
+IN_ONE_PROCESS = dict(METHODS, kd_of_skds=dict(loss_kd=dict(METHODS['kd_of_skds']['loss_kd'], weight=5.0)))
 
 
 def same_for_every_image(*size, device=None, dtype=None) -> torch.Tensor:

@@ -1,4 +1,5 @@
 """What the documentation shows, runs, and was measured."""
+
 import importlib.util
 import json
 import os.path as osp

@@ -1,4 +1,5 @@
 """The heads' own losses, whose gradients are made early: MMSegmentation's, on less memory."""
+
 import copy
 import weakref
 from functools import partial
@@ -112,8 +113,7 @@ def test_heads_with_a_loss_that_is_trained_or_a_way_of_their_own_are_left_alone(
     assert not any('loss_by_feat' in vars(head) for head in (model.decode_head, model.auxiliary_head))
 
 
-@pytest.mark.parametrize('loss', [dict(CE, class_weight=[1.0, 2.0, 0.5]), dict(CE, use_sigmoid=True)],
-                         ids=str)
+@pytest.mark.parametrize('loss', [dict(CE, class_weight=[1.0, 2.0, 0.5]), dict(CE, use_sigmoid=True)], ids=str)
 def test_images_are_taken_one_by_one_only_where_the_loss_is_their_mean(loss):
     model = student(loss_decode=loss)
     make_gradients_early(model)
@@ -184,7 +184,8 @@ def test_the_accuracy_of_void_alone_is_mmsegmentations():
     make_gradients_early(model)
     losses = model.decode_head.loss_by_feat(logits, samples)
     assert {name: value.tolist() for name, value in losses.items()} == {
-        name: value.tolist() for name, value in expected.items()}
+        name: value.tolist() for name, value in expected.items()
+    }
 
 
 def test_a_copy_uses_its_own_head():
@@ -214,8 +215,9 @@ def trained(teacher_ckpt: str, wrapper: dict, early: bool, monkeypatch) -> torch
         head.dropout = None
     model.train()
     start = parameters_to_vector(model.student.parameters()).detach()
-    wrapper = OPTIM_WRAPPERS.build(dict(
-        wrapper, accumulative_counts=2, optimizer=torch.optim.SGD(model.parameters(), lr=0.1)))
+    wrapper = OPTIM_WRAPPERS.build(
+        dict(wrapper, accumulative_counts=2, optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+    )
     wrapper.initialize_count_status(model, 0, 2)
     for seed in range(2):
         log = model.train_step(tiny.batch(seed=seed), wrapper)
@@ -223,9 +225,11 @@ def trained(teacher_ckpt: str, wrapper: dict, early: bool, monkeypatch) -> torch
     return parameters_to_vector(model.student.parameters()).detach() - start
 
 
-@pytest.mark.parametrize(('wrapper', 'tolerance'), [
-    (dict(type='OptimWrapper'), 1e-5), (dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=512.0), 0.01)],
-    ids=['float32', 'bfloat16'])
+@pytest.mark.parametrize(
+    ('wrapper', 'tolerance'),
+    [(dict(type='OptimWrapper'), 1e-5), (dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=512.0), 0.01)],
+    ids=['float32', 'bfloat16'],
+)
 def test_accumulated_and_scaled_training_is_mmsegmentations(tmp_path, monkeypatch, wrapper, tolerance):
     monkeypatch.setattr(amp_optimizer_wrapper, 'is_cuda_available', lambda: True)
     monkeypatch.setattr(amp_optimizer_wrapper, 'GradScaler', partial(torch.amp.GradScaler, 'cpu'))
@@ -237,7 +241,8 @@ def test_accumulated_and_scaled_training_is_mmsegmentations(tmp_path, monkeypatc
 RECORDED = {
     'inputs of the loss': dict(type='ModuleInputs', source='decode_head.loss_decode'),
     'calls of the method': dict(
-        type='MethodInputs', source='mmseg.models.losses.cross_entropy_loss.CrossEntropyLoss.forward'),
+        type='MethodInputs', source='mmseg.models.losses.cross_entropy_loss.CrossEntropyLoss.forward'
+    ),
 }
 
 
@@ -246,9 +251,13 @@ def test_what_a_recorder_finds_in_a_loss_is_the_whole_batch_and_trains_the_stude
     """As MMRazor's recipes and configs/mmrazor record labels."""
     inputs = dict(recorder='loss', from_student=True)
     distiller = dict(
-        type='SegDistiller', losses=dict(loss_bpkd=dict(type='BPKDLoss'), loss_cwd=dict(type='ChannelWiseLoss')),
-        student_recorders=dict(loss=recorder), loss_forward_mappings=dict(
-            loss_bpkd=dict(gt=dict(inputs, data_idx=1)), loss_cwd=dict(preds_S=dict(inputs, data_idx=0))))
+        type='SegDistiller',
+        losses=dict(loss_bpkd=dict(type='BPKDLoss'), loss_cwd=dict(type='ChannelWiseLoss')),
+        student_recorders=dict(loss=recorder),
+        loss_forward_mappings=dict(
+            loss_bpkd=dict(gt=dict(inputs, data_idx=1)), loss_cwd=dict(preds_S=dict(inputs, data_idx=0))
+        ),
+    )
     teacher_ckpt = tiny.save_teacher(tmp_path / 'teacher.pth')
     losses = tiny.losses_of(tiny.distillation(teacher_ckpt, distiller=distiller))
     expected = tiny.losses_of(tiny.distillation(teacher_ckpt))

@@ -1,4 +1,5 @@
 """The fast formulations of BPKD and CWD against the plain ones: values and gradients."""
+
 import pytest
 import torch
 
@@ -12,11 +13,11 @@ TOLERANCE = {torch.float32: dict(rtol=2e-5, atol=1e-7), torch.float64: dict(rtol
 def scene(num_classes: int, size: tuple, stride: int, dtype: torch.dtype, kind: str = 'regions') -> tuple:
     """Logits of two images and a label of blocks, some of them void, each image with classes of its own."""
     generator = torch.Generator().manual_seed(num_classes)
-    preds_S, preds_T = (3 * torch.randn(2, 2, num_classes, *size, generator=generator, dtype=dtype))
+    preds_S, preds_T = 3 * torch.randn(2, 2, num_classes, *size, generator=generator, dtype=dtype)
     extent = [stride * x for x in size]
     blocks = torch.randint(0, num_classes, (2, -(-extent[0] // 6), -(-extent[1] // 6)), generator=generator)
     blocks[1] = blocks[1].clamp(max=max(1, num_classes // 2))  # an image of fewer classes
-    gt = blocks.repeat_interleave(6, 1).repeat_interleave(6, 2)[:, :extent[0], :extent[1]].clone()
+    gt = blocks.repeat_interleave(6, 1).repeat_interleave(6, 2)[:, : extent[0], : extent[1]].clone()
     gt[:, :3, :5] = VOID if num_classes <= VOID else -1
     if kind == 'no edges':
         gt.fill_(1)
@@ -31,16 +32,28 @@ def value_and_gradient(loss: torch.Tensor, preds_S: torch.Tensor) -> tuple:
 
 @pytest.mark.parametrize('dtype', TOLERANCE)
 @pytest.mark.parametrize('kind', ['regions', 'no edges', 'all void'])
-@pytest.mark.parametrize(('num_classes', 'size', 'stride'), [
-    (2, (8, 8), 8), (3, (5, 7), 8), (19, (9, 13), 4), (31, (8, 8), 4), (32, (8, 9), 4), (150, (12, 12), 8),
-    (256, (7, 9), 8)])
+@pytest.mark.parametrize(
+    ('num_classes', 'size', 'stride'),
+    [
+        (2, (8, 8), 8),
+        (3, (5, 7), 8),
+        (19, (9, 13), 4),
+        (31, (8, 8), 4),
+        (32, (8, 9), 4),
+        (150, (12, 12), 8),
+        (256, (7, 9), 8),
+    ],
+)
 def test_bpkd_is_the_plain_formula(num_classes, size, stride, kind, dtype):
     preds_S, preds_T, gt = scene(num_classes, size, stride, dtype, kind)
     ignore_index = VOID if num_classes <= VOID else -1
     loss = BPKDLoss(edge_weight=20, body_weight=5, ignore_index=ignore_index)
     fast = value_and_gradient(loss(preds_S, preds_T, gt), preds_S)
-    slow = value_and_gradient(20 * plain.bpkd_edge(preds_S, preds_T, gt, ignore_index=ignore_index)
-                              + 5 * plain.bpkd_body(preds_S, preds_T, gt, ignore_index=ignore_index), preds_S)
+    slow = value_and_gradient(
+        20 * plain.bpkd_edge(preds_S, preds_T, gt, ignore_index=ignore_index)
+        + 5 * plain.bpkd_body(preds_S, preds_T, gt, ignore_index=ignore_index),
+        preds_S,
+    )
     for ours, theirs in zip(fast, slow):
         torch.testing.assert_close(ours, theirs, **TOLERANCE[dtype])
     assert slow[1].abs().max() > 0
@@ -53,8 +66,9 @@ def test_one_image_may_have_all_classes_and_another_a_few(num_classes):
     gt[1] = num_classes - 1 - gt[1] % 3
     assert len(gt[0].unique()) >= num_classes and len(gt[1].unique()) <= 3
     fast = value_and_gradient(BPKDLoss(edge_weight=20, body_weight=5)(preds_S, preds_T, gt), preds_S)
-    slow = value_and_gradient(20 * plain.bpkd_edge(preds_S, preds_T, gt) + 5 * plain.bpkd_body(preds_S, preds_T, gt),
-                              preds_S)
+    slow = value_and_gradient(
+        20 * plain.bpkd_edge(preds_S, preds_T, gt) + 5 * plain.bpkd_body(preds_S, preds_T, gt), preds_S
+    )
     for ours, theirs in zip(fast, slow):
         torch.testing.assert_close(ours, theirs, **TOLERANCE[torch.float64])
 
@@ -79,8 +93,9 @@ def test_the_gradient_of_the_divergence_is_that_of_its_value(tau, dim):
     assert torch.autograd.gradcheck(lambda x: KL.apply(x, preds_T, tau, dim), (preds_S,))
     torch.testing.assert_close(KL.apply(preds_S, preds_T, tau, dim), plain.kl(preds_S, preds_T, tau, dim))
     assert torch.autograd.gradcheck(lambda x: KL.apply(x, preds_T, tau, dim, mask), (preds_S,))
-    torch.testing.assert_close(KL.apply(preds_S, preds_T, tau, dim, mask),
-                               plain.kl(preds_S * mask, preds_T * mask, tau, dim))
+    torch.testing.assert_close(
+        KL.apply(preds_S, preds_T, tau, dim, mask), plain.kl(preds_S * mask, preds_T * mask, tau, dim)
+    )
 
 
 @pytest.mark.parametrize(('loss', 'tensors'), [(ChannelWiseLoss(), 1), (BPKDLoss(), 2), (BPKDLoss(body_weight=0), 1)])

@@ -1,4 +1,5 @@
 """What makes a step faster changes nothing but its time."""
+
 import copy
 
 import pytest
@@ -27,8 +28,9 @@ def losses_and_gradients(model) -> tuple:
     return losses, {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
-@pytest.mark.parametrize('setting', [dict(), dict(channels_last=True), dict(fold_teacher=False, channels_last=True)],
-                         ids=str)
+@pytest.mark.parametrize(
+    'setting', [dict(), dict(channels_last=True), dict(fold_teacher=False, channels_last=True)], ids=str
+)
 def test_losses_and_gradients_are_the_same(teacher_ckpt, setting):
     losses, gradients = losses_and_gradients(tiny.distillation(teacher_ckpt, fold_teacher=False))
     fast_losses, fast_gradients = losses_and_gradients(tiny.distillation(teacher_ckpt, **setting))
@@ -56,23 +58,41 @@ def test_a_teacher_stays_as_it_was_if_it_is_asked_for_or_was_built_before(teache
     assert tiny.distillation(None, teacher=teacher).teacher is teacher and norms(teacher)
 
 
-@pytest.mark.parametrize(('kind', 'source'), [
-    ('ModuleOutputs', 'backbone.layer4.1.conv2'), ('ModuleOutputs', 'backbone.layer4.1.bn2'),
-    ('ModuleInputs', 'backbone.layer4.1.bn2')])
+@pytest.mark.parametrize(
+    ('kind', 'source'),
+    [
+        ('ModuleOutputs', 'backbone.layer4.1.conv2'),
+        ('ModuleOutputs', 'backbone.layer4.1.bn2'),
+        ('ModuleInputs', 'backbone.layer4.1.bn2'),
+    ],
+)
 def test_what_is_recorded_between_a_convolution_and_its_norm_is_not_changed(teacher_ckpt, kind, source):
     recorder = dict(inner=dict(type=kind, source=source))
     distiller = dict(
-        type='SegDistiller', losses=dict(loss_cwd=dict(type='ChannelWiseLoss')), student_recorders=recorder,
-        teacher_recorders=recorder, loss_forward_mappings=dict(loss_cwd={
-            f'preds_{side}': dict(recorder='inner', from_student=side == 'S') for side in 'ST'}))
+        type='SegDistiller',
+        losses=dict(loss_cwd=dict(type='ChannelWiseLoss')),
+        student_recorders=recorder,
+        teacher_recorders=recorder,
+        loss_forward_mappings=dict(
+            loss_cwd={f'preds_{side}': dict(recorder='inner', from_student=side == 'S') for side in 'ST'}
+        ),
+    )
     with pytest.raises(ValueError, match=f'what is recorded of {source} changes .*fold_teacher=False'):
         tiny.distillation(teacher_ckpt, distiller=distiller)
     assert tiny.distillation(teacher_ckpt, distiller=distiller, fold_teacher=False)
 
 
-@pytest.mark.parametrize('pair', [
-    'fcn-hr48_fcn-hr18s', 'deeplabv3plus-r101_deeplabv3plus-mv2', 'isanet-r101_isanet-r18', 'pspnet-r101_pspnet-r18',
-    'upernet-swin-b_upernet-swin-t', 'upernet-deit-adapter-b_upernet-deit-adapter-t'])
+@pytest.mark.parametrize(
+    'pair',
+    [
+        'fcn-hr48_fcn-hr18s',
+        'deeplabv3plus-r101_deeplabv3plus-mv2',
+        'isanet-r101_isanet-r18',
+        'pspnet-r101_pspnet-r18',
+        'upernet-swin-b_upernet-swin-t',
+        'upernet-deit-adapter-b_upernet-deit-adapter-t',
+    ],
+)
 def test_the_students_of_the_recipes_can_be_folded_too(pair):
     """They stand for the teachers, which are of the same kind and take longer to build."""
     cfg = load(named(f'bpkd_{pair}_4xb4-80k_ade20k')[0])

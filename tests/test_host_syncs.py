@@ -1,4 +1,5 @@
 """Nothing makes the host wait for a GPU: on the meta device, which has no values, asking for one is an error."""
+
 from contextlib import nullcontext
 
 import catalogue
@@ -16,8 +17,18 @@ def on_meta(num_classes: int, stride: int = 8) -> tuple:
 
 
 @pytest.mark.parametrize('num_classes', [2, 19, 31])
-@pytest.mark.parametrize('settings', [{}, dict(void_edges=True), dict(edge_norm='paper', class_weight=2.0),
-                                      dict(pre_mask=False), dict(post_mask=False), dict(body_over='classes')], ids=str)
+@pytest.mark.parametrize(
+    'settings',
+    [
+        {},
+        dict(void_edges=True),
+        dict(edge_norm='paper', class_weight=2.0),
+        dict(pre_mask=False),
+        dict(post_mask=False),
+        dict(body_over='classes'),
+    ],
+    ids=str,
+)
 def test_bpkd_of_few_classes_never_waits(num_classes, settings):
     preds_S, preds_T, gt = on_meta(num_classes)
     BPKDLoss(**settings).to('meta')(preds_S, preds_T, gt).backward()
@@ -38,8 +49,9 @@ def test_of_all_losses_only_one_waits(name, monkeypatch):
     """CIRKD, to write the vectors that it keeps into its memories."""
     monkeypatch.setattr(torch, 'autocast', lambda *_, **__: nullcontext())  # which there is none of for meta tensors
     loss = catalogue.LOSSES[name]().to('meta')
-    given = {key: value.to('meta') for key, value in catalogue.arguments(
-        loss, catalogue.records(torch.float32)).items()}
+    given = {
+        key: value.to('meta') for key, value in catalogue.arguments(loss, catalogue.records(torch.float32)).items()
+    }
     for key, value in given.items():
         value.requires_grad_(key.endswith('_S'))
     with pytest.raises(NotImplementedError, match='nonzero') if name == 'cirkd' else nullcontext():

@@ -1,4 +1,5 @@
 """What holds for every registered loss."""
+
 import catalogue
 import oracles
 import pytest
@@ -74,8 +75,10 @@ def test_an_image_of_one_class_or_of_void_gives_a_finite_value_and_gradient(name
     assert torch.isfinite(value) and torch.isfinite(student.grad).all()
 
 
-@pytest.mark.parametrize(('name', 'term'), [('bpkd', 'edge'), ('ifvd', None), ('apd', 'centre'), ('apd', 'teacher'),
-                                            ('cirkd', 'pixel'), ('cirkd', 'region')])
+@pytest.mark.parametrize(
+    ('name', 'term'),
+    [('bpkd', 'edge'), ('ifvd', None), ('apd', 'centre'), ('apd', 'teacher'), ('cirkd', 'pixel'), ('cirkd', 'region')],
+)
 def test_void_is_inert_in_the_terms_that_take_the_label(name, term):
     """In eval mode: as in any network, batch norm (in CIRKD's projector) sees all of an image."""
     loss, given = LOSSES[name]().double().eval(), catalogue.records()
@@ -112,8 +115,9 @@ def test_what_is_recorded_in_half_precision_is_raised_to_float32(name, dtype):
     value = catalogue.value(loss, given)
     student.requires_grad_()
     catalogue.value(loss, given).backward()
-    expected = catalogue.value(loss, {
-        name: x.detach().float() if x.is_floating_point() else x for name, x in given.items()})
+    expected = catalogue.value(
+        loss, {name: x.detach().float() if x.is_floating_point() else x for name, x in given.items()}
+    )
     assert value.dtype == torch.float32 and torch.isfinite(student.grad).all()
     torch.testing.assert_close(value, expected)
 
@@ -131,7 +135,7 @@ def test_autocast_stays_near_float32(name, dtype):
     student = catalogue.students_tensor(loss, given)
     student.requires_grad_()
     expected = catalogue.value(loss, given)
-    expected_grad, = torch.autograd.grad(expected, student)
+    (expected_grad,) = torch.autograd.grad(expected, student)
     with torch.autocast('cpu', dtype=dtype):
         value = catalogue.value(loss, given)
     grad = torch.autograd.grad(1024 * value, student)[0] / 1024  # mixed precision scales the loss
@@ -146,8 +150,9 @@ def test_float64_stays(name):
     assert catalogue.value(LOSSES[name]().double(), catalogue.records()).dtype == torch.float64
 
 
-@pytest.mark.parametrize('name', [name for name in LOSSES if 'preds_S' in catalogue.arguments(
-    LOSSES[name](), catalogue.records())])
+@pytest.mark.parametrize(
+    'name', [name for name in LOSSES if 'preds_S' in catalogue.arguments(LOSSES[name](), catalogue.records())]
+)
 def test_another_number_of_classes_is_an_error_with_both_shapes(name):
     given = catalogue.records()
     given['preds_T'] = given['preds_T'][:, :2]

@@ -1,4 +1,5 @@
 """BPKD, channel-wise and pixel-wise distillation against loops in NumPy. What holds for every loss: test_loss_laws."""
+
 import numpy as np
 import oracles
 import pytest
@@ -52,15 +53,17 @@ def test_the_edge_term_is_the_oracles_under_every_switch(post_mask, pre_mask, no
     preds_S, preds_T, gt = scene()
     loss = BPKDLoss(7, 0, alpha, 3, tau_edge=2, edge_norm=norm, pre_mask=pre_mask, post_mask=post_mask)
     masks = oracles.edge_masks(gt.numpy(), 3, (4, 5), 3)
-    expected = 7 * oracles.bpkd_edge(preds_S.numpy(), preds_T.numpy(), masks, np.broadcast_to(alpha, 3), 2, norm,
-                                     pre_mask, post_mask)
+    expected = 7 * oracles.bpkd_edge(
+        preds_S.numpy(), preds_T.numpy(), masks, np.broadcast_to(alpha, 3), 2, norm, pre_mask, post_mask
+    )
     terms = loss.terms(preds_S, preds_T, gt)
     assert list(terms) == ['edge'] and expected > 0
     assert terms['edge'].item() == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize(('body_over', 'oracle'), [('positions', oracles.channel_wise),
-                                                   ('classes', oracles.pixel_wise)])
+@pytest.mark.parametrize(
+    ('body_over', 'oracle'), [('positions', oracles.channel_wise), ('classes', oracles.pixel_wise)]
+)
 def test_the_body_term_is_the_oracles(body_over, oracle):
     preds_S, preds_T, gt = scene()
     rest = 1 - oracles.edge_masks(gt.numpy(), 3, (4, 5), 3)
@@ -110,8 +113,9 @@ def test_without_edges_the_edge_term_is_exactly_zero_with_a_gradient(switches, f
     assert value.item() == 0 and preds_S.grad.abs().sum() == 0
 
 
-@pytest.mark.parametrize('switches', [{}, dict(pre_mask=False), dict(post_mask=False), dict(edge_norm='paper'),
-                                      dict(edge_over='positions')])
+@pytest.mark.parametrize(
+    'switches', [{}, dict(pre_mask=False), dict(post_mask=False), dict(edge_norm='paper'), dict(edge_over='positions')]
+)
 def test_void_cells_are_inert_in_the_edge_term(switches):
     preds_S, preds_T, gt = scene()
     loss = BPKDLoss(1, 0, kernel_size=3, **switches)
@@ -121,8 +125,9 @@ def test_void_cells_are_inert_in_the_edge_term(switches):
     torch.testing.assert_close(loss(preds_S, preds_T, gt), before)
 
 
-@pytest.mark.parametrize(('argument', 'value'), [('edge_norm', 'image'), ('edge_over', 'pixels'),
-                                                 ('body_over', 'pixels')])
+@pytest.mark.parametrize(
+    ('argument', 'value'), [('edge_norm', 'image'), ('edge_over', 'pixels'), ('body_over', 'pixels')]
+)
 def test_an_unknown_choice_is_refused_with_the_choices(argument, value):
     with pytest.raises(ValueError, match=f"{argument} must be one of .*'{value}'"):
         BPKDLoss(**{argument: value})
@@ -162,9 +167,21 @@ def test_a_border_moves_the_loss_from_body_to_edge():
 
 
 @pytest.mark.parametrize('body_over', ['positions', 'classes'])
-@pytest.mark.parametrize('switches', [
-    {}, dict(tau_edge=3), dict(kernel_size=4), dict(void_edges=True), dict(edge_norm='paper'), dict(post_mask=False),
-    dict(pre_mask=False), dict(class_weight=[1 + 0.1 * c for c in range(40)]), dict(edge_over='positions')], ids=str)
+@pytest.mark.parametrize(
+    'switches',
+    [
+        {},
+        dict(tau_edge=3),
+        dict(kernel_size=4),
+        dict(void_edges=True),
+        dict(edge_norm='paper'),
+        dict(post_mask=False),
+        dict(pre_mask=False),
+        dict(class_weight=[1 + 0.1 * c for c in range(40)]),
+        dict(edge_over='positions'),
+    ],
+    ids=str,
+)
 def test_of_many_classes_of_which_few_are_present_both_terms_are_the_oracles(switches, body_over):
     """Where only the present classes are computed; the images have other numbers of them."""
     _, _, gt = scene()
@@ -179,8 +196,15 @@ def test_of_many_classes_of_which_few_are_present_both_terms_are_the_oracles(swi
         edge = oracles.channel_wise(S * masks, T * masks, 1)
     else:
         edge = oracles.bpkd_edge(
-            S, T, masks, np.broadcast_to(switches.get('class_weight', 1), 40), switches.get('tau_edge', 1),
-            switches.get('edge_norm', 'class'), switches.get('pre_mask', True), switches.get('post_mask', True))
+            S,
+            T,
+            masks,
+            np.broadcast_to(switches.get('class_weight', 1), 40),
+            switches.get('tau_edge', 1),
+            switches.get('edge_norm', 'class'),
+            switches.get('pre_mask', True),
+            switches.get('post_mask', True),
+        )
     of_body = oracles.channel_wise if body_over == 'positions' else oracles.pixel_wise
     body = of_body(S * (1 - masks), T * (1 - masks), 2)
     assert edge > 0 and terms['edge'].item() == pytest.approx(7 * edge, rel=1e-6)

@@ -1,4 +1,5 @@
 """Every method of `_base_/distillers`, from its config: trained, interrupted, resumed, exported."""
+
 import os.path as osp
 from glob import glob
 
@@ -15,16 +16,37 @@ from mmseg_bpkd.checkpoint import segmentor_state
 from mmseg_bpkd.segmentors import build_segmentor, deployed_model
 
 DISTILLERS = {osp.basename(path)[:-3]: path for path in sorted(glob(osp.join(ROOT, 'configs/_base_/distillers/*.py')))}
-PROMISED = {'bpkd', 'kd', 'fitnet', 'at', 'local_affinity', 'skds', 'ifvd', 'cwd', 'cwd_features', 'cirkd', 'apd',
-            'dist', 'mgd', 'afdcd'}
+PROMISED = {
+    'bpkd',
+    'kd',
+    'fitnet',
+    'at',
+    'local_affinity',
+    'skds',
+    'ifvd',
+    'cwd',
+    'cwd_features',
+    'cirkd',
+    'apd',
+    'dist',
+    'mgd',
+    'afdcd',
+}
 CRITIC = 'distill_losses.loss_adversarial.critic.'
 PARTS = {
     'afdcd': ['distill_losses.loss_afdcd.generator.'],
     'apd': ['distill_losses.loss_apd.adaptor_S.', 'distill_losses.loss_apd.adaptor_T.'],
-    'cirkd': ['distill_losses.loss_cirkd.projector.', 'distill_losses.loss_cirkd.memories.pixel.',
-              'distill_losses.loss_cirkd.memories.region.'],
-    'cwd_features': ['connectors.loss_cwd_feats_S.'], 'fitnet': ['connectors.loss_fitnet_feats_S.'],
-    'ifvd': [CRITIC], 'mgd': ['distill_losses.loss_mgd.generator.'], 'skds': [CRITIC]}
+    'cirkd': [
+        'distill_losses.loss_cirkd.projector.',
+        'distill_losses.loss_cirkd.memories.pixel.',
+        'distill_losses.loss_cirkd.memories.region.',
+    ],
+    'cwd_features': ['connectors.loss_cwd_feats_S.'],
+    'fitnet': ['connectors.loss_fitnet_feats_S.'],
+    'ifvd': [CRITIC],
+    'mgd': ['distill_losses.loss_mgd.generator.'],
+    'skds': [CRITIC],
+}
 every_method = pytest.mark.parametrize('method', DISTILLERS)
 
 
@@ -69,13 +91,17 @@ def test_a_resumed_run_ends_with_the_same_weights_parts_and_memories_bit_for_bit
     cfg.work_dir = str(tmp_path)
     whole_dir = train(cfg, f'whole_{method}')
     resumed_dir = train(cfg, f'resumed_{method}', f'{whole_dir}/iter_2.pth')
-    half, whole, resumed = map(torch.load, (f'{whole_dir}/iter_2.pth', f'{whole_dir}/iter_4.pth',
-                                            f'{resumed_dir}/iter_4.pth'))
+    half, whole, resumed = map(
+        torch.load, (f'{whole_dir}/iter_2.pth', f'{whole_dir}/iter_4.pth', f'{resumed_dir}/iter_4.pth')
+    )
     assert runs.same(whole['state_dict'], resumed['state_dict'])
     assert all(torch.equal(a, b) for a, b in zip(tensors(whole['optimizer']), tensors(resumed['optimizer'])))
 
-    changed = [key.removeprefix('distiller.') for key, value in whole['state_dict'].items()
-               if not torch.equal(value, half['state_dict'][key])]
+    changed = [
+        key.removeprefix('distiller.')
+        for key, value in whole['state_dict'].items()
+        if not torch.equal(value, half['state_dict'][key])
+    ]
     saved = {key.removeprefix('distiller.') for key in whole['state_dict'] if key.startswith('distiller.')}
     assert all(key.startswith(tuple(PARTS.get(method, ('none',)))) for key in saved)
     for part in PARTS.get(method, []):
@@ -94,8 +120,14 @@ def test_a_run_gives_the_parts_their_rates_and_clips_their_gradients(tmp_path):
     fresh = MODELS.build(cfg.model).state_dict()
     rates = {group['initial_lr'] for group in state['optimizer']['param_groups']}
     assert sorted(rates) == pytest.approx([1e-7, 0.04])
-    moved = {part: max((state['state_dict'][key] - fresh[key]).abs().max().item() for key in fresh
-                       if part in key and key.endswith('weight')) for part in ('generator', 'architecture')}
+    moved = {
+        part: max(
+            (state['state_dict'][key] - fresh[key]).abs().max().item()
+            for key in fresh
+            if part in key and key.endswith('weight')
+        )
+        for part in ('generator', 'architecture')
+    }
     assert moved['generator'] < 1e-6 and moved['architecture'] > 1e-3
 
 
@@ -125,8 +157,9 @@ def test_student_and_teacher_may_differ_in_width_and_in_the_size_of_their_maps(m
 def test_a_killed_run_ends_with_the_same_weights_parts_and_memories_bit_for_bit(method, tmp_path):
     config = config_of(method, tmp_path, 6, runs.INTERRUPTIBLE)
     runs.call('train.py', config, '--work-dir', tmp_path / 'whole')
-    runs.kill_when(lambda: osp.exists(tmp_path / 'killed/iter_4.pth'), 'train.py', config, '--work-dir',
-                   tmp_path / 'killed')
+    runs.kill_when(
+        lambda: osp.exists(tmp_path / 'killed/iter_4.pth'), 'train.py', config, '--work-dir', tmp_path / 'killed'
+    )
     assert not osp.exists(tmp_path / 'killed/iter_6.pth')
     runs.call('train.py', config, '--work-dir', tmp_path / 'killed', '--resume', 'auto')
     assert runs.same(runs.student(tmp_path / 'whole/iter_6.pth'), runs.student(tmp_path / 'killed/iter_6.pth'))

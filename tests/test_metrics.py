@@ -108,8 +108,9 @@ def test_a_misspelt_argument_is_refused(metric):
         METRICS.build(dict(type=metric, half_widht=3))
 
 
-@pytest.mark.parametrize(('metric', 'value'), [(TrimapIoU, 0), (TrimapIoU, []), (TrimapIoU, [3, -1]), (BoundaryIoU, 0.),
-                                               (BoundaryIoU, 1.5)])
+@pytest.mark.parametrize(
+    ('metric', 'value'), [(TrimapIoU, 0), (TrimapIoU, []), (TrimapIoU, [3, -1]), (BoundaryIoU, 0.0), (BoundaryIoU, 1.5)]
+)
 def test_an_impossible_band_is_refused(metric, value):
     with pytest.raises(ValueError, match='half_width|ratio'):
         metric(value)

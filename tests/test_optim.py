@@ -1,4 +1,5 @@
 """Learning rates and clipping of what a distiller trains beside the student."""
+
 from types import SimpleNamespace
 
 import pytest
@@ -13,8 +14,10 @@ from mmseg_bpkd.hooks import LossPartsHook
 from mmseg_bpkd.optim import FallingPolyLR
 
 OPTIM_WRAPPER = dict(
-    type='OptimWrapper', constructor='DistillOptimWrapperConstructor',
-    optimizer=dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=5e-4))
+    type='OptimWrapper',
+    constructor='DistillOptimWrapperConstructor',
+    optimizer=dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=5e-4),
+)
 
 
 @pytest.fixture(scope='module')
@@ -30,12 +33,17 @@ def rates(model, **changes) -> dict:
     """{parameter: (learning rate, weight decay)}"""
     wrapper = build_optim_wrapper(model, dict(OPTIM_WRAPPER, **changes))
     names = {parameter: name for name, parameter in model.named_parameters()}
-    return {names[parameter]: (group['lr'], group['weight_decay'])
-            for group in wrapper.optimizer.param_groups for parameter in group['params']}
+    return {
+        names[parameter]: (group['lr'], group['weight_decay'])
+        for group in wrapper.optimizer.param_groups
+        for parameter in group['params']
+    }
 
 
-@pytest.mark.parametrize(('method', 'part', 'rate'), [
-    ('skds', '.critic.', 4e-4), ('ifvd', '.critic.', 4e-4), ('apd', '.adaptor_S.', 0.2), ('apd', '.adaptor_T.', 1e-5)])
+@pytest.mark.parametrize(
+    ('method', 'part', 'rate'),
+    [('skds', '.critic.', 4e-4), ('ifvd', '.critic.', 4e-4), ('apd', '.adaptor_S.', 0.2), ('apd', '.adaptor_T.', 1e-5)],
+)
 def test_the_parts_of_a_method_learn_at_the_rates_that_its_config_says(teacher_ckpt, method, part, rate):
     found = rates(model_of(method, teacher_ckpt))
     assert any(part in name for name in found)

@@ -1,4 +1,5 @@
 """Every pair of the recipes, trained and tested on tiny data in its data set's real layout."""
+
 import os.path as osp
 from glob import glob
 
@@ -13,7 +14,9 @@ from mmseg_bpkd.evaluate import evaluate
 from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor
 
 METHODS = ('bpkd', 'cwd', 'kd', 'skds', 'ifvd', 'cirkd')
-PAIRS = [osp.basename(path)[len('bpkd_'):-3] for path in sorted(glob(osp.join(ROOT, 'configs/bpkd/bpkd_*_4xb4-80k_*')))]
+PAIRS = [
+    osp.basename(path)[len('bpkd_') : -3] for path in sorted(glob(osp.join(ROOT, 'configs/bpkd/bpkd_*_4xb4-80k_*')))
+]
 DATA = {'cityscapes': layouts.cityscapes, 'ade20k': layouts.ade20k, 'pascal-context-59': layouts.pascal_context}
 STEPS = 3  # what starts at zero hides what is behind it: in ViT-Adapter's injectors, twice
 
@@ -66,10 +69,21 @@ def test_a_pair_trains_with_every_method_and_is_tested_with_three_metrics(pair, 
     assert not still
     scalars = runner.message_hub.log_scalars
     losses = {key.split('train/distill.')[1] for key in scalars if 'train/distill.' in key}
-    assert losses == {'loss_bpkd_edge', 'loss_bpkd_body', 'loss_cwd', 'loss_kd', 'loss_pair', 'loss_ifv',
-                      'loss_adversarial_critic', 'loss_adversarial_penalty',
-                      'loss_cirkd_batch', 'loss_cirkd_pixel', 'loss_cirkd_region'}
+    assert losses == {
+        'loss_bpkd_edge',
+        'loss_bpkd_body',
+        'loss_cwd',
+        'loss_kd',
+        'loss_pair',
+        'loss_ifv',
+        'loss_adversarial_critic',
+        'loss_adversarial_penalty',
+        'loss_cirkd_batch',
+        'loss_cirkd_pixel',
+        'loss_cirkd_region',
+    }
     metrics = evaluate(cfg, str(tmp_path / f'run/iter_{STEPS}.pth'))['metrics']
     assert {'mIoU', 'trimap/mIoU@3px', 'boundary/mIoU@0.005diag'} <= metrics.keys()
     assert {key: value for key, value in metrics.items() if 'IoU' in key} == pytest.approx(
-        {key: round(scalars[f'val/{key}'].current(), 4) for key in metrics if 'IoU' in key})
+        {key: round(scalars[f'val/{key}'].current(), 4) for key in metrics if 'IoU' in key}
+    )

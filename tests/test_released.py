@@ -3,6 +3,7 @@
 released_students.json has the names and shapes of the weights that MMSegmentation 0.26.0 gives to the students of the
 authors' evaluation configs, as a digest: nothing of the package went into it.
 """
+
 import hashlib
 import json
 import os.path as osp
@@ -38,8 +39,9 @@ def released(state: dict) -> dict:
     """What MMRazor 0.x wrote: the student one level deeper than now, the teacher inside of the distiller."""
     return dict(
         meta=dict(epoch=1, iter=80000, mmseg_version='0.26.0', CLASSES=['road', 'car'], PALETTE=[[0, 0, 0], [9, 9, 9]]),
-        state_dict={f'architecture.model.{key}': value for key, value in state.items()} | {
-            f'distiller.teacher.model.{key}': value + 1 for key, value in list(state.items())[:3]})
+        state_dict={f'architecture.model.{key}': value for key, value in state.items()}
+        | {f'distiller.teacher.model.{key}': value + 1 for key, value in list(state.items())[:3]},
+    )
 
 
 @pytest.mark.parametrize('config', RELEASED)
@@ -74,8 +76,15 @@ def test_a_narrower_student_is_exported_with_the_options_of_its_run(tmp_path):
     narrow = 'deeplabv3plus/deeplabv3plus_mv2-narrow_4xb4-80k_cityscapes-512x1024.py'
     torch.save(released(student(narrow).state_dict()), tmp_path / 'released.pth')
     config = 'configs/bpkd/bpkd_deeplabv3plus-r101_deeplabv3plus-mv2_4xb4-80k_cityscapes-512x1024.py'
-    runs.call('export_student.py', osp.join(ROOT, config), tmp_path / 'released.pth', tmp_path / 'student.pth',
-              '--cfg-options', 'model.student.decode_head.channels=128', 'model.student.auxiliary_head.channels=64')
+    runs.call(
+        'export_student.py',
+        osp.join(ROOT, config),
+        tmp_path / 'released.pth',
+        tmp_path / 'student.pth',
+        '--cfg-options',
+        'model.student.decode_head.channels=128',
+        'model.student.auxiliary_head.channels=64',
+    )
     assert digest(torch.load(tmp_path / 'student.pth')['state_dict']) == RELEASED[narrow]['sha256']
 
 

@@ -1,4 +1,5 @@
 """A killed run loses nothing but the steps since its last checkpoint."""
+
 import os
 import os.path as osp
 import re
@@ -64,8 +65,15 @@ def test_killing_a_run_while_it_writes_a_checkpoint_leaves_a_loadable_one(uninte
     config, folder = uninterrupted
     work_dir = folder / 'torn'
     os.makedirs(work_dir)
-    runs.kill_when(lambda: osp.exists(work_dir / 'iter_4.pth.part'), 'train.py', config, '--work-dir', work_dir,
-                   '--cfg-options', 'default_hooks.slow.slow_writing=True')
+    runs.kill_when(
+        lambda: osp.exists(work_dir / 'iter_4.pth.part'),
+        'train.py',
+        config,
+        '--work-dir',
+        work_dir,
+        '--cfg-options',
+        'default_hooks.slow.slow_writing=True',
+    )
     last = open(work_dir / 'last_checkpoint').read()
     assert last.endswith('iter_2.pth') and torch.load(last)['meta']['iter'] == 2
     runs.call('train.py', config, '--work-dir', work_dir, '--resume', 'auto')
@@ -181,16 +189,20 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
 
     def full_disk(*args):
         raise OSError('No space left on device')
+
     monkeypatch.setattr(os, 'fsync', full_disk)
     with pytest.raises(OSError, match='No space'):
         AtomicLocalBackend().put(b'new', path)
     assert open(path, 'rb').read() == b'old'
 
 
-@pytest.mark.parametrize(('iteration_based', 'message'), [
-    (True, 'needs train_dataloader.sampler.*got SequentialSampler'),
-    (False, 'needs an IterBasedTrainLoop, got object'),
-])
+@pytest.mark.parametrize(
+    ('iteration_based', 'message'),
+    [
+        (True, 'needs train_dataloader.sampler.*got SequentialSampler'),
+        (False, 'needs an IterBasedTrainLoop, got object'),
+    ],
+)
 def test_what_cannot_be_resumed_exactly_is_said_before_training(iteration_based, message):
     runner = training(SequentialSampler(range(4)), 0)
     if not iteration_based:
@@ -204,6 +216,7 @@ def test_mmengine_still_needs_all_this():
     import inspect
 
     from mmengine.hooks import CheckpointHook
+
     assert 'next(self.dataloader_iterator)' in inspect.getsource(IterBasedTrainLoop.run)
     source = inspect.getsource(CheckpointHook._save_checkpoint_with_step)
     assert source.index('file_backend.remove') < source.index('runner.save_checkpoint')

@@ -1,4 +1,5 @@
 """The losses of other methods against loops in NumPy, and what is particular to each."""
+
 import copy
 
 import catalogue
@@ -33,22 +34,27 @@ def terms(loss, given: dict, seed: int = 5) -> dict:
 
 # Plain KD: its norms, and what MMRazor and MMSegmentation have in its place
 
+
 def test_the_norms_of_pixel_wise_kd_are_those_of_the_papers(given):
     preds_S, preds_T = arrays(given, 'preds_S', 'preds_T')
     per_pixel = oracles.pixel_wise(preds_S, preds_T, 2)
     pixels = [image[:, y, x] for image in preds_T for y in range(4) for x in range(5)]
     entropy = np.mean([oracles.entropy(pixel, 2) for pixel in pixels])
-    for settings, expected in ((dict(norm='pixels'), per_pixel), (dict(norm='elements'), per_pixel / 3),
-                               (dict(norm='positions'), 2 * per_pixel),
-                               (dict(norm='positions', cross_entropy=True), 2 * (per_pixel + entropy))):
+    for settings, expected in (
+        (dict(norm='pixels'), per_pixel),
+        (dict(norm='elements'), per_pixel / 3),
+        (dict(norm='positions'), 2 * per_pixel),
+        (dict(norm='positions', cross_entropy=True), 2 * (per_pixel + entropy)),
+    ):
         loss = made('PixelWiseLoss', weight=7, tau=2, **settings)
         assert catalogue.value(loss, given).item() == pytest.approx(7 * expected)
 
 
 def test_kd_over_elements_is_torchs_kl_div_loss_and_over_positions_the_soft_cross_entropy(given):
     log_S, p_T = given['preds_S'].log_softmax(1), given['preds_T'].softmax(1)
-    torch.testing.assert_close(catalogue.value(made('PixelWiseLoss', norm='elements'), given),
-                               torch.nn.KLDivLoss()(log_S, p_T))
+    torch.testing.assert_close(
+        catalogue.value(made('PixelWiseLoss', norm='elements'), given), torch.nn.KLDivLoss()(log_S, p_T)
+    )
     soft = F.cross_entropy(given['preds_S'], p_T, reduction='sum') / 20
     loss = made('PixelWiseLoss', norm='positions', cross_entropy=True)
     torch.testing.assert_close(catalogue.value(loss, given), soft)
@@ -69,11 +75,13 @@ def test_mmrazors_kl_divergence_grows_with_the_map_and_ours_does_not(given):
 
 def test_mmsegs_kl_div_loss_is_not_zero_where_both_agree(given):
     from mmseg.models.losses.kldiv_loss import KLDivLoss
+
     preds = given['preds_T']
     assert KLDivLoss()(preds, preds).abs().max() > 1e-3 and made('PixelWiseLoss')(preds, preds).abs() < 1e-12
 
 
 # Feature-wise: FitNets, attention transfer
+
 
 def test_fitnet_is_the_oracles_and_mmrazors_l2(given):
     loss = made('FitNetLoss', weight=3)
@@ -85,13 +93,18 @@ def test_fitnet_is_the_oracles_and_mmrazors_l2(given):
 
 
 def test_attention_transfer_is_the_oracles(given):
-    expected = np.mean([oracles.mean_square(*(np.array(oracles.attention(image)) for image in pair))
-                        for pair in zip(*arrays(given, 'feats_S', 'feats_T'))])
+    expected = np.mean(
+        [
+            oracles.mean_square(*(np.array(oracles.attention(image)) for image in pair))
+            for pair in zip(*arrays(given, 'feats_S', 'feats_T'))
+        ]
+    )
     assert catalogue.value(made('AttentionTransferLoss', weight=3), given).item() == pytest.approx(3 * expected)
     assert ATLoss(3)(given['feats_S'], given['feats_T']).item() == pytest.approx(3 * expected)
 
 
 # Relations within an image: local affinity, SKDS's pairs, IFVD
+
 
 def test_local_affinity_is_the_oracles(given):
     maps = [[oracles.inconsistency(image) for image in preds] for preds in arrays(given, 'preds_S', 'preds_T')]
@@ -108,8 +121,12 @@ def test_local_affinity_of_a_single_pixel_is_zero_with_a_gradient():
 
 @pytest.mark.parametrize(('kernel', 'window'), [(2, (2, 2)), (0.5, (2, 2)), (0.8, (3, 4)), (9, (4, 5))])
 def test_pair_wise_distillation_is_the_oracles(given, kernel, window):
-    expected = np.mean([oracles.mean_square(*(oracles.affinity(image, *window) for image in pair))
-                        for pair in zip(*arrays(given, 'feats_S', 'feats_T'))])
+    expected = np.mean(
+        [
+            oracles.mean_square(*(oracles.affinity(image, *window) for image in pair))
+            for pair in zip(*arrays(given, 'feats_S', 'feats_T'))
+        ]
+    )
     value = catalogue.value(made('PairWiseLoss', weight=3, kernel=kernel), given)
     assert value.item() == pytest.approx(3 * expected, abs=1e-12)
 
@@ -121,11 +138,13 @@ def test_intra_class_variation_is_the_oracles(given):
 
 # DIST
 
+
 @pytest.mark.parametrize('tau', [1.0, 4.0])
 def test_dist_is_the_oracles(given, tau):
     inter, intra = oracles.pearson(*arrays(given, 'preds_S', 'preds_T'), tau)
     assert terms(made('PearsonLoss', inter_weight=3, intra_weight=5, tau=tau), given) == pytest.approx(
-        dict(inter=3 * tau**2 * inter, intra=5 * tau**2 * intra))
+        dict(inter=3 * tau**2 * inter, intra=5 * tau**2 * intra)
+    )
 
 
 def test_mmrazors_dist_is_ours_on_rows_and_not_on_maps(given):
@@ -136,6 +155,7 @@ def test_mmrazors_dist_is_ours_on_rows_and_not_on_maps(given):
 
 
 # Generation: MGD, Af-DCD
+
 
 def generated(loss, given: dict, seed: int = 5) -> np.ndarray:
     """What the generator makes of the student's last stage under the mask that this seed gives."""
@@ -175,11 +195,15 @@ def test_dense_contrastive_distillation_is_the_oracles(given, pool, patch):
     loss = made('DenseContrastiveLoss', **settings).double()
     student, teacher = generated(loss, given), given['stage_T'].numpy()
     h, w = 4 // pool * pool, 5 // pool * pool
-    maps = [np.array([oracles.max_pooled(image[:, :h, :w], pool, pool) for image in feats])
-            for feats in (student, teacher)]
-    assert terms(loss, given) == pytest.approx(dict(
-        feature=3 * oracles.mean_square(student, teacher) * teacher[0].size,
-        contrast=5 * oracles.dense_contrast(*maps, 2, patch, 0.7)))
+    maps = [
+        np.array([oracles.max_pooled(image[:, :h, :w], pool, pool) for image in feats]) for feats in (student, teacher)
+    ]
+    assert terms(loss, given) == pytest.approx(
+        dict(
+            feature=3 * oracles.mean_square(student, teacher) * teacher[0].size,
+            contrast=5 * oracles.dense_contrast(*maps, 2, patch, 0.7),
+        )
+    )
 
 
 def test_a_map_smaller_than_a_patch_is_one_patch():
@@ -193,6 +217,7 @@ def test_channels_that_make_no_groups_are_refused():
 
 
 # APD
+
 
 def test_adaptive_perspective_is_the_oracles(given):
     given['gt'][given['gt'] == 2] = oracles.VOID  # a class that is nowhere
@@ -218,10 +243,21 @@ def test_the_student_does_not_move_the_teachers_adaptor(given):
 
 # CIRKD
 
+
 def test_cross_image_distillation_is_the_oracles(given):
     """All pixels go into the memories, and all that these hold is drawn."""
-    loss = made('CrossImageLoss', batch_weight=3, pixel_weight=5, region_weight=7, pixel_memory=100, region_memory=100,
-                pixel_contrast=300, region_contrast=300, pixels_per_class=20, tau=0.5)
+    loss = made(
+        'CrossImageLoss',
+        batch_weight=3,
+        pixel_weight=5,
+        region_weight=7,
+        pixel_memory=100,
+        region_memory=100,
+        pixel_contrast=300,
+        region_contrast=300,
+        pixels_per_class=20,
+        tau=0.5,
+    )
     loss.projector.double()  # the memories stay in half precision
     projector = [parameter.detach().numpy() for parameter in loss.projector.parameters()]
     feats_S, feats_T, labels = arrays(given, 'feats_S', 'feats_T', 'gt')
@@ -231,8 +267,9 @@ def test_cross_image_distillation_is_the_oracles(given):
     projected = np.array([oracles.convolved(image, projector[3]) for image in hidden])
 
     units_S, units_T, units_P = ([oracles.unit_vectors(image) for image in x] for x in (feats_S, feats_T, projected))
-    pairs = [oracles.relation_kl(units_S[i], units_T[i], units_S[j], units_T[j], 0.5)
-             for i in range(2) for j in range(2)]
+    pairs = [
+        oracles.relation_kl(units_S[i], units_T[i], units_S[j], units_T[j], 0.5) for i in range(2) for j in range(2)
+    ]
     expected = dict(batch=3 * np.mean(pairs))
     for (name, weight), memory in zip(dict(pixel=5, region=7).items(), oracles.class_memories(feats_T, labels, 3)):
         held = [vector.astype(np.float16).astype(float) for of_class in memory for vector in of_class]
@@ -253,8 +290,8 @@ def test_the_memories_hold_each_classes_vectors_in_order(given):
         assert memory.vectors.dtype == torch.float16
         assert memory.written.tolist() == [len(vectors) for vectors in expected]
         for held, vectors in zip(memory.vectors, expected):
-            np.testing.assert_allclose(held[:len(vectors)], np.array(vectors).reshape(-1, 6), atol=1e-3)
-            assert (held[len(vectors):] == 0).all()
+            np.testing.assert_allclose(held[: len(vectors)], np.array(vectors).reshape(-1, 6), atol=1e-3)
+            assert (held[len(vectors) :] == 0).all()
 
 
 def entries(*values) -> tuple:
@@ -268,19 +305,19 @@ NONE = float('nan')
 
 def test_a_full_memory_forgets_the_oldest_and_an_absent_class_keeps_what_it_has():
     memory = ClassMemory(2, size=3, width=1)
-    memory.add(*entries([1., 2.], [NONE, 9.]))
-    memory.add(*entries([3., 4.], [NONE, NONE]))
+    memory.add(*entries([1.0, 2.0], [NONE, 9.0]))
+    memory.add(*entries([3.0, 4.0], [NONE, NONE]))
     assert memory.vectors[:, :, 0].tolist() == [[4, 2, 3], [9, 0, 0]] and memory.written.tolist() == [4, 1]
-    memory.add(*entries([5., 6., 7., 8., 10.], [NONE] * 5))  # more than it holds
+    memory.add(*entries([5.0, 6.0, 7.0, 8.0, 10.0], [NONE] * 5))  # more than it holds
     assert sorted(memory.vectors[0, :, 0].tolist()) == [7, 8, 10] and memory.written.tolist() == [9, 1]
-    memory.add(*entries([11.], [NONE]))
+    memory.add(*entries([11.0], [NONE]))
     assert sorted(memory.vectors[0, :, 0].tolist()) == [8, 10, 11]
 
 
 def test_what_was_never_written_is_not_drawn_and_nothing_is_drawn_twice():
     memory = ClassMemory(2, size=8, width=1)
     assert memory.draw(4).shape == (0, 1)
-    memory.add(*entries([1., 2., 3., 4., 5.], [9., NONE, NONE, NONE, NONE]))
+    memory.add(*entries([1.0, 2.0, 3.0, 4.0, 5.0], [9.0, NONE, NONE, NONE, NONE]))
     for _ in range(20):
         drawn = memory.draw(4)[:, 0].tolist()
         assert len(drawn) == 5 and len(set(drawn)) == 5 and 9 in drawn and set(drawn) <= {1, 2, 3, 4, 5, 9}
@@ -302,18 +339,22 @@ def test_as_many_pixels_of_a_class_are_drawn_as_asked_and_all_if_there_are_fewer
     assert (seen[maps[0, 1]] > 0).all()  # each pixel has its turn
 
 
-@pytest.mark.parametrize(('extent', 'most', 'size'), [((64, 128), 1024, (16, 32)), ((64, 64), 1024, (32, 32)),
-                                                      ((45, 45), 1024, (23, 23)), ((16, 16), 1024, (16, 16))])
+@pytest.mark.parametrize(
+    ('extent', 'most', 'size'),
+    [((64, 128), 1024, (16, 32)), ((64, 64), 1024, (32, 32)), ((45, 45), 1024, (23, 23)), ((16, 16), 1024, (16, 16))],
+)
 def test_a_large_map_is_pooled_until_no_matrix_is_larger_than_the_bound(extent, most, size):
     assert pooled(torch.rand(1, 2, *extent), most).shape[2:] == size and size[0] * size[1] <= most
 
 
 def test_the_bound_is_kept_in_the_loss(given, monkeypatch):
     from mmseg_bpkd.losses import cross_image
+
     sizes = []
     plain = cross_image.relation_kl
-    monkeypatch.setattr(cross_image, 'relation_kl', lambda *args: sizes.append(
-        (args[0].shape[-2], args[2].shape[-2])) or plain(*args))
+    monkeypatch.setattr(
+        cross_image, 'relation_kl', lambda *args: sizes.append((args[0].shape[-2], args[2].shape[-2])) or plain(*args)
+    )
     terms(made('CrossImageLoss', max_positions=8, pixel_contrast=30, region_contrast=12).double(), given)
     assert sizes[0] == (6, 6) and all(most <= 8 for most, _ in sizes)
     assert sizes[1][1] <= 3 * 11 and sizes[2][1] <= 3 * 5
@@ -321,6 +362,7 @@ def test_the_bound_is_kept_in_the_loss(given, monkeypatch):
 
 def test_the_memory_that_is_needed_is_printed(caplog, monkeypatch):
     from mmseg_bpkd.losses import cross_image
+
     said = []
     monkeypatch.setattr(cross_image, 'print_log', lambda message, logger: said.append(message))
     loss = made('CrossImageLoss', pixel_memory=2**18, region_weight=0)
@@ -339,6 +381,7 @@ def test_a_memory_of_nothing_is_refused():
 
 
 # The critic
+
 
 def parts_of(critic: Critic) -> dict:
     def layer(module):
@@ -382,8 +425,8 @@ def test_the_critic_and_its_penalty_are_the_oracles(adversary, given):
             step = np.zeros_like(between)
             step[place] = 1e-4
             slope[place] = (oracles.critic(between + step, parts) - oracles.critic(between - step, parts)) / 2e-4
-        norms.append((slope**2).sum()**0.5)
-    expected = dict(critic=2 * (scores[0] - scores[1]), penalty=2 * 3 * np.mean([(norm - 1)**2 for norm in norms]))
+        norms.append((slope**2).sum() ** 0.5)
+    expected = dict(critic=2 * (scores[0] - scores[1]), penalty=2 * 3 * np.mean([(norm - 1) ** 2 for norm in norms]))
     assert terms(adversary, given) == pytest.approx(expected, rel=1e-4)
 
 
@@ -391,17 +434,17 @@ def test_of_a_large_map_the_slope_of_the_mean_score_is_penalised(adversary):
     """There the critic gives several scores."""
     preds = torch.randn(1, 3, 64, 96, dtype=torch.float64).requires_grad_()
     scores = adversary.critic(preds)
-    slope, = torch.autograd.grad(scores.mean(), preds)
+    (slope,) = torch.autograd.grad(scores.mean(), preds)
     assert scores.numel() == 3
     penalty = adversary.terms(preds, preds)['penalty'].item()
-    assert penalty == pytest.approx(2 * 3 * (slope.norm().item() - 1)**2)
+    assert penalty == pytest.approx(2 * 3 * (slope.norm().item() - 1) ** 2)
 
 
 def test_the_students_gradient_is_reversed_and_scaled(adversary, given):
     """The value falls for the critic; the student climbs the critic's score."""
     preds_S = given['preds_S'].requires_grad_()
-    score, = torch.autograd.grad(adversary.critic(preds_S).mean(), preds_S)
-    grad, = torch.autograd.grad(catalogue.value(adversary, given), preds_S)
+    (score,) = torch.autograd.grad(adversary.critic(preds_S).mean(), preds_S)
+    (grad,) = torch.autograd.grad(catalogue.value(adversary, given), preds_S)
     torch.testing.assert_close(grad, -0.5 * score)
 
 

@@ -34,8 +34,15 @@ def step(model, data=None, lr=0.1) -> dict:
 
 def test_a_step_logs_the_task_and_every_term_and_trains_on_their_sum(model):
     logs = step(model)
-    assert list(logs) == ['loss', 'student.decode.loss_ce', 'student.decode.acc_seg', 'student.aux.loss_ce',
-                          'student.aux.acc_seg', 'distill.loss_bpkd_edge', 'distill.loss_bpkd_body']
+    assert list(logs) == [
+        'loss',
+        'student.decode.loss_ce',
+        'student.decode.acc_seg',
+        'student.aux.loss_ce',
+        'student.aux.acc_seg',
+        'distill.loss_bpkd_edge',
+        'distill.loss_bpkd_body',
+    ]
     parts = [value for key, value in logs.items() if 'loss_' in key]
     assert all(value > 0 for value in parts)
     torch.testing.assert_close(logs['loss'], sum(parts))
@@ -87,6 +94,7 @@ def test_mmrazors_way_leaves_the_teachers_dropout_on_and_its_batch_norm_off(teac
 def test_the_teacher_runs_to_its_logits_only(model, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError('the teacher was asked for its loss')
+
     monkeypatch.setattr(model.teacher, 'loss', refuse)
     monkeypatch.setattr(model.teacher.decode_head, 'loss_by_feat', refuse)
     assert not model.teacher.with_auxiliary_head
@@ -138,6 +146,7 @@ def test_a_copy_trains_like_the_original(model):
 def test_the_ema_hook_writes_a_teacher_free_checkpoint_and_reads_it_again(model):
     class Runner:
         pass
+
     runner = Runner()
     runner.model, runner.iter, runner._resume = model, 0, True
     hook = EMAHook()
@@ -181,9 +190,14 @@ def test_a_student_starts_from_the_weights_it_would_have_without_a_teacher(teach
     alone = build_segmentor(resolve_segmentor(tiny.pspnet(4), 3, tiny.PREPROCESSOR))
     torch.manual_seed(2)
     alone.init_weights()
-    cfg = dict(distiller=dict(type='SegDistiller', losses=dict(loss_cwd=dict(type='ChannelWiseFeatureLoss'))),
-               teacher=tiny.pspnet(8), student=tiny.pspnet(4), teacher_ckpt=teacher_ckpt, num_classes=3,
-               data_preprocessor=tiny.PREPROCESSOR)
+    cfg = dict(
+        distiller=dict(type='SegDistiller', losses=dict(loss_cwd=dict(type='ChannelWiseFeatureLoss'))),
+        teacher=tiny.pspnet(8),
+        student=tiny.pspnet(4),
+        teacher_ckpt=teacher_ckpt,
+        num_classes=3,
+        data_preprocessor=tiny.PREPROCESSOR,
+    )
     torch.manual_seed(1)
     model = SegDistill(**cfg)
     torch.manual_seed(2)
@@ -243,9 +257,14 @@ def test_a_distillation_checkpoint_can_teach_too(model, teacher_ckpt, tmp_path):
 def test_training_without_the_teachers_weights_is_an_error(teacher_ckpt):
     with pytest.raises(ValueError, match='teacher_ckpt'):
         tiny.distillation(None)
-    cfg = dict(distiller=dict(type='SegDistiller', losses=dict(loss_kd=dict(type='PixelWiseLoss'))),
-               teacher=tiny.pspnet(8), student=tiny.pspnet(4), teacher_ckpt=teacher_ckpt, num_classes=3,
-               data_preprocessor=tiny.PREPROCESSOR)
+    cfg = dict(
+        distiller=dict(type='SegDistiller', losses=dict(loss_kd=dict(type='PixelWiseLoss'))),
+        teacher=tiny.pspnet(8),
+        student=tiny.pspnet(4),
+        teacher_ckpt=teacher_ckpt,
+        num_classes=3,
+        data_preprocessor=tiny.PREPROCESSOR,
+    )
     with pytest.raises(RuntimeError, match=r'init_weights\(\)'):
         tiny.losses_of(SegDistill(**cfg))
 
@@ -263,23 +282,28 @@ def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
 
 def test_a_truncated_checkpoint_is_named(teacher_ckpt, tmp_path):
     whole = open(teacher_ckpt, 'rb').read()
-    (tmp_path / 'half.pth').write_bytes(whole[:len(whole) // 2])
+    (tmp_path / 'half.pth').write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match='half.pth is no readable checkpoint'):
         tiny.distillation(str(tmp_path / 'half.pth'))
 
 
 @pytest.mark.parametrize('change', ['width', 'classes', 'missing', 'unexpected'])
 def test_a_checkpoint_of_another_architecture_is_an_error_that_says_where(tmp_path, change):
-    path = tiny.save_teacher(tmp_path / 'other.pth', width=4 if change == 'width' else 8,
-                             num_classes=5 if change == 'classes' else 3)
+    path = tiny.save_teacher(
+        tmp_path / 'other.pth', width=4 if change == 'width' else 8, num_classes=5 if change == 'classes' else 3
+    )
     state = torch.load(path)
     if change == 'missing':
         del state['state_dict']['backbone.stem.0.weight']
     if change == 'unexpected':
         state['state_dict']['neck.conv.weight'] = torch.zeros(1)
     torch.save(state, path)
-    wrong = dict(width='backbone.stem.0.weight', classes='decode_head.conv_seg.weight',
-                 missing='1 missing: backbone.stem.0.weight', unexpected='1 unexpected: neck.conv.weight')[change]
+    wrong = dict(
+        width='backbone.stem.0.weight',
+        classes='decode_head.conv_seg.weight',
+        missing='1 missing: backbone.stem.0.weight',
+        unexpected='1 unexpected: neck.conv.weight',
+    )[change]
     with pytest.raises(ValueError, match=f'other.pth.*not a checkpoint of this EncoderDecoder.*{wrong}'):
         tiny.distillation(path)
 
@@ -288,8 +312,11 @@ def test_the_teachers_own_imagenet_weights_are_never_fetched(teacher_ckpt, monke
     """The student's are: removing them there would be a silent change of the experiment."""
     fetched = []
     monkeypatch.setattr(ResNetV1c, 'init_weights', lambda self: fetched.append(self.init_cfg))
-    tiny.distillation(teacher_ckpt, teacher=tiny.pspnet(8, pretrained='torchvision://resnet18'),
-                      student=tiny.pspnet(4, pretrained='open-mmlab://resnet18_v1c'))
+    tiny.distillation(
+        teacher_ckpt,
+        teacher=tiny.pspnet(8, pretrained='torchvision://resnet18'),
+        student=tiny.pspnet(4, pretrained='open-mmlab://resnet18_v1c'),
+    )
     assert fetched == [dict(type='Pretrained', checkpoint='open-mmlab://resnet18_v1c')]
 
 
@@ -311,8 +338,10 @@ def test_a_cascade_and_several_auxiliary_heads_get_the_classes_too():
 
 
 def test_a_local_config_can_be_named(tmp_path):
-    (tmp_path / 'model.py').write_text("model = dict(type='EncoderDecoder', decode_head=dict(num_classes=2))\n"
-                                       "data_preprocessor = dict(type='SegDataPreProcessor')\n")
+    (tmp_path / 'model.py').write_text(
+        "model = dict(type='EncoderDecoder', decode_head=dict(num_classes=2))\n"
+        "data_preprocessor = dict(type='SegDataPreProcessor')\n"
+    )
     model = resolve_segmentor(dict(cfg_path=str(tmp_path / 'model.py')), num_classes=3)
     assert model.decode_head.num_classes == 3 and model.data_preprocessor.type == 'SegDataPreProcessor'
 
@@ -324,8 +353,14 @@ def test_a_config_that_is_not_there_is_named(path):
 
 
 def test_a_part_of_a_config_can_be_replaced():
-    model = resolve_segmentor(tiny.pspnet(4, auxiliary_head=None, decode_head=dict(
-        _delete_=True, type='FCNHead', in_channels=32, channels=8, num_classes=19)), num_classes=3)
+    model = resolve_segmentor(
+        tiny.pspnet(
+            4,
+            auxiliary_head=None,
+            decode_head=dict(_delete_=True, type='FCNHead', in_channels=32, channels=8, num_classes=19),
+        ),
+        num_classes=3,
+    )
     assert model.auxiliary_head is None
     assert model.decode_head == dict(type='FCNHead', in_channels=32, channels=8, num_classes=3)
 
@@ -339,12 +374,20 @@ def test_the_data_sets_settings_replace_the_models_own():
 def test_what_is_deployed_is_the_student(kind):
     student = resolve_segmentor(tiny.pspnet(4), 3, tiny.PREPROCESSOR)
     cfg = dict(
-        SegDistill=dict(type='SegDistill', distiller=None, teacher=None, student=tiny.pspnet(4), num_classes=3,
-                        data_preprocessor=tiny.PREPROCESSOR),
+        SegDistill=dict(
+            type='SegDistill',
+            distiller=None,
+            teacher=None,
+            student=tiny.pspnet(4),
+            num_classes=3,
+            data_preprocessor=tiny.PREPROCESSOR,
+        ),
         PlainSegmentor=dict(
-            type='PlainSegmentor', num_classes=3, data_preprocessor=tiny.PREPROCESSOR, **tiny.pspnet(4)),
+            type='PlainSegmentor', num_classes=3, data_preprocessor=tiny.PREPROCESSOR, **tiny.pspnet(4)
+        ),
         plain=student,
-        mmrazor=dict(type='SingleTeacherDistill', architecture=student, teacher=None))[kind]
+        mmrazor=dict(type='SingleTeacherDistill', architecture=student, teacher=None),
+    )[kind]
     assert deployed_model(cfg) == student
 
 
@@ -356,12 +399,15 @@ def test_a_plain_segmentor_is_mmsegs():
 # Preprocessing
 
 
-@pytest.mark.parametrize('changes', [
-    dict(mean=[127.5, 120, 110], std=[127.5, 100, 90]),
-    dict(bgr_to_rgb=False),
-    dict(bgr_to_rgb=False, mean=[103.53, 116.28, 123.675], std=[57.375, 57.12, 58.395]),
-    dict(mean=None, std=None),
-])
+@pytest.mark.parametrize(
+    'changes',
+    [
+        dict(mean=[127.5, 120, 110], std=[127.5, 100, 90]),
+        dict(bgr_to_rgb=False),
+        dict(bgr_to_rgb=False, mean=[103.53, 116.28, 123.675], std=[57.375, 57.12, 58.395]),
+        dict(mean=None, std=None),
+    ],
+)
 def test_a_teacher_with_other_preprocessing_sees_the_images_as_it_would_have(teacher_ckpt, changes):
     theirs = dict(tiny.PREPROCESSOR, **changes)
     model = tiny.distillation(teacher_ckpt, teacher=tiny.pspnet(8, data_preprocessor=dict(theirs, _delete_=True)))
@@ -390,8 +436,12 @@ def test_the_student_is_found_in_plain_wrapped_and_distillation_checkpoints():
     weights = {'backbone.w': torch.ones(1)}
     assert segmentor_state(weights) == weights
     assert segmentor_state(dict(state_dict={'module.backbone.w': weights['backbone.w']})) == weights
-    assert segmentor_state(dict(state_dict={'architecture.backbone.w': weights['backbone.w'],
-                                            'distiller.x': torch.zeros(1)})) == weights
+    assert (
+        segmentor_state(
+            dict(state_dict={'architecture.backbone.w': weights['backbone.w'], 'distiller.x': torch.zeros(1)})
+        )
+        == weights
+    )
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):
@@ -408,14 +458,18 @@ def test_loading_strictly_counts_what_is_missing(model):
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
     """A network that answers with this error; the cache is tmp_path/checkpoints."""
+
     def answer(error: Exception) -> None:
         monkeypatch.setattr('torch.hub.urlopen', mock.Mock(side_effect=error))
+
     monkeypatch.setattr('torch.hub._hub_dir', str(tmp_path))
     return answer
 
 
-@pytest.mark.parametrize(('error', 'reason'), [
-    (URLError('no network'), 'no network'), (RemoteDisconnected('closed'), 'closed'), (TimeoutError('late'), 'late')])
+@pytest.mark.parametrize(
+    ('error', 'reason'),
+    [(URLError('no network'), 'no network'), (RemoteDisconnected('closed'), 'closed'), (TimeoutError('late'), 'late')],
+)
 def test_a_failed_download_of_a_teacher_says_which_file_to_put_where(offline, error, reason):
     offline(error)
     with pytest.raises(FileNotFoundError, match=rf'1234\.pth\?x=1 \({reason}\).*checkpoints/teacher-1234\.pth,'):

@@ -31,7 +31,6 @@ class SpyFeatureLoss(nn.Module):
 
 @MODELS.register_module()
 class UnknownArgumentLoss(nn.Module):
-
     def forward(self, preds_S, attention_T):
         pass
 
@@ -47,7 +46,6 @@ class LastStageLoss(SpyFeatureLoss):
 
 @MODELS.register_module()
 class MadeToMeasureLoss(SpyFeatureLoss):
-
     def make_parts(self, num_classes, feats_S, feats_T, backbone_S):
         SEEN.update(widths=(num_classes, feats_S, feats_T, backbone_S))
 
@@ -104,12 +102,22 @@ def test_a_head_without_dropout_gives_the_input_of_its_classifier(teacher_ckpt):
 
 def test_a_cascade_is_distilled_at_its_last_stage():
     hrnet = dict(
-        cfg_path='mmseg::ocrnet/ocrnet_hr18_4xb2-40k_cityscapes-512x1024.py', pretrained=None,
-        backbone=dict(extra=dict(stage2=dict(num_channels=(4, 8)), stage3=dict(num_modules=1, num_channels=(4, 8, 16)),
-                                 stage4=dict(num_modules=1, num_channels=(4, 8, 16, 32)))),
-        decode_head={'0': dict(in_channels=[4, 8, 16, 32], channels=60),
-                     '1': dict(in_channels=[4, 8, 16, 32], channels=16, ocr_channels=8)})
+        cfg_path='mmseg::ocrnet/ocrnet_hr18_4xb2-40k_cityscapes-512x1024.py',
+        pretrained=None,
+        backbone=dict(
+            extra=dict(
+                stage2=dict(num_channels=(4, 8)),
+                stage3=dict(num_modules=1, num_channels=(4, 8, 16)),
+                stage4=dict(num_modules=1, num_channels=(4, 8, 16, 32)),
+            )
+        ),
+        decode_head={
+            '0': dict(in_channels=[4, 8, 16, 32], channels=60),
+            '1': dict(in_channels=[4, 8, 16, 32], channels=16, ocr_channels=8),
+        },
+    )
     from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor
+
     teacher = build_segmentor(resolve_segmentor(hrnet, 3, tiny.PREPROCESSOR))
     model, losses = run(None, dict(loss_kd=dict(type='PixelWiseLoss')), teacher=teacher)
     assert model.distiller.teacher_recorders.get_recorder('preds').source == 'decode_head.1.conv_seg'
@@ -121,8 +129,11 @@ def test_a_smaller_student_map_is_resized_to_the_teachers(teacher_ckpt, align_co
     coarse = tiny.pspnet(4)
     coarse['backbone'] = dict(coarse['backbone'], strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1))
     coarse['decode_head'] = dict(coarse['decode_head'], align_corners=align_corners)
-    model, losses = run(teacher_ckpt, dict(loss_spy=dict(type='SpyFeatureLoss'),
-                                           loss_cwd=dict(type='ChannelWiseFeatureLoss')), student=coarse)
+    model, losses = run(
+        teacher_ckpt,
+        dict(loss_spy=dict(type='SpyFeatureLoss'), loss_cwd=dict(type='ChannelWiseFeatureLoss')),
+        student=coarse,
+    )
     assert SEEN['feats_S'].shape == (2, 8, 4, 4) and SEEN['feats_T'].shape == (2, 16, 4, 4)
     assert torch.isfinite(losses['distill.loss_cwd'])  # aligned, then resized
     x = torch.randn(2, 3, 2, 3)
@@ -176,8 +187,11 @@ def test_a_width_that_nobody_knows_is_an_error_that_names_the_record(teacher_ckp
     recorders = dict(other=dict(type='ModuleInputs', source='decode_head.bottleneck.conv'))
     mapping = dict(feats_S=dict(recorder='other', from_student=True, data_idx=0))
     with pytest.raises(ValueError, match="loss_x is to be fitted to the record 'other', whose width is not known"):
-        run(teacher_ckpt, losses, **distiller(losses, student_recorders=recorders,
-                                              loss_forward_mappings=dict(loss_x=mapping)))
+        run(
+            teacher_ckpt,
+            losses,
+            **distiller(losses, student_recorders=recorders, loss_forward_mappings=dict(loss_x=mapping)),
+        )
 
 
 SUMS = [('bpkd', 'dist'), ('cwd', 'cirkd'), ('afdcd', 'skds', 'apd')]
@@ -194,8 +208,11 @@ def test_sums_of_methods_train_a_step(teacher_ckpt, methods):
     logs = model.train_step(tiny.batch(), OptimWrapper(torch.optim.SGD(model.parameters(), 0.1)))
     assert all(any(f'distill.{name}' in key for key in logs) for name in losses)
     assert logs['loss'].item() == pytest.approx(sum(logs[key].item() for key in logs if 'loss_' in key), rel=1e-5)
-    parts = {name.split('.')[2] for name, parameter in model.named_parameters()
-             if name.startswith('distiller') and not torch.equal(parameter, before[name])}
+    parts = {
+        name.split('.')[2]
+        for name, parameter in model.named_parameters()
+        if name.startswith('distiller') and not torch.equal(parameter, before[name])
+    }
     assert parts == {name for name, loss in model.distiller.distill_losses.items() if list(loss.parameters())}
     assert not torch.equal(model.student.backbone.stem[0].weight, before['architecture.backbone.stem.0.weight'])
 
@@ -218,7 +235,10 @@ def test_a_loss_of_mmrazor_works_as_it_is(teacher_ckpt):
 def test_losses_add_up(teacher_ckpt):
     _, losses = run(teacher_ckpt, dict(loss_bpkd=dict(type='BPKDLoss'), loss_kd=dict(type='PixelWiseLoss')))
     assert [key for key in losses if key.startswith('distill')] == [
-        'distill.loss_bpkd_edge', 'distill.loss_bpkd_body', 'distill.loss_kd']
+        'distill.loss_bpkd_edge',
+        'distill.loss_bpkd_body',
+        'distill.loss_kd',
+    ]
 
 
 def test_a_name_that_mmengine_would_not_sum_is_refused(teacher_ckpt):
@@ -231,10 +251,16 @@ def test_an_argument_nobody_can_serve_is_refused(teacher_ckpt):
         run(teacher_ckpt, dict(loss_x=dict(type='UnknownArgumentLoss')))
 
 
-@pytest.mark.parametrize(('mappings', 'message'), [
-    (dict(loss_y={}), r"names \['loss_y'\], but the losses are \['loss_kd'\]"),
-    (dict(loss_kd=dict(logits=dict(recorder='preds', from_student=True))), r"\['logits'\].*\['preds_S', 'preds_T'\]"),
-])
+@pytest.mark.parametrize(
+    ('mappings', 'message'),
+    [
+        (dict(loss_y={}), r"names \['loss_y'\], but the losses are \['loss_kd'\]"),
+        (
+            dict(loss_kd=dict(logits=dict(recorder='preds', from_student=True))),
+            r"\['logits'\].*\['preds_S', 'preds_T'\]",
+        ),
+    ],
+)
 def test_a_mapping_that_leads_nowhere_is_refused(teacher_ckpt, mappings, message):
     losses = dict(loss_kd=dict(type='PixelWiseLoss'))
     with pytest.raises(ValueError, match=message):
@@ -245,10 +271,14 @@ def test_another_number_of_classes_is_an_error_that_names_both(tmp_path):
     path = tiny.save_teacher(tmp_path / 'five.pth', num_classes=5)
     teacher = tiny.pspnet(8)
     from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor
+
     built = build_segmentor(resolve_segmentor(teacher, 5, tiny.PREPROCESSOR))
     built.load_state_dict(torch.load(path)['state_dict'])
-    with pytest.raises(ValueError, match=r'loss_bpkd: preds is \(2, 3, 4, 4\) of the student, \(2, 5, 4, 4\) of the '
-                                         'teacher: they have different numbers of classes'):
+    with pytest.raises(
+        ValueError,
+        match=r'loss_bpkd: preds is \(2, 3, 4, 4\) of the student, \(2, 5, 4, 4\) of the '
+        'teacher: they have different numbers of classes',
+    ):
         run(None, None, teacher=built)
 
 

@@ -1,4 +1,5 @@
 """The command line, as users type it."""
+
 import json
 import os
 import os.path as osp
@@ -37,17 +38,37 @@ def exported(trained):
 @pytest.fixture(scope='module')
 def tested(trained) -> dict:
     config, folder = trained
-    runs.call('test.py', config, folder / 'run/iter_2.pth', '--out', folder / 'results.json', '--show-dir',
-              folder / 'pictures', '--work-dir', folder / 'test')
+    runs.call(
+        'test.py',
+        config,
+        folder / 'run/iter_2.pth',
+        '--out',
+        folder / 'results.json',
+        '--show-dir',
+        folder / 'pictures',
+        '--work-dir',
+        folder / 'test',
+    )
     return json.load(open(folder / 'results.json'))
 
 
 def test_testing_writes_every_metric_and_every_class(tested):
     assert list(tested['metrics'])[:9] == [
-        'aAcc', 'mIoU', 'mAcc', 'trimap/aAcc@3px', 'trimap/mIoU@3px', 'trimap/mAcc@3px', 'boundary/aAcc@0.005diag',
-        'boundary/mIoU@0.005diag', 'boundary/mAcc@0.005diag']
-    for mean, each in (('mIoU', 'IoU'), ('trimap/mIoU@3px', 'trimap/IoU@3px'),
-                       ('boundary/mAcc@0.005diag', 'boundary/Acc@0.005diag')):
+        'aAcc',
+        'mIoU',
+        'mAcc',
+        'trimap/aAcc@3px',
+        'trimap/mIoU@3px',
+        'trimap/mAcc@3px',
+        'boundary/aAcc@0.005diag',
+        'boundary/mIoU@0.005diag',
+        'boundary/mAcc@0.005diag',
+    ]
+    for mean, each in (
+        ('mIoU', 'IoU'),
+        ('trimap/mIoU@3px', 'trimap/IoU@3px'),
+        ('boundary/mAcc@0.005diag', 'boundary/Acc@0.005diag'),
+    ):
         values = [value for value in tested['per_class'][each].values() if value is not None]
         assert len(tested['per_class'][each]) == 9
         assert np.mean(values) == pytest.approx(tested['metrics'][mean], abs=0.02)
@@ -59,12 +80,18 @@ def test_another_batch_size_than_the_recipes_is_warned_of(trained):
     assert 'the batch is 2 (1 processes x 2 images), but the learning rate is for 8' in log
 
 
-@pytest.mark.parametrize(('batch_size', 'world_size', 'counts', 'warns'), [
-    (4, 4, 1, False), (4, 2, 1, True), (2, 4, 2, False), (4, 4, 2, True), (1, 64, 1, True)])
+@pytest.mark.parametrize(
+    ('batch_size', 'world_size', 'counts', 'warns'),
+    [(4, 4, 1, False), (4, 2, 1, True), (2, 4, 2, False), (4, 4, 2, True), (1, 64, 1, True)],
+)
 def test_the_batch_of_all_processes_and_accumulated_steps_counts(batch_size, world_size, counts, warns):
-    cfg = Config(dict(
-        auto_scale_lr=dict(enable=False, base_batch_size=16), train_dataloader=dict(batch_size=batch_size),
-        optim_wrapper=dict(accumulative_counts=counts)))
+    cfg = Config(
+        dict(
+            auto_scale_lr=dict(enable=False, base_batch_size=16),
+            train_dataloader=dict(batch_size=batch_size),
+            optim_wrapper=dict(accumulative_counts=counts),
+        )
+    )
     runner = mock.Mock(cfg=cfg, world_size=world_size)
     warn_of_another_batch_size(runner)
     assert runner.logger.warning.called == warns
@@ -76,8 +103,15 @@ def test_the_batch_of_all_processes_and_accumulated_steps_counts(batch_size, wor
 
 def test_the_learning_rate_is_scaled_to_the_batch_when_asked(trained):
     config, folder = trained
-    runs.call('train.py', config, '--work-dir', folder / 'scaled', '--auto-scale-lr', '--cfg-options',
-              'optim_wrapper.accumulative_counts=2')
+    runs.call(
+        'train.py',
+        config,
+        '--work-dir',
+        folder / 'scaled',
+        '--auto-scale-lr',
+        '--cfg-options',
+        'optim_wrapper.accumulative_counts=2',
+    )
     for run, rate in (('run', 0.04), ('scaled', 0.04 * 2 * 2 / 8)):
         log = next((folder / run).glob('*/vis_data/scalars.json')).read_text().splitlines()
         assert json.loads(log[0])['lr'] == pytest.approx(rate)
@@ -98,16 +132,25 @@ def test_testing_leaves_the_config_beside_the_training_alone(trained, tested):
 def test_an_exported_student_has_the_metrics_of_the_distilled_one(trained, exported, tested, with_config):
     config, folder = trained
     plain, checkpoint = exported
-    runs.call('test.py', config if 'distillation' in with_config else plain, checkpoint, '--out', folder / 'again.json',
-              '--work-dir', folder / 'test')
+    runs.call(
+        'test.py',
+        config if 'distillation' in with_config else plain,
+        checkpoint,
+        '--out',
+        folder / 'again.json',
+        '--work-dir',
+        folder / 'test',
+    )
     again = json.load(open(folder / 'again.json'))
     times = ('time', 'data_time')
     assert {k: v for k, v in again['metrics'].items() if k not in times} == {
-        k: v for k, v in tested['metrics'].items() if k not in times}
+        k: v for k, v in tested['metrics'].items() if k not in times
+    }
 
 
 def test_mmseg_loads_the_exported_student_and_it_gives_exactly_the_distilled_ones_logits(trained, exported):
     from mmseg.apis import init_model
+
     config, folder = trained
     model = init_model(str(exported[0]), str(exported[1]), device='cpu')
     assert type(model).__module__.startswith('mmseg.') and model.dataset_meta['classes'][1] == 'ground'
@@ -129,11 +172,18 @@ def test_the_exported_checkpoint_is_plain_data_with_mmsegs_names(exported):
 def test_a_plain_mmseg_state_dict_loads_strictly_into_the_exported_student():
     from mmengine.registry import MODELS
     from mmseg.apis import init_model
+
     cfg = Config.fromfile(osp.join(ROOT, 'configs/bpkd/bpkd_pspnet-r101_pspnet-r18_4xb4-80k_cityscapes-512x1024.py'))
     from mmseg_bpkd.segmentors import deployed_model
+
     student = init_model(Config(dict(model=deployed_model(cfg.model))), device='cpu')
-    stock = Config.fromfile(osp.join(osp.dirname(__import__('mmseg').__file__), '.mim/configs',
-                                     'pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'))
+    stock = Config.fromfile(
+        osp.join(
+            osp.dirname(__import__('mmseg').__file__),
+            '.mim/configs',
+            'pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py',
+        )
+    )
     stock.model.pretrained = None
     student.load_state_dict(MODELS.build(stock.model).state_dict(), strict=True)
 
@@ -145,19 +195,32 @@ def test_half_precision_halves_the_file(trained, exported):
     assert all(half[k].dtype == (torch.float16 if v.is_floating_point() else v.dtype) for k, v in state.items())
 
 
-@pytest.mark.parametrize(('tool', 'arguments', 'message'), [
-    ('export_student.py', ['{config}', '{teacher}', '{folder}/x.pth'], 'is not a checkpoint of this EncoderDecoder'),
-    ('export_student.py', ['{config}', '{folder}/nowhere.pth', '{folder}/x.pth'], 'no checkpoint .*nowhere.pth'),
-    ('export_student.py', ['{config}', '{folder}/run/iter_2.pth', '{folder}/x.pt'], r'must be named \*\.pth'),
-    ('test.py', ['{config}', '{teacher}'], 'is not a checkpoint of this EncoderDecoder'),
-    ('test.py', ['nowhere.py', '{teacher}'], 'no config nowhere.py'),
-    ('train.py', [osp.join(ROOT, 'configs/cwd/cwd_pspnet-r101_pspnet-r18_4xb4-80k_ade20k-512x512.py'), '--cfg-options',
-                  'train_dataloader.dataset.data_root=data/not-there'],
-     "train_dataloader.dataset.data_root is 'data/not-there', which is not a folder"),
-    ('train.py', ['{config}', '--cfg-options', 'model.distiller.losses.loss_bpkd.type=BPKLoss'], 'BPKLoss'),
-    ('train.py', ['{config}', '--cfg-options', 'model.distiller.losses.loss_bpkd.edge=1'], "argument 'edge'"),
-    ('train.py', ['{config}', '--cfg-options', 'model.teacher_ckpt=None'], 'set model.teacher_ckpt'),
-])
+@pytest.mark.parametrize(
+    ('tool', 'arguments', 'message'),
+    [
+        (
+            'export_student.py',
+            ['{config}', '{teacher}', '{folder}/x.pth'],
+            'is not a checkpoint of this EncoderDecoder',
+        ),
+        ('export_student.py', ['{config}', '{folder}/nowhere.pth', '{folder}/x.pth'], 'no checkpoint .*nowhere.pth'),
+        ('export_student.py', ['{config}', '{folder}/run/iter_2.pth', '{folder}/x.pt'], r'must be named \*\.pth'),
+        ('test.py', ['{config}', '{teacher}'], 'is not a checkpoint of this EncoderDecoder'),
+        ('test.py', ['nowhere.py', '{teacher}'], 'no config nowhere.py'),
+        (
+            'train.py',
+            [
+                osp.join(ROOT, 'configs/cwd/cwd_pspnet-r101_pspnet-r18_4xb4-80k_ade20k-512x512.py'),
+                '--cfg-options',
+                'train_dataloader.dataset.data_root=data/not-there',
+            ],
+            "train_dataloader.dataset.data_root is 'data/not-there', which is not a folder",
+        ),
+        ('train.py', ['{config}', '--cfg-options', 'model.distiller.losses.loss_bpkd.type=BPKLoss'], 'BPKLoss'),
+        ('train.py', ['{config}', '--cfg-options', 'model.distiller.losses.loss_bpkd.edge=1'], "argument 'edge'"),
+        ('train.py', ['{config}', '--cfg-options', 'model.teacher_ckpt=None'], 'set model.teacher_ckpt'),
+    ],
+)
 def test_bad_input_ends_with_one_clear_line(trained, tool, arguments, message):
     config, folder = trained
     filled = [argument.format(config=config, folder=folder, teacher=folder / 'teacher.pth') for argument in arguments]
@@ -167,12 +230,15 @@ def test_bad_input_ends_with_one_clear_line(trained, tool, arguments, message):
     assert re.search(message, done.stderr.strip().splitlines()[-1]), done.stderr[-2000:]
 
 
-@pytest.mark.parametrize(('layout', 'message'), [
-    ([], "data_root is '.*camvid', which is not a folder"),
-    (['images'], "data_prefix.img_path is '.*images/train', which is not a folder"),
-    (['images/train'], "data_prefix.img_path is '.*images/train', which is an empty folder"),
-    (['images/train/x', 'annotations'], "data_prefix.seg_map_path is '.*annotations/train', which is not a folder"),
-])
+@pytest.mark.parametrize(
+    ('layout', 'message'),
+    [
+        ([], "data_root is '.*camvid', which is not a folder"),
+        (['images'], "data_prefix.img_path is '.*images/train', which is not a folder"),
+        (['images/train'], "data_prefix.img_path is '.*images/train', which is an empty folder"),
+        (['images/train/x', 'annotations'], "data_prefix.seg_map_path is '.*annotations/train', which is not a folder"),
+    ],
+)
 def test_a_folder_of_the_data_that_is_not_there_is_named(tmp_path, layout, message):
     for folder in layout:
         (tmp_path / 'camvid' / folder).mkdir(parents=True)
@@ -189,8 +255,13 @@ def free_port() -> int:
 
 
 def shell(*args, **environment) -> subprocess.CompletedProcess:
-    done = subprocess.run([str(arg) for arg in args], cwd=ROOT, capture_output=True, text=True,
-                          env={**runs.ENVIRONMENT, 'PORT': str(free_port()), **environment})
+    done = subprocess.run(
+        [str(arg) for arg in args],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**runs.ENVIRONMENT, 'PORT': str(free_port()), **environment},
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done
 
@@ -227,10 +298,22 @@ def test_scripts_say_how_they_are_called():
 
 
 def test_the_commands_that_tools_and_readme_name_exist():
-    texts = [open(osp.join(ROOT, path)).read() for path in (
-        'README.md', 'tools/train.py', 'tools/test.py', 'tools/export_student.py', 'tools/demo.py',
-        'tools/dataset_converters/camvid.py', 'tools/analysis/benchmark.py', 'experiments/camvid_cpu_pair/run.sh',
-        'experiments/methods/run.sh', 'experiments/methods/cost.sh', 'docs/methods.md')]
+    texts = [
+        open(osp.join(ROOT, path)).read()
+        for path in (
+            'README.md',
+            'tools/train.py',
+            'tools/test.py',
+            'tools/export_student.py',
+            'tools/demo.py',
+            'tools/dataset_converters/camvid.py',
+            'tools/analysis/benchmark.py',
+            'experiments/camvid_cpu_pair/run.sh',
+            'experiments/methods/run.sh',
+            'experiments/methods/cost.sh',
+            'docs/methods.md',
+        )
+    ]
     named = {path for text in texts for path in re.findall(r'(?:configs|tools|experiments)/[\w./-]+\.(?:py|sh)', text)}
     assert len(named) > 10 and not [path for path in named if not osp.isfile(osp.join(ROOT, path))]
 
@@ -264,13 +347,34 @@ def test_camvid_trains_tests_and_exports(camvid, tmp_path):
     config = 'configs/bpkd/bpkd_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py'
     teacher = tiny.save_teacher(tmp_path / 'teacher.pth', width=32, num_classes=11)
     roots = [f'{loader}_dataloader.dataset.data_root={camvid}' for loader in ('train', 'val', 'test')]
-    runs.call('train.py', config, '--work-dir', tmp_path, '--cfg-options', *roots, f'model.teacher_ckpt={teacher}',
-              'train_cfg.max_iters=1', 'train_cfg.val_interval=9', 'train_dataloader.batch_size=2')
-    runs.call('test.py', config, tmp_path / 'iter_1.pth', '--out', tmp_path / 'r.json', '--cfg-options', *roots,
-              'test_dataloader.dataset.indices=4', '--work-dir', tmp_path)
+    runs.call(
+        'train.py',
+        config,
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        *roots,
+        f'model.teacher_ckpt={teacher}',
+        'train_cfg.max_iters=1',
+        'train_cfg.val_interval=9',
+        'train_dataloader.batch_size=2',
+    )
+    runs.call(
+        'test.py',
+        config,
+        tmp_path / 'iter_1.pth',
+        '--out',
+        tmp_path / 'r.json',
+        '--cfg-options',
+        *roots,
+        'test_dataloader.dataset.indices=4',
+        '--work-dir',
+        tmp_path,
+    )
     assert list(json.load(open(tmp_path / 'r.json'))['per_class']['trimap/IoU@3px'])[2] == 'pole'
     runs.call('export_student.py', config, tmp_path / 'iter_1.pth', tmp_path / 's.pth')
     from mmseg.apis import inference_model, init_model
+
     model = init_model(str(tmp_path / 's.py'), str(tmp_path / 's.pth'), device='cpu')
     image = next(osp.join(camvid, 'images/val', file) for file in os.listdir(osp.join(camvid, 'images/val')))
     assert inference_model(model, image).pred_sem_seg.data.shape == (1, 360, 480)

@@ -1,4 +1,5 @@
 """Networks and batches of a size that tests can afford."""
+
 import torch
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
@@ -8,8 +9,14 @@ from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor
 
 RESNET18 = 'mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
 PREPROCESSOR = dict(
-    type='SegDataPreProcessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True,
-    pad_val=0, seg_pad_val=255, size=(32, 32))
+    type='SegDataPreProcessor',
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    bgr_to_rgb=True,
+    pad_val=0,
+    seg_pad_val=255,
+    size=(32, 32),
+)
 
 
 def pspnet(width: int = 4, **changes) -> dict:
@@ -19,7 +26,10 @@ def pspnet(width: int = 4, **changes) -> dict:
             pretrained=None,
             backbone=dict(base_channels=width, stem_channels=width),
             decode_head=dict(in_channels=8 * width, channels=2 * width),
-            auxiliary_head=dict(in_channels=4 * width, channels=width)), **changes)
+            auxiliary_head=dict(in_channels=4 * width, channels=width),
+        ),
+        **changes,
+    )
 
 
 def save_teacher(path, width: int = 8, num_classes: int = 3, seed: int = 7) -> str:
@@ -38,8 +48,13 @@ def distillation(teacher_ckpt: str, losses: dict = None, **changes) -> SegDistil
     """A SegDistill of width 8 to width 4 with three classes, its weights initialised."""
     losses = losses or dict(loss_bpkd=dict(type='BPKDLoss'))
     cfg = dict(
-        distiller=dict(type='SegDistiller', losses=losses), teacher=pspnet(8), student=pspnet(4),
-        teacher_ckpt=teacher_ckpt, num_classes=3, data_preprocessor=PREPROCESSOR)
+        distiller=dict(type='SegDistiller', losses=losses),
+        teacher=pspnet(8),
+        student=pspnet(4),
+        teacher_ckpt=teacher_ckpt,
+        num_classes=3,
+        data_preprocessor=PREPROCESSOR,
+    )
     torch.manual_seed(1)
     model = SegDistill(**{**cfg, **changes})
     model.init_weights()
@@ -55,8 +70,12 @@ def batch(size: int = 2, extent: int = 32, seed: int = 3) -> dict:
         gt = torch.randint(0, 3, (extent // 8, extent // 8), generator=generator)
         gt = gt.repeat_interleave(8, 0).repeat_interleave(8, 1)
         gt[:2, :2] = 255
-        samples.append(SegDataSample(gt_sem_seg=PixelData(data=gt[None]), metainfo=dict(
-            img_shape=(extent, extent), ori_shape=(extent, extent), pad_shape=(extent, extent))))
+        samples.append(
+            SegDataSample(
+                gt_sem_seg=PixelData(data=gt[None]),
+                metainfo=dict(img_shape=(extent, extent), ori_shape=(extent, extent), pad_shape=(extent, extent)),
+            )
+        )
     return dict(inputs=inputs, data_samples=samples)
 
 

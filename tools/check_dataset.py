@@ -6,6 +6,7 @@
 Looks at the names, counts and ends of all files and decodes as many as a minute allows. Prints one sentence for each
 problem and writes report.json and samples.png. Exit code: 0 unless there are errors (1) or nothing to check (2).
 """
+
 import argparse
 import json
 import os
@@ -32,8 +33,14 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes that decode; 0: no other')
     parser.add_argument('--out', help='where results go; default: work_dirs/check_dataset/<name of the config>')
     parser.add_argument('--samples', type=int, default=8, help='how many to draw')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
-                        help='changes to the config: num_images.train=1000')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='changes to the config: num_images.train=1000',
+    )
     args = parser.parse_args(argv)
     if args.seconds < 0 or args.workers < 0 or args.samples < 0:
         parser.error('--seconds, --workers and --samples must not be negative')
@@ -60,8 +67,9 @@ def show_progress(read: int, there: int) -> None:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse_args(argv)
     init_default_scope(args.cfg.get('default_scope') or 'mmseg')
-    result = check_datasets(args.splits, args.cfg.get('num_images') or {}, None if args.all else args.seconds,
-                            args.workers, show_progress)
+    result = check_datasets(
+        args.splits, args.cfg.get('num_images') or {}, None if args.all else args.seconds, args.workers, show_progress
+    )
     picture = osp.join(args.out, 'samples.png')
     if osp.isfile(picture):  # of a former call
         os.remove(picture)

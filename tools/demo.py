@@ -5,6 +5,7 @@
 
 Prints a table and writes it, the results and a picture to work_dirs/demo/. An interrupted demo continues where it was.
 """
+
 import argparse
 import json
 import os
@@ -37,12 +38,23 @@ from mmseg_bpkd.segmentors import deployed_model
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 
-RUNS = {'teacher': 'teacher', 'student': 'student alone', 'kd': 'student, KD', 'cwd': 'student, CWD',
-        'bpkd': 'student, BPKD'}
-SYNTHETIC = dict(teacher='pspnet_r18w16', student='pspnet_r18w8', pair='pspnet-r18w16_pspnet-r18w8',
-                 run='1xb8-600_synthetic-112x112')
-CAMVID = dict(teacher='pspnet_r18w32', student='pspnet_r18w16', pair='pspnet-r18w32_pspnet-r18w16',
-              run='1xb8-2k_camvid-192x192', teacher_run='1xb8-4k_camvid-192x192')
+RUNS = {
+    'teacher': 'teacher',
+    'student': 'student alone',
+    'kd': 'student, KD',
+    'cwd': 'student, CWD',
+    'bpkd': 'student, BPKD',
+}
+SYNTHETIC = dict(
+    teacher='pspnet_r18w16', student='pspnet_r18w8', pair='pspnet-r18w16_pspnet-r18w8', run='1xb8-600_synthetic-112x112'
+)
+CAMVID = dict(
+    teacher='pspnet_r18w32',
+    student='pspnet_r18w16',
+    pair='pspnet-r18w32_pspnet-r18w16',
+    run='1xb8-2k_camvid-192x192',
+    teacher_run='1xb8-4k_camvid-192x192',
+)
 COLUMNS = {'mIoU': 'mIoU', 'trimap/mIoU@3px': 'trimap mIoU', 'boundary/mIoU@0.005diag': 'boundary IoU'}
 
 
@@ -61,8 +73,11 @@ class Progress(Hook):
         done, total = runner.iter + 1, runner.max_iters
         if done % 20 == 0 or done == total:
             ms = 1000 * median(self.seconds)
-            print(f'{self.title:22} {done:5d}/{total}  loss {outputs["loss"].item():6.3f}  {ms:4.0f} ms/step',
-                  end='\n' if done == total else '\r', flush=True)
+            print(
+                f'{self.title:22} {done:5d}/{total}  loss {outputs["loss"].item():6.3f}  {ms:4.0f} ms/step',
+                end='\n' if done == total else '\r',
+                flush=True,
+            )
 
 
 def parse_args() -> argparse.Namespace:
@@ -103,8 +118,9 @@ def claim_work_dir(args: argparse.Namespace) -> None:
         with open(record) as file:
             kept = json.load(file)
         if kept != settings:
-            raise SystemExit(f'{args.work_dir} holds a demo with {kept}, not {settings}: '
-                             'remove it, or name another with --work-dir')
+            raise SystemExit(
+                f'{args.work_dir} holds a demo with {kept}, not {settings}: remove it, or name another with --work-dir'
+            )
     os.makedirs(args.work_dir, exist_ok=True)
     with open(record, 'w') as file:
         json.dump(settings, file)
@@ -154,8 +170,14 @@ def table(results: Dict[str, dict]) -> str:
     rows = [['', *COLUMNS.values(), 'parameters', 'ms per step']]
     for name, result in results.items():
         step = result['ms_per_step']
-        rows.append([RUNS[name], *(f'{result["metrics"][key]:.2f}' for key in COLUMNS),
-                     f'{result["parameters"] / 1e6:.2f} M', f'{step:.0f}' if step else ''])
+        rows.append(
+            [
+                RUNS[name],
+                *(f'{result["metrics"][key]:.2f}' for key in COLUMNS),
+                f'{result["parameters"] / 1e6:.2f} M',
+                f'{step:.0f}' if step else '',
+            ]
+        )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ['| ' + ' | '.join(cell.ljust(w) for cell, w in zip(row, widths)) + ' |' for row in rows]
     rule = '|' + '|'.join('-' * (w + 1) + (':' if i else '-') for i, w in enumerate(widths)) + '|'

@@ -7,6 +7,7 @@ writes student.pth (the student's weights, class names and palette) and student.
     import mmseg_bpkd  # with mmcv-lite
     model = mmseg.apis.init_model('student.py', 'student.pth', device='cpu')
 """
+
 import argparse
 import os
 import os.path as osp
@@ -22,8 +23,19 @@ from mmseg.registry import DATASETS
 from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint, segmentor_state
 from mmseg_bpkd.segmentors import build_segmentor, deployed_model
 
-CONFIG_KEYS = ('default_scope', 'env_cfg', 'vis_backends', 'visualizer', 'log_processor', 'log_level', 'default_hooks',
-               'test_cfg', 'test_dataloader', 'test_evaluator', 'test_pipeline')
+CONFIG_KEYS = (
+    'default_scope',
+    'env_cfg',
+    'vis_backends',
+    'visualizer',
+    'log_processor',
+    'log_level',
+    'default_hooks',
+    'test_cfg',
+    'test_dataloader',
+    'test_evaluator',
+    'test_pipeline',
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,8 +44,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint')
     parser.add_argument('out', help='the checkpoint to write, NAME.pth; the config is written to NAME.py')
     parser.add_argument('--half', action='store_true', help='store the weights in half the space, rounded to float16')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
-                        help='those that the run was started with')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='those that the run was started with',
+    )
     args = parser.parse_args()
     if not args.out.endswith('.pth'):
         parser.error(f'the exported checkpoint must be named *.pth, got {args.out}')
@@ -66,8 +84,10 @@ def dataset_meta(cfg: Config, checkpoint: dict) -> dict:
         old = {key.lower(): meta[key] for key in ('CLASSES', 'PALETTE') if meta.get(key)}
         meta = {**DATASETS.get(dataset.type).METAINFO, **dataset.get('metainfo', {}), **old}
     if not {'classes', 'palette'} <= meta.keys():
-        raise ValueError(f'neither the checkpoint nor {dataset.type} says how the classes are called: set metainfo='
-                         'dict(classes=..., palette=...) of test_dataloader.dataset')
+        raise ValueError(
+            f'neither the checkpoint nor {dataset.type} says how the classes are called: set metainfo='
+            'dict(classes=..., palette=...) of test_dataloader.dataset'
+        )
     return dict(classes=tuple(meta['classes']), palette=[list(colour) for colour in meta['palette']])
 
 
@@ -81,8 +101,10 @@ def main() -> None:
     plain = plain_config(cfg)
     model = build_segmentor(plain.model)
     load_strictly(model, segmentor_state(checkpoint), args.checkpoint)
-    state = {key: value.half() if args.half and value.is_floating_point() else value
-             for key, value in model.state_dict().items()}
+    state = {
+        key: value.half() if args.half and value.is_floating_point() else value
+        for key, value in model.state_dict().items()
+    }
     torch.save(dict(meta=dict(dataset_meta=dataset_meta(cfg, checkpoint)), state_dict=state), args.out)
     plain.dump(osp.splitext(args.out)[0] + '.py')
     print(f'wrote {args.out} and {osp.splitext(args.out)[0]}.py')

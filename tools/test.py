@@ -6,6 +6,7 @@
 CONFIG may be a distillation config or a plain one, CHECKPOINT one of a distillation, of a plain run or an exported
 student. The teacher is neither built nor downloaded. Several GPUs: tools/test.sh CONFIG CHECKPOINT GPUS.
 """
+
 import argparse
 import json
 import os
@@ -17,8 +18,13 @@ sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # a chec
 import mmseg_bpkd  # noqa: F401
 from mmengine.dist import is_main_process
 from mmseg_bpkd.evaluate import evaluate
-from mmseg_bpkd.launch import (add_common_arguments, check_data_roots, end_process_group, load_config,
-                               use_available_devices)
+from mmseg_bpkd.launch import (
+    add_common_arguments,
+    check_data_roots,
+    end_process_group,
+    load_config,
+    use_available_devices,
+)
 
 
 def parse_args() -> argparse.Namespace:

@@ -5,6 +5,7 @@
 
 Several GPUs: tools/dist_train.sh; Slurm: tools/slurm_train.sh.
 """
+
 import argparse
 import os.path as osp
 import sys
@@ -14,20 +15,34 @@ sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # a chec
 import mmseg_bpkd  # noqa: F401
 from mmengine.config import Config
 from mmengine.runner import Runner, find_latest_checkpoint
-from mmseg_bpkd.launch import (add_common_arguments, check_data_roots, end_process_group, load_config,
-                               use_available_devices, warn_of_another_batch_size)
+from mmseg_bpkd.launch import (
+    add_common_arguments,
+    check_data_roots,
+    end_process_group,
+    load_config,
+    use_available_devices,
+    warn_of_another_batch_size,
+)
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config')
-    parser.add_argument('--resume', nargs='?', const='auto', metavar='PATH',
-                        help='continue from a checkpoint; from the last one in the work directory if "auto" or empty')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='PATH',
+        help='continue from a checkpoint; from the last one in the work directory if "auto" or empty',
+    )
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument('--seed', type=int, help='default: the one of the config; of the checkpoint when resuming')
     parser.add_argument('--deterministic', action='store_true', help='only deterministic kernels on a GPU')
-    parser.add_argument('--auto-scale-lr', action='store_true',
-                        help='scale the learning rate by the batch of all processes over the one of the recipe')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by the batch of all processes over the one of the recipe',
+    )
     add_common_arguments(parser)
     return parser.parse_args()
 

@@ -1,9 +1,8 @@
 custom_imports = dict(imports=['mmseg_bpkd'], allow_failed_imports=False)
 default_scope = 'mmseg'
 env_cfg = dict(
-    cudnn_benchmark=True,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))
+    cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='nccl')
+)
 randomness = dict(seed=0)
 custom_hooks = [dict(type='ExactResumeHook'), dict(type='LossPartsHook')]
 vis_backends = [dict(type='LocalVisBackend')]

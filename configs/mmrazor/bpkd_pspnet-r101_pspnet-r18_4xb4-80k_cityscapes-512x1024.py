@@ -1,8 +1,6 @@
 # The same distillation without SegDistill: MMRazor's own algorithm and distiller, with the loss wired by hand.
 # MMRazor keeps the teacher's dropout on, computes its task loss, and puts it into every checkpoint.
-_base_ = [
-    '../_base_/datasets/cityscapes_512x1024.py', '../_base_/schedules/80k.py', '../_base_/default_runtime.py'
-]
+_base_ = ['../_base_/datasets/cityscapes_512x1024.py', '../_base_/schedules/80k.py', '../_base_/default_runtime.py']
 logits = dict(type='ModuleOutputs', source='decode_head.conv_seg')
 model = dict(
     _scope_='mmrazor',
@@ -21,4 +19,8 @@ model = dict(
             loss_bpkd=dict(
                 preds_S=dict(from_student=True, recorder='logits'),
                 preds_T=dict(from_student=False, recorder='logits'),
-                gt=dict(from_student=True, recorder='label', data_idx=1)))))
+                gt=dict(from_student=True, recorder='label', data_idx=1),
+            )
+        ),
+    ),
+)

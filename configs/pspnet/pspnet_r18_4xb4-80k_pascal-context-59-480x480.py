@@ -5,4 +5,5 @@ model = dict(
     num_classes=_base_.num_classes,
     data_preprocessor=_base_.data_preprocessor,
     test_cfg=_base_.inference,
-    **_base_.model.student)
+    **_base_.model.student,
+)

@@ -1,14 +1,20 @@
 """Print the results of run.sh as a Markdown table: one row per run, mean and every seed.
 
-    python experiments/camvid_cpu_pair/table.py
+python experiments/camvid_cpu_pair/table.py
 """
+
 import json
 from pathlib import Path
 from statistics import mean
 
 RESULTS = Path(__file__).parent / 'results'
-ROWS = {'teacher': 'teacher (R18, width 32)', 'student': 'student alone (width 16)', 'kd': 'KD', 'cwd': 'CWD',
-        'bpkd': 'BPKD'}
+ROWS = {
+    'teacher': 'teacher (R18, width 32)',
+    'student': 'student alone (width 16)',
+    'kd': 'KD',
+    'cwd': 'CWD',
+    'bpkd': 'BPKD',
+}
 COLUMNS = {'mIoU': 'mIoU', 'trimap/mIoU@3px': 'trimap mIoU (3 px)', 'boundary/mIoU@0.005diag': 'boundary IoU (0.5 %)'}
 
 

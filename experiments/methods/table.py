@@ -1,15 +1,30 @@
 """Print what run.sh and cost.sh measured as Markdown tables.
 
-    python experiments/methods/table.py
+python experiments/methods/table.py
 """
+
 import json
 from pathlib import Path
 from statistics import mean
 
 HERE = Path(__file__).parent
-ROWS = {'student': 'student alone', 'kd': 'KD', 'fitnet': 'FitNet', 'at': 'AT', 'local_affinity': 'local affinity',
-        'skds': 'SKDS', 'ifvd': 'IFVD', 'cwd': 'CWD', 'cwd_features': 'CWD, features', 'cirkd': 'CIRKD', 'apd': 'APD',
-        'dist': 'DIST', 'mgd': 'MGD', 'afdcd': 'Af-DCD', 'bpkd': 'BPKD'}
+ROWS = {
+    'student': 'student alone',
+    'kd': 'KD',
+    'fitnet': 'FitNet',
+    'at': 'AT',
+    'local_affinity': 'local affinity',
+    'skds': 'SKDS',
+    'ifvd': 'IFVD',
+    'cwd': 'CWD',
+    'cwd_features': 'CWD, features',
+    'cirkd': 'CIRKD',
+    'apd': 'APD',
+    'dist': 'DIST',
+    'mgd': 'MGD',
+    'afdcd': 'Af-DCD',
+    'bpkd': 'BPKD',
+}
 METRICS = {'mIoU': 'mIoU', 'trimap/mIoU@3px': 'trimap mIoU (3 px)', 'boundary/mIoU@0.005diag': 'boundary IoU (0.5 %)'}
 
 
@@ -29,8 +44,9 @@ def row(*cells) -> str:
 
 def accuracy_cells(runs: list) -> list:
     each = ', '.join(f'{run["mIoU"]:.2f}' for run in runs) if len(runs) > 1 else ''
-    return [f'{mean(run[key] for run in runs):.2f}' + (f' ({each})' if key == 'mIoU' and each else '')
-            for key in METRICS]
+    return [
+        f'{mean(run[key] for run in runs):.2f}' + (f' ({each})' if key == 'mIoU' and each else '') for key in METRICS
+    ]
 
 
 def methods_table() -> None:
@@ -59,9 +75,14 @@ def losses_table() -> None:
     print('\n' + row('losses', 'ms', 'times KD (least to most)', 'memory (times KD)'))
     print('|---|---:|---:|---:|')
     for result in read('costs.json').get('methods', []):
-        print(row(ROWS[result['method']], f'{result["ms"]:.1f}',
-                  f'{result["ratio"]:.1f} ({result["ratio_least"]:.1f} to {result["ratio_most"]:.1f})',
-                  f"{result['megabytes']:.0f} MiB ({result['memory_ratio']:.1f})"))
+        print(
+            row(
+                ROWS[result['method']],
+                f'{result["ms"]:.1f}',
+                f'{result["ratio"]:.1f} ({result["ratio_least"]:.1f} to {result["ratio_most"]:.1f})',
+                f'{result["megabytes"]:.0f} MiB ({result["memory_ratio"]:.1f})',
+            )
+        )
 
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@
 A head enlarges its logits to the size of the label, 64 times as many, and autograd keeps tensors of that size, of every
 head, until the backward pass. All that is needed of them is the gradient with respect to the logits as they were.
 """
+
 from typing import Dict, List, Tuple
 
 import torch
@@ -33,15 +34,22 @@ def make_gradients_early(model: BaseModel) -> None:
 
 
 def _is_usual(head: BaseDecodeHead) -> bool:
-    return (type(head).loss_by_feat is BaseDecodeHead.loss_by_feat and 'loss_by_feat' not in vars(head)
-            and not list(head.loss_decode.parameters())
-            and not any(part._forward_hooks or part._forward_pre_hooks for part in head.loss_decode.modules()))
+    return (
+        type(head).loss_by_feat is BaseDecodeHead.loss_by_feat
+        and 'loss_by_feat' not in vars(head)
+        and not list(head.loss_decode.parameters())
+        and not any(part._forward_hooks or part._forward_pre_hooks for part in head.loss_decode.modules())
+    )
 
 
 def _is_mean_over_images(head: BaseDecodeHead) -> bool:
     return head.sampler is None and all(
-        type(loss) is CrossEntropyLoss and loss.reduction == 'mean' and loss.class_weight is None
-        and not (loss.use_sigmoid or loss.use_mask or loss.avg_non_ignore) for loss in _losses(head))
+        type(loss) is CrossEntropyLoss
+        and loss.reduction == 'mean'
+        and loss.class_weight is None
+        and not (loss.use_sigmoid or loss.use_mask or loss.avg_non_ignore)
+        for loss in _losses(head)
+    )
 
 
 def _losses(head: BaseDecodeHead) -> List[nn.Module]:
@@ -59,8 +67,10 @@ class EarlyGradient:
         if not seg_logits.requires_grad:
             return self.loss_by_feat(seg_logits, batch_data_samples)
         values, gradients = self.results(seg_logits.detach(), batch_data_samples)
-        return {name: Known.apply(seg_logits, value, gradients[name]) if name in gradients else value
-                for name, value in values.items()}
+        return {
+            name: Known.apply(seg_logits, value, gradients[name]) if name in gradients else value
+            for name, value in values.items()
+        }
 
     def results(self, seg_logits: Tensor, samples: List[SegDataSample]) -> Results:
         logits = full(seg_logits).requires_grad_()
@@ -117,5 +127,5 @@ class Known(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, upstream: Tensor) -> Tuple[Tensor, None, None]:
-        gradient, = ctx.saved_tensors
+        (gradient,) = ctx.saved_tensors
         return (upstream * gradient).to(ctx.dtype), None, None

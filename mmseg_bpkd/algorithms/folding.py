@@ -1,4 +1,5 @@
 """Batch norm of a network that only infers, as a part of the convolutions in front of it."""
+
 import torch
 from mmcv.cnn import fuse_conv_bn
 from mmengine.model import BaseModel
@@ -19,10 +20,15 @@ def fold_batch_norm(model: BaseModel) -> None:
     """
     for name, norm in model.named_modules():
         if isinstance(norm, _BatchNorm) and (norm.weight is None or norm.running_mean is None):
-            raise ValueError(f'the batch norm {name} has no scale or no running statistics, so it cannot be folded: '
-                             'set fold_teacher=False')
-    recorded = {name: (module, getattr(module, 'weight', None)) for name, module in model.named_modules()
-                if module._forward_hooks}
+            raise ValueError(
+                f'the batch norm {name} has no scale or no running statistics, so it cannot be folded: '
+                'set fold_teacher=False'
+            )
+    recorded = {
+        name: (module, getattr(module, 'weight', None))
+        for name, module in model.named_modules()
+        if module._forward_hooks
+    }
     training = model.training
     model.eval()
     size = model.data_preprocessor.size or (128, 128)  # some networks take images of one size only
@@ -32,16 +38,21 @@ def fold_batch_norm(model: BaseModel) -> None:
         fuse_conv_bn(model)
         change = (model(image, mode='tensor') - before).abs().max() / before.abs().max()
     if not change < FLOAT_ERROR:
-        raise ValueError(f'folding batch norm changes the logits of this {type(model).__name__} by {change:.1%}: its '
-                         'norms do not follow the convolutions that they are registered behind; set fold_teacher=False')
+        raise ValueError(
+            f'folding batch norm changes the logits of this {type(model).__name__} by {change:.1%}: its '
+            'norms do not follow the convolutions that they are registered behind; set fold_teacher=False'
+        )
     for name, (module, weight) in recorded.items():
         gone, changed = model.get_submodule(name) is not module, getattr(module, 'weight', None) is not weight
         if gone or changed and not _only_inputs_are_recorded(module):
-            raise ValueError(f'what is recorded of {name} changes when batch norm is folded into the convolution in '
-                             'front of it: set fold_teacher=False')
+            raise ValueError(
+                f'what is recorded of {name} changes when batch norm is folded into the convolution in '
+                'front of it: set fold_teacher=False'
+            )
     model.requires_grad_(False).train(training)
 
 
 def _only_inputs_are_recorded(module: nn.Module) -> bool:
-    return all(isinstance(getattr(hook, '__self__', None), ModuleInputsRecorder)
-               for hook in module._forward_hooks.values())
+    return all(
+        isinstance(getattr(hook, '__self__', None), ModuleInputsRecorder) for hook in module._forward_hooks.values()
+    )

@@ -1,4 +1,5 @@
 """One frozen teacher, one student."""
+
 import copy
 import os.path as osp
 from typing import List, Optional, Sequence, Union
@@ -50,18 +51,20 @@ class SegDistill(SingleTeacherDistill):
         TypeError: if the teacher's preprocessing cannot be converted to.
     """
 
-    def __init__(self,
-                 distiller: dict,
-                 teacher: Union[dict, BaseModel],
-                 student: Union[dict, BaseModel],
-                 teacher_ckpt: Optional[str] = None,
-                 teacher_eval: bool = True,
-                 num_classes: Optional[int] = None,
-                 data_preprocessor: Optional[dict] = None,
-                 test_cfg: Optional[dict] = None,
-                 fold_teacher: bool = True,
-                 channels_last: bool = False,
-                 compile: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        distiller: dict,
+        teacher: Union[dict, BaseModel],
+        student: Union[dict, BaseModel],
+        teacher_ckpt: Optional[str] = None,
+        teacher_eval: bool = True,
+        num_classes: Optional[int] = None,
+        data_preprocessor: Optional[dict] = None,
+        test_cfg: Optional[dict] = None,
+        fold_teacher: bool = True,
+        channels_last: bool = False,
+        compile: Sequence[str] = (),
+    ) -> None:
         if not isinstance(student, BaseModel):  # first, so that it starts from the same weights as without a teacher
             student = build_segmentor(resolve_segmentor(student, num_classes, data_preprocessor, test_cfg))
         self_made = isinstance(teacher, BaseModel)
@@ -78,8 +81,10 @@ class SegDistill(SingleTeacherDistill):
         self.fold_teacher = fold_teacher and not self_made
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.compiled = _networks(compile)
-        if not any(isinstance(recorder, (FunctionOutputsRecorder, MethodOutputsRecorder))
-                   for recorder in self.distiller.student_recorders.recorders.values()):
+        if not any(
+            isinstance(recorder, (FunctionOutputsRecorder, MethodOutputsRecorder))
+            for recorder in self.distiller.student_recorders.recorders.values()
+        ):
             make_gradients_early(self.student)  # which calls the losses otherwise, and they may be what is recorded
         self.student.to(memory_format=self.memory_format)  # now, since DDP lays out its gradients by the weights
         if 'student' in self.compiled:
@@ -104,11 +109,15 @@ class SegDistill(SingleTeacherDistill):
 
     def _load_teacher(self) -> None:
         if self.teacher_ckpt is None:
-            raise ValueError('the teacher has no checkpoint, and an untrained one has nothing to teach: '
-                             'set model.teacher_ckpt to a file or an address')
+            raise ValueError(
+                'the teacher has no checkpoint, and an untrained one has nothing to teach: '
+                'set model.teacher_ckpt to a file or an address'
+            )
         if '://' not in self.teacher_ckpt and not osp.isfile(self.teacher_ckpt):
-            raise FileNotFoundError(f'no checkpoint {self.teacher_ckpt} of the teacher: train it (README says with '
-                                    'which config), or name another file by model.teacher_ckpt')
+            raise FileNotFoundError(
+                f'no checkpoint {self.teacher_ckpt} of the teacher: train it (README says with '
+                'which config), or name another file by model.teacher_ckpt'
+            )
         state = segmentor_state(read_checkpoint(self.teacher_ckpt))
         state = {key: value for key, value in state.items() if not key.startswith('auxiliary_head.')}
         load_strictly(self.teacher, state, f'teacher_ckpt={self.teacher_ckpt!r}')
@@ -162,8 +171,10 @@ class SegDistill(SingleTeacherDistill):
         ours, theirs = self.data_preprocessor, self.teacher.data_preprocessor
         for owner, preprocessor in (('student', ours), ('teacher', theirs)):
             if type(preprocessor) is not SegDataPreProcessor:
-                raise TypeError(f'the {owner} has a {type(preprocessor).__name__}: the input of the student can be '
-                                'converted to that of the teacher only if both have a SegDataPreProcessor')
+                raise TypeError(
+                    f'the {owner} has a {type(preprocessor).__name__}: the input of the student can be '
+                    'converted to that of the teacher only if both have a SegDataPreProcessor'
+                )
         self.flip_channels = ours.channel_conversion != theirs.channel_conversion
         mean_S, std_S = _normalisation(ours, self.flip_channels)
         mean_T, std_T = _normalisation(theirs, flip=False)

@@ -1,4 +1,5 @@
 """The plain vision transformer of DeiT (Touvron et al., arXiv 2012.12877), under the key names of its weights."""
+
 import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
@@ -9,7 +10,6 @@ EPS = 1e-6
 
 
 class Attention(nn.Module):
-
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
@@ -25,7 +25,6 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, hidden)
@@ -72,6 +71,8 @@ def init_linear(module: nn.Module) -> None:
 
 def init_convolution(module: nn.Module) -> None:
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-        nn.init.normal_(module.weight, std=(2 * module.groups / module.weight[0, 0].numel() / module.out_channels)**0.5)
+        nn.init.normal_(
+            module.weight, std=(2 * module.groups / module.weight[0, 0].numel() / module.out_channels) ** 0.5
+        )
         if module.bias is not None:
             nn.init.zeros_(module.bias)

@@ -1,4 +1,5 @@
 """ViT-Adapter (Chen et al., Vision Transformer Adapter for Dense Predictions, ICLR 2023, arXiv 2205.08534)."""
+
 import math
 from itertools import accumulate
 from typing import List, Sequence, Tuple
@@ -58,11 +59,13 @@ class CrossAttention(nn.Module):
         self.query_norm = nn.LayerNorm(width, EPS)
         self.feat_norm = nn.LayerNorm(width, EPS)
         self.attn = MultiScaleDeformableAttention(
-            width, num_heads, levels, num_points=4, dropout=0, batch_first=True, value_proj_ratio=ratio)
+            width, num_heads, levels, num_points=4, dropout=0, batch_first=True, value_proj_ratio=ratio
+        )
 
     def attend(self, query: Tensor, feat: Tensor, geometry: Geometry) -> Tensor:
         return self.attn(
-            self.query_norm(query), value=self.feat_norm(feat), identity=query.new_zeros(()), **vars(geometry))
+            self.query_norm(query), value=self.feat_norm(feat), identity=query.new_zeros(()), **vars(geometry)
+        )
 
 
 class Injector(CrossAttention):
@@ -108,16 +111,19 @@ class ConvFFN(nn.Module):
 class Interaction(nn.Module):
     """Injection into the transformer, some of its blocks, and extraction from it."""
 
-    def __init__(self, width: int, num_heads: int, ratio: float, ffn_ratio: float, drop_path: float,
-                 extra: int) -> None:
+    def __init__(
+        self, width: int, num_heads: int, ratio: float, ffn_ratio: float, drop_path: float, extra: int
+    ) -> None:
         super().__init__()
         self.injector = Injector(width, num_heads, ratio)
         self.extractor = Extractor(width, num_heads, ratio, ffn_ratio, drop_path)
         self.extra_extractors = nn.ModuleList(
-            Extractor(width, num_heads, ratio, ffn_ratio, drop_path) for _ in range(extra))
+            Extractor(width, num_heads, ratio, ffn_ratio, drop_path) for _ in range(extra)
+        )
 
-    def forward(self, x: Tensor, c: Tensor, c_sizes: list, x_on_c: Geometry, c_on_x: Geometry,
-                blocks: nn.Sequential) -> tuple:
+    def forward(
+        self, x: Tensor, c: Tensor, c_sizes: list, x_on_c: Geometry, c_on_x: Geometry, blocks: nn.Sequential
+    ) -> tuple:
         x = blocks(self.injector(x, c, x_on_c))
         for extractor in (self.extractor, *self.extra_extractors):
             c = extractor(c, c_sizes, x, c_on_x)
@@ -140,21 +146,23 @@ class ViTAdapter(BaseModule):
         init_cfg: dict(type='Pretrained', checkpoint=...) with weights of DeiT, from its own repository.
     """
 
-    def __init__(self,
-                 embed_dims: int = 192,
-                 num_layers: int = 12,
-                 num_heads: int = 3,
-                 mlp_ratio: float = 4.0,
-                 drop_path_rate: float = 0.1,
-                 patch_size: int = 16,
-                 pretrain_size: int = 224,
-                 conv_inplane: int = 64,
-                 deform_num_heads: int = 6,
-                 deform_ratio: float = 1.0,
-                 cffn_ratio: float = 0.25,
-                 interaction_indexes: Sequence[Tuple[int, int]] = ((0, 2), (3, 5), (6, 8), (9, 11)),
-                 norm_cfg: dict = dict(type='SyncBN', requires_grad=True),
-                 init_cfg: dict = None) -> None:
+    def __init__(
+        self,
+        embed_dims: int = 192,
+        num_layers: int = 12,
+        num_heads: int = 3,
+        mlp_ratio: float = 4.0,
+        drop_path_rate: float = 0.1,
+        patch_size: int = 16,
+        pretrain_size: int = 224,
+        conv_inplane: int = 64,
+        deform_num_heads: int = 6,
+        deform_ratio: float = 1.0,
+        cffn_ratio: float = 0.25,
+        interaction_indexes: Sequence[Tuple[int, int]] = ((0, 2), (3, 5), (6, 8), (9, 11)),
+        norm_cfg: dict = dict(type='SyncBN', requires_grad=True),
+        init_cfg: dict = None,
+    ) -> None:
         super().__init__(init_cfg)
         width = embed_dims
         self.interaction_indexes = interaction_indexes
@@ -168,7 +176,8 @@ class ViTAdapter(BaseModule):
         last = len(interaction_indexes) - 1
         self.interactions = nn.ModuleList(
             Interaction(width, deform_num_heads, deform_ratio, cffn_ratio, drop_path_rate, extra=2 if i == last else 0)
-            for i in range(last + 1))
+            for i in range(last + 1)
+        )
         self.up = nn.ConvTranspose2d(width, width, 2, 2)
         for i in range(1, 5):
             self.add_module(f'norm{i}', build_norm_layer(norm_cfg, width)[1])
@@ -190,8 +199,10 @@ class ViTAdapter(BaseModule):
         height, width = x.shape[2:]
         x = F.pad(x, (0, -width % STRIDES[-1], 0, -height % STRIDES[-1]))
         maps = self._maps(x)
-        return tuple(norm(c[..., :math.ceil(height / stride), :math.ceil(width / stride)])
-                     for norm, c, stride in zip((self.norm1, self.norm2, self.norm3, self.norm4), maps, STRIDES))
+        return tuple(
+            norm(c[..., : math.ceil(height / stride), : math.ceil(width / stride)])
+            for norm, c, stride in zip((self.norm1, self.norm2, self.norm3, self.norm4), maps, STRIDES)
+        )
 
     def _maps(self, image: Tensor) -> List[Tensor]:
         c1, *maps = self.spm(image)
@@ -201,7 +212,7 @@ class ViTAdapter(BaseModule):
         x_on_c, c_on_x = Geometry(x_sizes, c_sizes, x), Geometry(c_sizes, x_sizes, x)
         seen = []
         for interaction, (first, last) in zip(self.interactions, self.interaction_indexes):
-            x, c = interaction(x, c, c_sizes, x_on_c, c_on_x, self.blocks[first:last + 1])
+            x, c = interaction(x, c, c_sizes, x_on_c, c_on_x, self.blocks[first : last + 1])
             seen += as_maps(x, x_sizes)
         c2, c3, c4 = as_maps(c, c_sizes)
         maps = [c1 + self.up(c2), c2, c3, c4]
@@ -233,10 +244,15 @@ def cell_centres(sizes: Sequence[tuple], like: Tensor) -> Tensor:
 def load_deit(model: ViTAdapter, source: str) -> None:
     checkpoint = read_checkpoint(source)
     state = checkpoint.get('model', checkpoint.get('state_dict', checkpoint))
-    ours = {key: value for key, value in model.state_dict().items()
-            if key.startswith(('patch_embed.', 'pos_embed', 'blocks.')) and 'gamma' not in key}
+    ours = {
+        key: value
+        for key, value in model.state_dict().items()
+        if key.startswith(('patch_embed.', 'pos_embed', 'blocks.')) and 'gamma' not in key
+    }
     wrong = [key for key in ours if key not in state or state[key].shape != ours[key].shape]
     if wrong:
-        raise ValueError(f'{source} holds no weights of this transformer: {len(wrong)} of {len(ours)} are missing or '
-                         f'of another shape, {wrong[0]} among them')
+        raise ValueError(
+            f'{source} holds no weights of this transformer: {len(wrong)} of {len(ours)} are missing or '
+            f'of another shape, {wrong[0]} among them'
+        )
     model.load_state_dict({key: state[key] for key in ours}, strict=False)

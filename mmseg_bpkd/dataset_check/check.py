@@ -1,4 +1,5 @@
 """All checks of the data sets of a config, one after the other."""
+
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Callable, Dict, List, Optional
@@ -15,6 +16,7 @@ from .splits import Split
 @dataclass
 class Result:
     """What is known so far. A check that fails itself becomes a finding, and the others go on."""
+
     splits: List[Split]
     findings: Findings = field(default_factory=Findings)
     readings: Dict[str, List[Reading]] = field(default_factory=lambda: defaultdict(list))
@@ -32,8 +34,13 @@ class Result:
             self.findings.error(what, f'this check itself failed, the others went on ({type(error).__name__}: {error})')
 
 
-def check_datasets(splits: List[Split], published: Published, seconds: Optional[float] = 60, workers: int = 0,
-                   progress: Callable[[int, int], None] = lambda read, there: None) -> Result:
+def check_datasets(
+    splits: List[Split],
+    published: Published,
+    seconds: Optional[float] = 60,
+    workers: int = 0,
+    progress: Callable[[int, int], None] = lambda read, there: None,
+) -> Result:
     """Checks names, pairs, counts and ends of all files, and decodes as many as the time allows.
 
     Args:
@@ -55,13 +62,20 @@ def check_datasets(splits: List[Split], published: Published, seconds: Optional[
             result.attempt(split.name, _judge, result, split)
     training = [split for split in splits if split.loader == 'train' and split.name in result.summaries]
     if training:
-        result.attempt('classes', judge_classes, training, [result.summaries[split.name] for split in training],
-                       result.findings)
+        result.attempt(
+            'classes', judge_classes, training, [result.summaries[split.name] for split in training], result.findings
+        )
     return result
 
 
-def _read(result: Result, pairs: list, probes: Dict[str, Probe], seconds: Optional[float], workers: int,
-          progress: Callable[[int, int], None]) -> None:
+def _read(
+    result: Result,
+    pairs: list,
+    probes: Dict[str, Probe],
+    seconds: Optional[float],
+    workers: int,
+    progress: Callable[[int, int], None],
+) -> None:
     count = 0
     try:
         for reading in read_pairs(pairs, probes, seconds, workers):

@@ -1,4 +1,5 @@
 """What can be said about files without decoding them: which there are, whether they end, which are the same."""
+
 import hashlib
 import os
 import os.path as osp
@@ -15,6 +16,7 @@ PNG, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82'
 @dataclass(frozen=True)
 class Pair:
     """An image and its label: absolute or relative to the working directory. No label is one that cannot be read."""
+
     split: str
     image: str
     label: Optional[str]
@@ -23,6 +25,7 @@ class Pair:
 @dataclass(frozen=True)
 class Places:
     """Where a data set's config, or the built data set, looks for its files."""
+
     images: str
     labels: Optional[str]
     listing: str  # of image names; empty where every image of the folder counts
@@ -31,8 +34,11 @@ class Places:
     def of(cls, source: dict, root: str) -> 'Places':
         prefix = source.get('data_prefix') or {}
         labels, listing = prefix.get('seg_map_path'), source.get('ann_file') or ''
-        return cls(osp.join(root, prefix.get('img_path') or ''), None if labels is None else osp.join(root, labels),
-                   osp.join(root, listing) if listing else '')
+        return cls(
+            osp.join(root, prefix.get('img_path') or ''),
+            None if labels is None else osp.join(root, labels),
+            osp.join(root, listing) if listing else '',
+        )
 
     @property
     def remote(self) -> bool:
@@ -86,6 +92,7 @@ def endings(paths: Iterable[str]) -> str:
 
 class Probe(NamedTuple):
     """`ends` is false where a file does not end as its format does; `content` is nearly unique."""
+
     size: int
     ends: bool
     content: Tuple[int, bytes]

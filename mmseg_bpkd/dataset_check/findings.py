@@ -1,4 +1,5 @@
 """Problems, one sentence each."""
+
 import os.path as osp
 from dataclasses import dataclass
 from typing import List, Sequence
@@ -12,6 +13,7 @@ class Finding:
         severity: 'error' or 'warning'.
         splits: the parts of the data that have it.
     """
+
     severity: str
     splits: List[str]
     text: str

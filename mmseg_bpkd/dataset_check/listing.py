@@ -1,4 +1,5 @@
 """Which images and labels a data set has, and which it should have."""
+
 import os.path as osp
 from typing import Iterable, List, Optional, Sequence
 
@@ -40,9 +41,11 @@ def _check_places(split: Split, places: Places, findings: Findings) -> bool:
     if places.remote:
         return False
     if root and not osp.isdir(root):
-        raise Unlistable(f'data_root is {root!r}, but {osp.abspath(root)} {absence(root)} ({contents(root)}): '
-                         f'{GUIDE}; --cfg-options train_dataloader.dataset.data_root=PATH, and the same of the other '
-                         'loaders, names another place')
+        raise Unlistable(
+            f'data_root is {root!r}, but {osp.abspath(root)} {absence(root)} ({contents(root)}): '
+            f'{GUIDE}; --cfg-options train_dataloader.dataset.data_root=PATH, and the same of the other '
+            'loaders, names another place'
+        )
     wrong = places.missing()
     if wrong:
         path = dict(image=places.images, label=places.labels, listing=places.listing)[next(iter(wrong))]
@@ -57,8 +60,10 @@ def _build(split: Split) -> BaseDataset:
     try:
         return DATASETS.build(dict(split.cfg, pipeline=[], lazy_init=True))
     except Exception as error:
-        raise Unlistable(f'{split.type} cannot be built ({type(error).__name__}: {error}): see '
-                         f'{split.loader}_dataloader.dataset in the config') from error
+        raise Unlistable(
+            f'{split.type} cannot be built ({type(error).__name__}: {error}): see '
+            f'{split.loader}_dataloader.dataset in the config'
+        ) from error
 
 
 def _entries(split: Split) -> List[dict]:
@@ -66,18 +71,24 @@ def _entries(split: Split) -> List[dict]:
     try:
         entries = split.dataset.load_data_list()
     except Exception as error:
-        raise Unlistable(f'{split.type} cannot list its images ({error}); files of {places.images} end with '
-                         f'{endings(scan(places.images))}: {GUIDE}') from error
+        raise Unlistable(
+            f'{split.type} cannot list its images ({error}); files of {places.images} end with '
+            f'{endings(scan(places.images))}: {GUIDE}'
+        ) from error
     if not entries and places.listing:
         raise Unlistable(f'the list of images {places.listing} (ann_file) is empty: {GUIDE}')
     if not entries:
         dead = [path for path in scan(places.images) if not osp.exists(osp.join(places.images, path))]
         if dead:
-            raise Unlistable(f'{places.images} holds links to files that are not there: {examples(dead)}; mount what '
-                             'they lead to, or link again')
+            raise Unlistable(
+                f'{places.images} holds links to files that are not there: {examples(dead)}; mount what '
+                'they lead to, or link again'
+            )
         suffix = getattr(split.dataset, 'img_suffix', 'its suffix')
-        raise Unlistable(f'no file in the image folder {places.images} ends with {suffix}; they end with '
-                         f'{endings(scan(places.images))}: {GUIDE}, img_suffix names another ending')
+        raise Unlistable(
+            f'no file in the image folder {places.images} ends with {suffix}; they end with '
+            f'{endings(scan(places.images))}: {GUIDE}, img_suffix names another ending'
+        )
     return entries
 
 
@@ -85,12 +96,18 @@ def _check_agreement(split: Split, findings: Findings) -> None:
     """Of the data set and its pipeline."""
     stated = split.loads_labels.get('num_classes')
     if stated is not None and split.classes and stated != len(split.classes):
-        findings.error(split.name, f'the pipeline takes labels of {stated} classes, but {split.type} has '
-                       f'{len(split.classes)}: set num_classes of LoadCheckedAnnotations, and of the config, to that')
+        findings.error(
+            split.name,
+            f'the pipeline takes labels of {stated} classes, but {split.type} has '
+            f'{len(split.classes)}: set num_classes of LoadCheckedAnnotations, and of the config, to that',
+        )
     if split.loads_labels.get('reduce_zero_label') not in (None, getattr(split.dataset, 'reduce_zero_label', None)):
-        findings.error(split.name, f'reduce_zero_label is {split.dataset.reduce_zero_label} for the data set, but '
-                       f'{split.reduce_zero_label} in {type_name(split.loads_labels)}: labels cannot be loaded until '
-                       'both are the same')
+        findings.error(
+            split.name,
+            f'reduce_zero_label is {split.dataset.reduce_zero_label} for the data set, but '
+            f'{split.reduce_zero_label} in {type_name(split.loads_labels)}: labels cannot be loaded until '
+            'both are the same',
+        )
 
 
 def _pair(split: Split, entries: Sequence[dict], no_labels: bool, findings: Findings) -> None:
@@ -101,8 +118,11 @@ def _pair(split: Split, entries: Sequence[dict], no_labels: bool, findings: Find
     if absent:
         listed = f'listed in {places.listing} ' if places.listing else ''
         cause = _fault_of_list(places.listing) or 'copy or download what is missing again'
-        findings.error(split.name, f'{number(len(absent), "image")} {listed}not there in {places.images}: '
-                       f'{names(absent, places.images)}; {cause}')
+        findings.error(
+            split.name,
+            f'{number(len(absent), "image")} {listed}not there in {places.images}: '
+            f'{names(absent, places.images)}; {cause}',
+        )
     if places.labels is not None and not no_labels:
         no_labels = _no_label_has_the_suffix(split, labels.values(), findings)
     there = sorted(labels.keys() - set(absent))
@@ -116,9 +136,12 @@ def _fault_of_list(listing: str) -> str:
     with open(listing, encoding='utf-8') as file:
         for number_, line in enumerate(file.read().split('\n')[:-1], 1):
             line = line.removesuffix('\r')
-            for found, fault in ((line.startswith('\ufeff'), 'begins with a byte order mark'), (not line, 'is empty'),
-                                 (line.split() != [line], 'holds more than a name'),
-                                 (bool(osp.splitext(line)[1]), 'has an ending')):
+            for found, fault in (
+                (line.startswith('\ufeff'), 'begins with a byte order mark'),
+                (not line, 'is empty'),
+                (line.split() != [line], 'holds more than a name'),
+                (bool(osp.splitext(line)[1]), 'has an ending'),
+            ):
                 if found:
                     return f'line {number_} of the list {fault}, expected the name of an image without its ending'
     return ''
@@ -129,6 +152,9 @@ def _no_label_has_the_suffix(split: Split, labels: Iterable[Optional[str]], find
     there = scan(folder)
     if any(path.endswith(suffix) for path in there) or any(label and osp.isfile(label) for label in labels):
         return False
-    findings.error(split.name, f'no file in the label folder {folder} ends with {suffix}; they end with '
-                   f'{endings(there)}: {GUIDE} and which command converts labels')
+    findings.error(
+        split.name,
+        f'no file in the label folder {folder} ends with {suffix}; they end with '
+        f'{endings(there)}: {GUIDE} and which command converts labels',
+    )
     return True

@@ -1,4 +1,5 @@
 """Samples with their labels and their class-wise edge masks drawn over them."""
+
 import math
 import os.path as osp
 import random
@@ -43,7 +44,7 @@ def draw_samples(result: Result, count: int, path: str) -> None:
     height = sum(heights) + TITLE + LEGEND_ROW * math.ceil(len(legend) / LEGEND_COLUMNS)
     figure = Figure(figsize=(3 * COLUMN / DPI, height / DPI), dpi=DPI)
     for i, row in enumerate(rows):
-        bottom = height - sum(heights[:i + 1])
+        bottom = height - sum(heights[: i + 1])
         for j, (picture, title) in enumerate(zip(row.pictures, row.titles)):
             axis = figure.add_axes((j / 3, bottom / height, 1 / 3, picture.height / height))
             axis.imshow(picture, interpolation='nearest')
@@ -58,8 +59,11 @@ def choose(result: Result, count: int) -> List[Sample]:
     """Samples of the splits in turn that show many classes, among those whose files are sound."""
     pools = []
     for split in result.splits:
-        sound = [reading for reading in result.readings[split.name]
-                 if reading.values and reading.image_size == reading.label_size]
+        sound = [
+            reading
+            for reading in result.readings[split.name]
+            if reading.values and reading.image_size == reading.label_size
+        ]
         sound.sort(key=lambda reading: reading.pair.image)
         random.Random(0).shuffle(sound)  # neighbours are often frames of one film
         pools.append([(split, reading, set(reading.values)) for reading in sound])
@@ -91,9 +95,13 @@ def _draw(split: Split, reading: Reading) -> Row:
     names = [*split.classes, '(void)', '(outside of the classes)']
     return Row(
         pictures=[image, Image.blend(image, painted, 0.6), Image.composite(painted, dimmed, edges)],
-        titles=[f'{split.name}: {osp.basename(reading.pair.image)}', f'label, {width}x{height}',
-                f'edges between classes, {KERNEL} px wide'],
-        legend={names[i]: colours[i] for i in np.unique(label)})
+        titles=[
+            f'{split.name}: {osp.basename(reading.pair.image)}',
+            f'label, {width}x{height}',
+            f'edges between classes, {KERNEL} px wide',
+        ],
+        legend={names[i]: colours[i] for i in np.unique(label)},
+    )
 
 
 def _classes(split: Split, values: np.ndarray) -> np.ndarray:

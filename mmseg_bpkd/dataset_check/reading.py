@@ -1,4 +1,5 @@
 """Decoding images and labels, in several processes and until the time is over."""
+
 import random
 import signal
 import time
@@ -23,6 +24,7 @@ class Reading:
         values: {value in the file of the label: number of pixels}.
         bands: of the label; 1 where it holds class numbers, 3 in a colour picture.
     """
+
     pair: Pair
     image_size: Optional[Tuple[int, int]] = None
     image_fault: str = ''
@@ -67,14 +69,16 @@ def count_values(label: np.ndarray) -> Dict[int, int]:
     return dict(zip((int(value) for value in values), counts.tolist()))
 
 
-def read_pairs(pairs: Sequence[Pair], probes: Dict[str, Probe], seconds: Optional[float],
-               workers: int) -> Iterator[Reading]:
+def read_pairs(
+    pairs: Sequence[Pair], probes: Dict[str, Probe], seconds: Optional[float], workers: int
+) -> Iterator[Reading]:
     """Readings as they come: files that look broken first and in any case, then the others in a fixed random order.
 
     Args:
         seconds: no file is begun after that; None: all are read.
         workers: processes; 0: this one.
     """
+
     def sound(pair: Pair) -> bool:
         return all(probes[path].ends for path in (pair.image, pair.label) if path is not None)
 

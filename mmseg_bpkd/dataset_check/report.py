@@ -1,4 +1,5 @@
 """The result of a check as text and as JSON."""
+
 from dataclasses import asdict
 from math import prod
 from typing import List, Optional
@@ -32,8 +33,12 @@ def as_json(result: Result) -> dict:
             splits[split.name].update(images=split.places.images, labels=split.places.labels)
         if summary:
             splits[split.name].update(
-                read=summary.read, sizes={f'{w}x{h}': count for (w, h), count in sorted(summary.sizes.items())},
-                pixels=dict(zip(split.classes, summary.pixels)), void=summary.void, outside=summary.outside)
+                read=summary.read,
+                sizes={f'{w}x{h}': count for (w, h), count in sorted(summary.sizes.items())},
+                pixels=dict(zip(split.classes, summary.pixels)),
+                void=summary.void,
+                outside=summary.outside,
+            )
     return dict(findings=[asdict(finding) for finding in result.findings], splits=splits)
 
 
@@ -74,4 +79,3 @@ def _share_table(result: Result) -> Optional[str]:
 def _class_share(result: Result, split: Split, name: str) -> str:
     summary = result.summaries[split.name]
     return f'{100 * summary.share(summary.pixels[split.classes.index(name)]):.2f}' if name in split.classes else ''
-

@@ -1,4 +1,5 @@
 """The data sets that a config trains, validates and tests on."""
+
 from dataclasses import dataclass
 from typing import Iterator, List, Optional, Tuple
 
@@ -20,6 +21,7 @@ class Split:
         cfg: of the data set itself, inside of all wrappers and without its pipeline.
         pipeline: the transforms of its samples, those of wrappers included.
     """
+
     name: str
     loader: str
     cfg: dict

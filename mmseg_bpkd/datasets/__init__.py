@@ -4,6 +4,12 @@ from .synthetic import RenderScene, SyntheticScenes
 from .transforms import FastPhotoMetricDistortion, FastRandomCrop, LoadCheckedAnnotations, SeedAugmentation
 
 __all__ = [
-    'CamVidDataset', 'FastPhotoMetricDistortion', 'FastRandomCrop', 'LoadCheckedAnnotations', 'RenderScene',
-    'ResumableSampler', 'SeedAugmentation', 'SyntheticScenes'
+    'CamVidDataset',
+    'FastPhotoMetricDistortion',
+    'FastRandomCrop',
+    'LoadCheckedAnnotations',
+    'RenderScene',
+    'ResumableSampler',
+    'SeedAugmentation',
+    'SyntheticScenes',
 ]

@@ -1,4 +1,5 @@
 """CamVid road scenes (Brostow, Fauqueur, Cipolla 2008) in the 480x360, 11-class split of the SegNet tutorial."""
+
 import os.path as osp
 from typing import Optional
 
@@ -16,11 +17,35 @@ class CamVidDataset(BaseSegDataset):
     Args:
         img_suffix: '.png', '.jpg', or None for whichever the image folder has.
     """
+
     METAINFO = dict(
-        classes=('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign symbol', 'fence', 'car', 'pedestrian',
-                 'bicyclist'),
-        palette=[[128, 128, 128], [128, 0, 0], [192, 192, 128], [128, 64, 128], [60, 40, 222], [128, 128, 0],
-                 [192, 128, 128], [64, 64, 128], [64, 0, 128], [64, 64, 0], [0, 128, 192]])
+        classes=(
+            'sky',
+            'building',
+            'pole',
+            'road',
+            'pavement',
+            'tree',
+            'sign symbol',
+            'fence',
+            'car',
+            'pedestrian',
+            'bicyclist',
+        ),
+        palette=[
+            [128, 128, 128],
+            [128, 0, 0],
+            [192, 192, 128],
+            [128, 64, 128],
+            [60, 40, 222],
+            [128, 128, 0],
+            [192, 128, 128],
+            [64, 64, 128],
+            [64, 0, 128],
+            [64, 64, 0],
+            [0, 128, 192],
+        ],
+    )
 
     def __init__(self, img_suffix: Optional[str] = None, **kwargs) -> None:
         super().__init__(img_suffix=img_suffix, **kwargs)

@@ -1,4 +1,5 @@
 """An endless sampler whose position is arithmetic, so that a resumed run need not replay its data."""
+
 import itertools
 from typing import Iterator, Optional, Sized
 

@@ -4,6 +4,7 @@ Every scene is a function of (split, index) alone. It is painted back to front o
 image; the image is the canvas averaged down, which blends colours at the borders, and the label of a pixel is that of
 the canvas pixel at its centre, which stays exact.
 """
+
 from functools import lru_cache
 from typing import Callable, Optional, Tuple
 
@@ -14,8 +15,17 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, TRANSFORMS
 
 CLASSES = ('sky', 'ground', 'building', 'tree', 'pole', 'wire', 'sign', 'vehicle', 'person')
-PALETTE = [[128, 180, 230], [128, 64, 128], [150, 75, 60], [90, 140, 40], [190, 190, 120], [30, 30, 30],
-           [230, 190, 30], [0, 0, 142], [220, 20, 60]]
+PALETTE = [
+    [128, 180, 230],
+    [128, 64, 128],
+    [150, 75, 60],
+    [90, 140, 40],
+    [190, 190, 120],
+    [30, 30, 30],
+    [230, 190, 30],
+    [0, 0, 142],
+    [220, 20, 60],
+]
 SPLITS = {'train': 0, 'val': 1, 'test': 2}  # part of every scene's seed, so that no two splits share a scene
 SCALE = 3  # canvas pixels per image pixel; odd, so that a pixel has a centre
 
@@ -27,6 +37,7 @@ class SyntheticScenes(BaseDataset):
     Raises:
         ValueError: for an unknown split.
     """
+
     METAINFO = dict(classes=CLASSES, palette=PALETTE)
 
     def __init__(self, split: str = 'train', num_scenes: int = 400, **kwargs) -> None:
@@ -138,8 +149,13 @@ class Scene:
         leaf = rng.uniform((20, 60, 30), (70, 140, 110))
         for _ in range(rng.integers(4, 9)):
             centre = x + rng.normal(0, reach / 2), crown + rng.normal(0, reach / 2)
-            self._ellipse('tree', centre, (reach * rng.uniform(0.4, 0.8), reach * rng.uniform(0.4, 0.8)),
-                          leaf * rng.uniform(0.75, 1.25), 30)
+            self._ellipse(
+                'tree',
+                centre,
+                (reach * rng.uniform(0.4, 0.8), reach * rng.uniform(0.4, 0.8)),
+                leaf * rng.uniform(0.75, 1.25),
+                30,
+            )
 
     def _wires(self) -> None:
         rng = self.rng
@@ -178,8 +194,11 @@ class Scene:
         rng = self.rng
         tall = nearness * rng.uniform(0.11, 0.16)
         for leg in (-0.07, 0.07):
-            self._polygon('person', self._box(x + (leg - 0.05) * tall, base - 0.5 * tall, 0.09 * tall, 0.5 * tall),
-                          rng.uniform(20, 120, 3))
+            self._polygon(
+                'person',
+                self._box(x + (leg - 0.05) * tall, base - 0.5 * tall, 0.09 * tall, 0.5 * tall),
+                rng.uniform(20, 120, 3),
+            )
         self._ellipse('person', (x, base - 0.6 * tall), (0.17 * tall, 0.25 * tall), rng.uniform(20, 230, 3), 8)
         skin = rng.uniform((90, 110, 140), (180, 200, 235))
         self._ellipse('person', (x, base - 0.92 * tall), (0.08 * tall, 0.1 * tall), skin)
@@ -194,20 +213,40 @@ class Scene:
 
     def _ellipse(self, name: str, centre, radii, colour, texture: float = 0) -> None:
         centre, radii = self._canvas(centre), np.maximum(self._canvas(radii), 1)
-        self._paint(name, centre[None], radii.max(), lambda shape, shifted: cv2.ellipse(
-            shape, shifted[0].tolist(), radii.tolist(), 0, 0, 360, 1, -1), colour, texture, grain=0.02)
+        self._paint(
+            name,
+            centre[None],
+            radii.max(),
+            lambda shape, shifted: cv2.ellipse(shape, shifted[0].tolist(), radii.tolist(), 0, 0, 360, 1, -1),
+            colour,
+            texture,
+            grain=0.02,
+        )
 
     def _line(self, name: str, points, pixels: int, colour) -> None:
         """A line `pixels` wide in the image, whatever its size."""
         thickness = int(pixels) * SCALE
-        self._paint(name, self._canvas(points), thickness, lambda shape, shifted: cv2.polylines(
-            shape, [shifted], False, 1, thickness=thickness), colour)
+        self._paint(
+            name,
+            self._canvas(points),
+            thickness,
+            lambda shape, shifted: cv2.polylines(shape, [shifted], False, 1, thickness=thickness),
+            colour,
+        )
 
     def _canvas(self, points) -> np.ndarray:
         return np.round(np.asarray(points, np.float64) * self.height).astype(np.int32)
 
-    def _paint(self, name: str, points: np.ndarray, margin: int, draw: Callable, colour, texture: float = 0,
-               grain: float = 0.03) -> None:
+    def _paint(
+        self,
+        name: str,
+        points: np.ndarray,
+        margin: int,
+        draw: Callable,
+        colour,
+        texture: float = 0,
+        grain: float = 0.03,
+    ) -> None:
         """Fills what `draw(shape, points)` sets to 1, looking only at the canvas within `margin` of the points."""
         limit = (self.width, self.height)
         left, top = np.clip(points.min(0) - margin, 0, limit)

@@ -2,6 +2,7 @@
 
 And two of its own that take less time: from the same seeds they make the same images and labels, pixel by pixel.
 """
+
 import os.path as osp
 import random
 from typing import Tuple
@@ -34,9 +35,11 @@ class SeedAugmentation(BaseTransform):
     def transform(self, results: dict) -> dict:
         index = results['sample_idx']
         if not isinstance(index, SampleIndex):
-            raise TypeError(f'SeedAugmentation needs the seeds that sampler=dict(type="ResumableSampler") hands to the '
-                            f'data set, but got a plain index {index}: another sampler, or a data set wrapper that '
-                            'renumbers its samples, stands in between')
+            raise TypeError(
+                f'SeedAugmentation needs the seeds that sampler=dict(type="ResumableSampler") hands to the '
+                f'data set, but got a plain index {index}: another sampler, or a data set wrapper that '
+                'renumbers its samples, stands in between'
+            )
         random.seed(index.seed)
         np.random.seed(index.seed)
         torch.manual_seed(index.seed)
@@ -66,8 +69,10 @@ class LoadCheckedAnnotations(LoadAnnotations):
         values = np.flatnonzero(_histogram(results['gt_seg_map']))
         wrong = values[(values >= self.num_classes) & (values != self.ignore_index)]
         if len(wrong):
-            raise ValueError(f'label {path} has the values {wrong.tolist()}: expected classes 0 to '
-                             f'{self.num_classes - 1}, or {self.ignore_index} for void')
+            raise ValueError(
+                f'label {path} has the values {wrong.tolist()}: expected classes 0 to '
+                f'{self.num_classes - 1}, or {self.ignore_index} for void'
+            )
 
 
 BYTES = np.arange(256, dtype=np.uint8)

@@ -1,4 +1,5 @@
 """The wiring of losses to a teacher and a student."""
+
 from inspect import Parameter, signature
 from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
@@ -48,16 +49,20 @@ class SegDistiller(ConfigurableDistiller):
         RuntimeError: for a record that a forward pass did not fill.
     """
 
-    def __init__(self,
-                 losses: Dict[str, dict],
-                 student_recorders: Optional[Dict[str, dict]] = None,
-                 teacher_recorders: Optional[Dict[str, dict]] = None,
-                 connectors: Optional[Dict[str, dict]] = None,
-                 loss_forward_mappings: Optional[Dict[str, dict]] = None) -> None:
+    def __init__(
+        self,
+        losses: Dict[str, dict],
+        student_recorders: Optional[Dict[str, dict]] = None,
+        teacher_recorders: Optional[Dict[str, dict]] = None,
+        connectors: Optional[Dict[str, dict]] = None,
+        loss_forward_mappings: Optional[Dict[str, dict]] = None,
+    ) -> None:
         for name in losses:
             if 'loss' not in name:
-                raise ValueError(f'the loss named {name!r} would be logged but not trained on: '
-                                 'MMEngine sums only names that contain "loss"')
+                raise ValueError(
+                    f'the loss named {name!r} would be logged but not trained on: '
+                    'MMEngine sums only names that contain "loss"'
+                )
         with DefaultScope.overwrite_default_scope('mmrazor'):  # its recorders and connectors, without a prefix
             super().__init__(student_recorders, teacher_recorders, connectors=connectors, distill_losses=losses)
         explicit = loss_forward_mappings or {}
@@ -66,16 +71,17 @@ class SegDistiller(ConfigurableDistiller):
             raise ValueError(f'loss_forward_mappings names {sorted(unknown)}, but the losses are {sorted(losses)}')
         self.takes_gt = []
         self.loss_forward_mappings = {
-            name: dict(self._mappings(name, loss, explicit.get(name, {})))
-            for name, loss in self.distill_losses.items()
+            name: dict(self._mappings(name, loss, explicit.get(name, {}))) for name, loss in self.distill_losses.items()
         }
 
     def _mappings(self, loss_name: str, loss: nn.Module, explicit: dict) -> Iterator[Tuple[str, dict]]:
         arguments = signature(loss.forward).parameters
         unknown = set(explicit) - set(arguments)
         if unknown:
-            raise ValueError(f'loss_forward_mappings of {loss_name} has {sorted(unknown)}, but the forward of '
-                             f'{type(loss).__name__} takes {list(arguments)}')
+            raise ValueError(
+                f'loss_forward_mappings of {loss_name} has {sorted(unknown)}, but the forward of '
+                f'{type(loss).__name__} takes {list(arguments)}'
+            )
         for argument, parameter in arguments.items():
             record, _, side = argument.rpartition('_')
             if argument in explicit:
@@ -86,9 +92,11 @@ class SegDistiller(ConfigurableDistiller):
                 element = dict(data_idx=ELEMENT[record]) if record in ELEMENT else {}
                 yield argument, dict(recorder=record, from_student=side == 'S', **element)
             elif parameter.default is Parameter.empty:
-                raise ValueError(f'{loss_name}: nothing is known to pass as {argument!r} to {type(loss).__name__}; '
-                                 f'known are gt and {", ".join(RECORDS)} with _S or _T; others need '
-                                 'loss_forward_mappings')
+                raise ValueError(
+                    f'{loss_name}: nothing is known to pass as {argument!r} to {type(loss).__name__}; '
+                    f'known are gt and {", ".join(RECORDS)} with _S or _T; others need '
+                    'loss_forward_mappings'
+                )
 
     def prepare_from_student(self, model: BaseModel) -> None:
         self.align_corners = model.align_corners
@@ -105,19 +113,23 @@ class SegDistiller(ConfigurableDistiller):
                 loss.make_parts(**widths)
             else:
                 self._add_aligners(name, widths)
-        self._check_loss_forward_mappings(self.distill_losses, self.loss_forward_mappings, self.student_recorders,
-                                          self.teacher_recorders)
+        self._check_loss_forward_mappings(
+            self.distill_losses, self.loss_forward_mappings, self.student_recorders, self.teacher_recorders
+        )
         super().prepare_from_teacher(model)
 
     def _add_aligners(self, loss_name: str, widths: Dict[str, int]) -> None:
         for argument in widths:
             if argument.endswith('_S'):
                 if not isinstance(widths[argument], int):
-                    raise ValueError(f'{loss_name} asks for an aligner on all stages of the backbone: name one stage '
-                                     f'with data_idx in the mapping of {argument}')
+                    raise ValueError(
+                        f'{loss_name} asks for an aligner on all stages of the backbone: name one stage '
+                        f'with data_idx in the mapping of {argument}'
+                    )
                 connector = f'{loss_name}_{argument}'
                 self.connectors[connector] = ConvModuleConnector(
-                    widths[argument], widths[f'{argument[:-1]}T'], act_cfg=None)
+                    widths[argument], widths[f'{argument[:-1]}T'], act_cfg=None
+                )
                 self.loss_forward_mappings[loss_name][argument]['connector'] = connector
 
     def compute_distill_losses(self, gt: Tensor) -> Dict[str, Tensor]:
@@ -145,9 +157,11 @@ class SegDistiller(ConfigurableDistiller):
             recorders = self.student_recorders if mapping['from_student'] else self.teacher_recorders
             recorder = recorders.get_recorder(mapping['recorder'])
             if not recorder.data_buffer:
-                raise RuntimeError(f'{loss_name}: {argument} was never captured: the forward pass of the '
-                                   f'{SIDES["S" if mapping["from_student"] else "T"]} did not go through '
-                                   f'{recorder.source!r} (record {mapping["recorder"]!r})')
+                raise RuntimeError(
+                    f'{loss_name}: {argument} was never captured: the forward pass of the '
+                    f'{SIDES["S" if mapping["from_student"] else "T"]} did not go through '
+                    f'{recorder.source!r} (record {mapping["recorder"]!r})'
+                )
             arguments[argument] = self.get_record(**mapping)
         for argument in arguments:
             partner = f'{argument[:-2]}_T'
@@ -162,18 +176,22 @@ class SegDistiller(ConfigurableDistiller):
         if isinstance(student, (list, tuple)) and isinstance(teacher, (list, tuple)) and len(student) == len(teacher):
             return [self._fit(loss_name, record, s, t) for s, t in zip(student, teacher)]
         if not (isinstance(student, Tensor) and isinstance(teacher, Tensor)):
-            raise ValueError(f'{loss_name}: {record} is a {_kind(student)} of the student, a {_kind(teacher)} of the '
-                             'teacher, which cannot be compared')
-        shapes = (f'{loss_name}: {record} is {tuple(student.shape)} of the student, '
-                  f'{tuple(teacher.shape)} of the teacher')
+            raise ValueError(
+                f'{loss_name}: {record} is a {_kind(student)} of the student, a {_kind(teacher)} of the '
+                'teacher, which cannot be compared'
+            )
+        shapes = (
+            f'{loss_name}: {record} is {tuple(student.shape)} of the student, {tuple(teacher.shape)} of the teacher'
+        )
         if student.ndim != teacher.ndim or len(student) != len(teacher):
             raise ValueError(f'{shapes}, which do not fit')
         if student.shape[1] != teacher.shape[1] and not getattr(self.distill_losses[loss_name], 'any_width', False):
             why = 'they have different numbers of classes' if record == 'preds' else 'their widths differ'
             raise ValueError(f'{shapes}: {why}')
         if record == 'preds' and student.shape[1] == 1:
-            raise ValueError(f'{shapes}: of one channel, a softmax over the classes is 1 everywhere; give the heads '
-                             'two channels')
+            raise ValueError(
+                f'{shapes}: of one channel, a softmax over the classes is 1 everywhere; give the heads two channels'
+            )
         if student.ndim == 4 and student.shape[2:] != teacher.shape[2:]:
             return resize(full(student), teacher.shape[2:], mode='bilinear', align_corners=self.align_corners)
         return student
@@ -196,8 +214,11 @@ class SegDistiller(ConfigurableDistiller):
                 wanted = [argument for argument, mapping in mappings.items() if 'connector' not in mapping]
             else:
                 wanted = []
-            widths[name] = {argument: _width(name, mappings[argument], model)
-                            for argument in wanted if mappings[argument]['from_student'] is from_student}
+            widths[name] = {
+                argument: _width(name, mappings[argument], model)
+                for argument in wanted
+                if mappings[argument]['from_student'] is from_student
+            }
             if from_student and hasattr(loss, 'make_parts') and 'num_classes' in signature(loss.make_parts).parameters:
                 widths[name]['num_classes'] = model.num_classes
         return widths
@@ -217,8 +238,10 @@ def _classifying_head(model: BaseModel) -> Tuple[str, nn.Module]:
     if isinstance(head, nn.ModuleList):
         name, head = f'decode_head.{len(head) - 1}', head[-1]
     if not hasattr(head, 'conv_seg'):
-        raise ValueError(f'{type(head).__name__} has no conv_seg: say with recorders and loss_forward_mappings where '
-                         'its logits and features are')
+        raise ValueError(
+            f'{type(head).__name__} has no conv_seg: say with recorders and loss_forward_mappings where '
+            'its logits and features are'
+        )
     return name, head
 
 
@@ -228,8 +251,10 @@ def _width(loss_name: str, mapping: dict, model: BaseModel) -> Union[int, List[i
     if mapping['recorder'] in ('backbone', 'stage'):
         stages = _stage_widths(model)
         return stages[mapping['data_idx']] if 'data_idx' in mapping else stages
-    raise ValueError(f'{loss_name} is to be fitted to the record {mapping["recorder"]!r}, whose width is not known: '
-                     'only those of the head\'s features and of the backbone\'s stages are')
+    raise ValueError(
+        f'{loss_name} is to be fitted to the record {mapping["recorder"]!r}, whose width is not known: '
+        "only those of the head's features and of the backbone's stages are"
+    )
 
 
 def _stage_widths(model: BaseModel) -> List[int]:

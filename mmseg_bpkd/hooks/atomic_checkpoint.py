@@ -1,4 +1,5 @@
 """Checkpoints that are there whole or not at all, however the process ends."""
+
 import os
 import os.path as osp
 from glob import escape, glob
@@ -69,7 +70,8 @@ class AtomicCheckpointHook(CheckpointHook):
             meta=meta,
             by_epoch=self.by_epoch,
             backend_args=self.backend_args,
-            **self.args)
+            **self.args,
+        )
         if is_main_process():
             AtomicLocalBackend().put_text(self.last_ckpt, osp.join(runner.work_dir, 'last_checkpoint'))
             self._remove(expired)

@@ -1,4 +1,5 @@
 """Predictions painted beside the label, for any data set."""
+
 import os.path as osp
 from typing import Sequence
 
@@ -14,12 +15,9 @@ class DrawPredictionsHook(SegVisualizationHook):
     """mmseg's `SegVisualizationHook`, which reads each image's file again; this one draws the image that was tested,
     so that a data set without files has pictures too."""
 
-    def _after_iter(self,
-                    runner: Runner,
-                    batch_idx: int,
-                    data_batch: dict,
-                    outputs: Sequence[SegDataSample],
-                    mode: str = 'val') -> None:
+    def _after_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[SegDataSample], mode: str = 'val'
+    ) -> None:
         if not self.draw or mode == 'train' or not self.every_n_inner_iters(batch_idx, self.interval):
             return
         for image, output in zip(data_batch['inputs'], outputs):
@@ -31,4 +29,5 @@ class DrawPredictionsHook(SegVisualizationHook):
                 data_sample=output,
                 show=self.show,
                 wait_time=self.wait_time,
-                step=runner.iter)
+                step=runner.iter,
+            )

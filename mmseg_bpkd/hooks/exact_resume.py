@@ -1,4 +1,5 @@
 """Resuming that continues the very run that was interrupted."""
+
 import itertools
 import random
 from typing import Optional
@@ -25,6 +26,7 @@ class ExactResumeHook(Hook):
     Raises:
         TypeError: before training, if the loop is not iteration-based or its sampler is no `ResumableSampler`.
     """
+
     priority = 'VERY_HIGH'
 
     def __init__(self) -> None:
@@ -45,8 +47,10 @@ class ExactResumeHook(Hook):
             raise TypeError(f'exact resuming needs an IterBasedTrainLoop, got {type(loop).__name__}')
         sampler = loop.dataloader.sampler
         if not isinstance(sampler, ResumableSampler):
-            raise TypeError('exact resuming needs train_dataloader.sampler=dict(type="ResumableSampler"), got '
-                            f'{type(sampler).__name__}')
+            raise TypeError(
+                'exact resuming needs train_dataloader.sampler=dict(type="ResumableSampler"), got '
+                f'{type(sampler).__name__}'
+            )
         self.first_iter = loop.iter
         self.samples_per_iter = loop.dataloader.batch_size * sampler.world_size
         if loop.iter > 0:
@@ -73,7 +77,8 @@ class ExactResumeHook(Hook):
         sampler = runner.train_dataloader.sampler
         steps = checkpoint['meta']['iter'] - self.first_iter
         checkpoint['meta']['data_stream'] = dict(
-            seed=sampler.seed, position=sampler.start + steps * self.samples_per_iter)
+            seed=sampler.seed, position=sampler.start + steps * self.samples_per_iter
+        )
 
     def after_val_epoch(self, runner: Runner, metrics: Optional[dict] = None) -> None:
         runner.message_hub.update_info('validated_iter', runner.iter)

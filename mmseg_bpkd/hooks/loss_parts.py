@@ -1,4 +1,5 @@
 """What losses ask for the parts that are trained with them."""
+
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -20,8 +21,10 @@ class LossPartsHook(Hook):
         model = getattr(runner.model, 'module', runner.model)
         options = options_of_parts(model)
         if options and not getattr(model.distiller, 'optim_options_read', False):
-            raise ValueError(f'{sorted(options)} are to learn at rates of their own, but all would learn at one: set '
-                             'optim_wrapper.constructor to DistillOptimWrapperConstructor')
+            raise ValueError(
+                f'{sorted(options)} are to learn at rates of their own, but all would learn at one: set '
+                'optim_wrapper.constructor to DistillOptimWrapperConstructor'
+            )
         losses = model.distiller.distill_losses.values() if hasattr(model, 'distiller') else ()
         self.clipped = [loss for loss in losses if getattr(loss, 'max_grad_norm', None)]
         if self.clipped:

@@ -14,7 +14,19 @@ from .pearson import PearsonLoss
 from .pixel_wise import PixelWiseLoss
 
 __all__ = [
-    'AdaptivePerspectiveLoss', 'AdversarialLoss', 'AttentionTransferLoss', 'BPKDLoss', 'ChannelWiseFeatureLoss',
-    'ChannelWiseLoss', 'CrossImageLoss', 'DenseContrastiveLoss', 'FitNetLoss', 'IntraClassLoss', 'LocalAffinityLoss',
-    'MaskedGenerativeLoss', 'PairWiseLoss', 'PearsonLoss', 'PixelWiseLoss'
+    'AdaptivePerspectiveLoss',
+    'AdversarialLoss',
+    'AttentionTransferLoss',
+    'BPKDLoss',
+    'ChannelWiseFeatureLoss',
+    'ChannelWiseLoss',
+    'CrossImageLoss',
+    'DenseContrastiveLoss',
+    'FitNetLoss',
+    'IntraClassLoss',
+    'LocalAffinityLoss',
+    'MaskedGenerativeLoss',
+    'PairWiseLoss',
+    'PearsonLoss',
+    'PixelWiseLoss',
 ]

@@ -1,4 +1,5 @@
 """Adaptive perspective distillation (APD, Tian et al., TPAMI 2022)."""
+
 from typing import Dict, Optional
 
 import torch.nn.functional as F
@@ -47,15 +48,18 @@ class AdaptivePerspectiveLoss(nn.Module):
         teacher_lr: of the teacher's adaptor. The authors' 1e-5 is Adam's.
         widths: dict(feats_S=..., feats_T=..., num_classes=...); a `SegDistiller` fills it in.
     """
+
     any_width = True
 
-    def __init__(self,
-                 map_weight: float = 10.0,
-                 centre_weight: float = 10.0,
-                 student_lr_mult: float = 10.0,
-                 teacher_lr: float = 1e-5,
-                 ignore_index: int = 255,
-                 widths: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        map_weight: float = 10.0,
+        centre_weight: float = 10.0,
+        student_lr_mult: float = 10.0,
+        teacher_lr: float = 1e-5,
+        ignore_index: int = 255,
+        widths: Optional[dict] = None,
+    ) -> None:
         super().__init__()
         self.map_weight = map_weight
         self.centre_weight = centre_weight
@@ -87,4 +91,5 @@ class AdaptivePerspectiveLoss(nn.Module):
         return dict(
             map=self.map_weight * divergence / num_present,
             centre=self.centre_weight * apart.masked_fill(~present, 0).sum() / num_present,
-            teacher=masked_mean(entropy, maps.any(1)))
+            teacher=masked_mean(entropy, maps.any(1)),
+        )

@@ -1,4 +1,5 @@
 """The holistic term of SKDS (Liu et al., CVPR 2019, arXiv 1903.04197), which IFVD shares: a critic of logits."""
+
 from typing import Dict, Optional
 
 import torch
@@ -40,9 +41,15 @@ class Critic(nn.Sequential):
             return nn.Sequential(spectral_norm(nn.Conv2d(i, o, 4, stride=2, padding=1)), nn.LeakyReLU(0.1))
 
         super().__init__(
-            nn.GroupNorm(1, num_classes), down(num_classes, width), down(width, 2 * width),
-            down(2 * width, 4 * width), SelfAttention(4 * width), down(4 * width, 8 * width), SelfAttention(8 * width),
-            nn.Conv2d(8 * width, 1, 4))
+            nn.GroupNorm(1, num_classes),
+            down(num_classes, width),
+            down(width, 2 * width),
+            down(2 * width, 4 * width),
+            SelfAttention(4 * width),
+            down(4 * width, 8 * width),
+            SelfAttention(8 * width),
+            nn.Conv2d(8 * width, 1, 4),
+        )
 
     def forward(self, preds: Tensor) -> Tensor:
         size = [max(LEAST_EXTENT, extent) for extent in preds.shape[2:]]
@@ -50,7 +57,6 @@ class Critic(nn.Sequential):
 
 
 class _ScaledReversal(torch.autograd.Function):
-
     @staticmethod
     def forward(ctx, x: Tensor, factor: float) -> Tensor:
         ctx.factor = factor
@@ -81,12 +87,14 @@ class AdversarialLoss(nn.Module):
         ValueError: for a critic_weight that is not positive.
     """
 
-    def __init__(self,
-                 student_weight: float = 0.1,
-                 critic_weight: float = 0.1,
-                 gradient_penalty: float = 10.0,
-                 critic_lr: float = 4e-4,
-                 widths: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        student_weight: float = 0.1,
+        critic_weight: float = 0.1,
+        gradient_penalty: float = 10.0,
+        critic_lr: float = 4e-4,
+        widths: Optional[dict] = None,
+    ) -> None:
         super().__init__()
         if critic_weight <= 0:
             raise ValueError(f'critic_weight must be positive, or the critic would learn nothing: got {critic_weight}')
@@ -113,12 +121,11 @@ class AdversarialLoss(nn.Module):
             reversed_fake = _ScaledReversal.apply(fake, self.student_weight / self.critic_weight)
             distance = self.critic(reversed_fake).mean() - self.critic(real).mean()
             penalty = self._penalty(fake.detach(), real)
-        return dict(
-            critic=self.critic_weight * distance, penalty=self.critic_weight * self.gradient_penalty * penalty)
+        return dict(critic=self.critic_weight * distance, penalty=self.critic_weight * self.gradient_penalty * penalty)
 
     def _penalty(self, fake: Tensor, real: Tensor) -> Tensor:
         share = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=real.dtype)
         between = torch.lerp(fake, real, share).requires_grad_()
         scores = self.critic(between).flatten(1).mean(1)
-        slope, = torch.autograd.grad(scores.sum(), between, create_graph=True)
-        return ((slope.flatten(1).norm(dim=1) - 1)**2).mean()
+        (slope,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
+        return ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()

@@ -1,4 +1,5 @@
 """Attention transfer (Zagoruyko and Komodakis, ICLR 2017, arXiv 1612.03928)."""
+
 from mmengine.registry import MODELS
 from mmrazor.models.losses import ATLoss
 from torch import Tensor
@@ -12,6 +13,7 @@ class AttentionTransferLoss(ATLoss):
 
     On the head's features, of any two widths. Void takes part.
     """
+
     any_width = True
 
     def __init__(self, weight: float = 10000.0) -> None:

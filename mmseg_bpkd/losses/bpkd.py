@@ -1,4 +1,5 @@
 """Boundary-privileged knowledge distillation (BPKD, Liu et al., WACV 2024, arXiv 2306.08075)."""
+
 from math import log
 from typing import Dict, Optional, Sequence, Tuple, Union
 
@@ -38,24 +39,28 @@ class BPKDLoss(nn.Module):
         ValueError: for a choice that does not exist, or a class_weight of the wrong length.
     """
 
-    def __init__(self,
-                 edge_weight: float = 20.0,
-                 body_weight: float = 5.0,
-                 class_weight: Union[float, Sequence[float]] = 1.0,
-                 kernel_size: int = 7,
-                 tau_edge: float = 1.0,
-                 tau_body: float = 1.0,
-                 ignore_index: int = 255,
-                 void_edges: bool = False,
-                 edge_norm: str = 'class',
-                 pre_mask: bool = True,
-                 post_mask: bool = True,
-                 edge_over: str = 'classes',
-                 body_over: str = 'positions') -> None:
+    def __init__(
+        self,
+        edge_weight: float = 20.0,
+        body_weight: float = 5.0,
+        class_weight: Union[float, Sequence[float]] = 1.0,
+        kernel_size: int = 7,
+        tau_edge: float = 1.0,
+        tau_body: float = 1.0,
+        ignore_index: int = 255,
+        void_edges: bool = False,
+        edge_norm: str = 'class',
+        pre_mask: bool = True,
+        post_mask: bool = True,
+        edge_over: str = 'classes',
+        body_over: str = 'positions',
+    ) -> None:
         super().__init__()
-        for name, value, choices in (('edge_norm', edge_norm, ('class', 'paper')),
-                                     ('edge_over', edge_over, ('classes', 'positions')),
-                                     ('body_over', body_over, ('classes', 'positions'))):
+        for name, value, choices in (
+            ('edge_norm', edge_norm, ('class', 'paper')),
+            ('edge_over', edge_over, ('classes', 'positions')),
+            ('body_over', body_over, ('classes', 'positions')),
+        ):
             if value not in choices:
                 raise ValueError(f'{name} must be one of {choices}, got {value!r}')
         if edge_over == 'positions' and not pre_mask:
@@ -92,8 +97,9 @@ class BPKDLoss(nn.Module):
         num_classes = preds_S.shape[1]
         if self.class_weight.ndim and len(self.class_weight) != num_classes:
             raise ValueError(f'class_weight has {len(self.class_weight)} values for {num_classes} classes')
-        masks, classes = present_edge_masks(gt, num_classes, preds_S.shape[2:], self.kernel_size, self.ignore_index,
-                                            self.void_edges)
+        masks, classes = present_edge_masks(
+            gt, num_classes, preds_S.shape[2:], self.kernel_size, self.ignore_index, self.void_edges
+        )
         present = Present(classes, num_classes)
         preds_S, preds_T = full(preds_S), full(preds_T.detach())
         of_absent = preds_S.new_zeros(())
@@ -110,8 +116,9 @@ class BPKDLoss(nn.Module):
             terms['body'] = self.body_weight * self._body(preds_S, preds_T, of_present, masks, present, of_absent)
         return terms
 
-    def _edge(self, preds_S: Tensor, preds_T: Tensor, of_present: Sequence[Tensor], masks: Tensor,
-              present: 'Present') -> Tensor:
+    def _edge(
+        self, preds_S: Tensor, preds_T: Tensor, of_present: Sequence[Tensor], masks: Tensor, present: 'Present'
+    ) -> Tensor:
         if self.edge_over == 'positions':  # absent classes are 0 everywhere, and alike
             divergence = channel_kl(*of_present, self.tau_edge, masks)
             return divergence.sum() / preds_S[:, :, 0, 0].numel()
@@ -124,8 +131,15 @@ class BPKDLoss(nn.Module):
         class_weight = self.class_weight[present.classes] if self.class_weight.ndim else self.class_weight
         return (divergence * edge_weights(masks, class_weight.to(masks), self.edge_norm, self.post_mask)).sum()
 
-    def _body(self, preds_S: Tensor, preds_T: Tensor, of_present: Sequence[Tensor], masks: Tensor,
-              present: 'Present', of_absent: Tensor) -> Tensor:
+    def _body(
+        self,
+        preds_S: Tensor,
+        preds_T: Tensor,
+        of_present: Sequence[Tensor],
+        masks: Tensor,
+        present: 'Present',
+        of_absent: Tensor,
+    ) -> Tensor:
         body = torch.sub(1, masks, out=masks)  # the edges have been counted
         if self.body_over == 'classes':
             body_S, body_T = (present.put(of * body, preds) for of, preds in zip(of_present, (preds_S, preds_T)))
@@ -162,8 +176,9 @@ class AbsentKL(Function):
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, preds_S: Tensor, preds_T: Tensor, images: Tensor, classes: Tensor,
-                tau: float) -> Tuple[Tensor, Tensor]:
+    def forward(
+        ctx: FunctionCtx, preds_S: Tensor, preds_T: Tensor, images: Tensor, classes: Tensor, tau: float
+    ) -> Tuple[Tensor, Tensor]:
         divergence, difference = divergence_and_difference(preds_S.flatten(2), preds_T.flatten(2), tau, dim=2)
         ctx.save_for_backward(difference, images, classes)
         ctx.tau, ctx.size = tau, preds_S.shape[2:]

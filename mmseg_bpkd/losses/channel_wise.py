@@ -1,4 +1,5 @@
 """Channel-wise distillation (CWD, Shu et al., ICCV 2021, arXiv 2011.13256)."""
+
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -25,6 +26,7 @@ class ChannelWiseLoss(nn.Module):
 @MODELS.register_module()
 class ChannelWiseFeatureLoss(ChannelWiseLoss):
     """The same on the head's features, after a trained 1x1 convolution of the student's."""
+
     align = True
 
     def __init__(self, weight: float = 50.0, tau: float = 4.0) -> None:

@@ -1,4 +1,5 @@
 """First-in-first-out memories of feature vectors, one for each class."""
+
 from typing import Tuple
 
 import torch

@@ -1,4 +1,5 @@
 """Cross-image relational distillation (CIRKD, Yang et al., CVPR 2022, arXiv 2204.06986)."""
+
 from typing import Dict, Optional
 
 import torch.nn.functional as F
@@ -22,8 +23,10 @@ def relation_kl(feats_S: Tensor, feats_T: Tensor, others_S: Tensor, others_T: Te
     Returns:
         (..., P).
     """
-    log_S, log_T = ((feats @ others.transpose(-1, -2) / tau).log_softmax(-1)
-                    for feats, others in ((feats_S, others_S), (feats_T, others_T)))
+    log_S, log_T = (
+        (feats @ others.transpose(-1, -2) / tau).log_softmax(-1)
+        for feats, others in ((feats_S, others_S), (feats_T, others_T))
+    )
     return F.kl_div(log_S, log_T, reduction='none', log_target=True).sum(-1)
 
 
@@ -62,25 +65,29 @@ class CrossImageLoss(nn.Module):
         max_positions: no matrix of a pair of images is larger than the square of this.
         widths: dict(feats_S=..., feats_T=..., num_classes=...); a `SegDistiller` fills it in.
     """
+
     any_width = True
 
-    def __init__(self,
-                 batch_weight: float = 1.0,
-                 pixel_weight: float = 0.1,
-                 region_weight: float = 0.1,
-                 tau: float = 0.1,
-                 pixel_memory: int = 20000,
-                 region_memory: int = 2000,
-                 pixel_contrast: int = 4096,
-                 region_contrast: int = 1024,
-                 pixels_per_class: int = 16,
-                 max_positions: int = 1024,
-                 ignore_index: int = 255,
-                 widths: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        batch_weight: float = 1.0,
+        pixel_weight: float = 0.1,
+        region_weight: float = 0.1,
+        tau: float = 0.1,
+        pixel_memory: int = 20000,
+        region_memory: int = 2000,
+        pixel_contrast: int = 4096,
+        region_contrast: int = 1024,
+        pixels_per_class: int = 16,
+        max_positions: int = 1024,
+        ignore_index: int = 255,
+        widths: Optional[dict] = None,
+    ) -> None:
         super().__init__()
         self.batch_weight = batch_weight
-        self.memory_weights = {name: weight for name, weight in dict(pixel=pixel_weight, region=region_weight).items()
-                               if weight}
+        self.memory_weights = {
+            name: weight for name, weight in dict(pixel=pixel_weight, region=region_weight).items() if weight
+        }
         self.tau = tau
         self.memory_sizes = dict(pixel=pixel_memory, region=region_memory)
         self.contrast_sizes = dict(pixel=pixel_contrast, region=region_contrast)
@@ -93,13 +100,20 @@ class CrossImageLoss(nn.Module):
     def make_parts(self, feats_S: int, feats_T: int, num_classes: int) -> None:
         self.num_classes = num_classes
         self.projector = nn.Sequential(
-            nn.Conv2d(feats_S, feats_T, 1, bias=False), nn.SyncBatchNorm(feats_T), nn.ReLU(inplace=True),
-            nn.Conv2d(feats_T, feats_T, 1, bias=False))
+            nn.Conv2d(feats_S, feats_T, 1, bias=False),
+            nn.SyncBatchNorm(feats_T),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(feats_T, feats_T, 1, bias=False),
+        )
         self.memories = nn.ModuleDict(
-            {name: ClassMemory(num_classes, self.memory_sizes[name], feats_T) for name in self.memory_weights})
+            {name: ClassMemory(num_classes, self.memory_sizes[name], feats_T) for name in self.memory_weights}
+        )
         megabytes = sum(memory.megabytes for memory in self.memories.values())
-        print_log(f'CIRKD keeps vectors of {feats_T} of {num_classes} classes in half precision: {megabytes:.0f} MB on '
-                  'every device and in every checkpoint', 'current')
+        print_log(
+            f'CIRKD keeps vectors of {feats_T} of {num_classes} classes in half precision: {megabytes:.0f} MB on '
+            'every device and in every checkpoint',
+            'current',
+        )
 
     def forward(self, feats_S: Tensor, feats_T: Tensor, gt: Tensor) -> Tensor:
         """The sum of `terms`, a scalar."""

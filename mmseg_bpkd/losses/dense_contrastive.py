@@ -1,4 +1,5 @@
 """Augmentation-free dense contrastive distillation (Af-DCD, Fan et al., NeurIPS 2023)."""
+
 from typing import Dict, Optional
 
 import torch
@@ -35,7 +36,7 @@ def dense_contrast(feats_S: Tensor, feats_T: Tensor, groups: int, patch: int, ta
 
 def _vectors_of_patches(feats: Tensor, groups: int, h: int, w: int) -> Tensor:
     """(N, D, H, W) to (patches, positions * groups, D / groups)."""
-    feats = feats[..., :feats.shape[2] // h * h, :feats.shape[3] // w * w]
+    feats = feats[..., : feats.shape[2] // h * h, : feats.shape[3] // w * w]
     patches = F.unfold(feats, (h, w), stride=(h, w))  # (N, D * h * w, patches of an image)
     n, _, count = patches.shape
     patches = patches.view(n, groups, feats.shape[1] // groups, h * w, count)
@@ -57,18 +58,21 @@ class DenseContrastiveLoss(nn.Module):
     Raises:
         ValueError: if the teacher's last stage cannot be divided into the groups.
     """
+
     any_width = True
 
-    def __init__(self,
-                 feature_weight: float = 2e-6,
-                 contrast_weight: float = 0.005,
-                 mask_ratio: float = 0.75,
-                 groups: int = 16,
-                 patch: int = 4,
-                 pool: int = 4,
-                 tau: float = 0.07,
-                 max_grad_norm: Optional[float] = 15.0,
-                 widths: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        feature_weight: float = 2e-6,
+        contrast_weight: float = 0.005,
+        mask_ratio: float = 0.75,
+        groups: int = 16,
+        patch: int = 4,
+        pool: int = 4,
+        tau: float = 0.07,
+        max_grad_norm: Optional[float] = 15.0,
+        widths: Optional[dict] = None,
+    ) -> None:
         super().__init__()
         self.feature_weight = feature_weight
         self.contrast_weight = contrast_weight
@@ -83,7 +87,7 @@ class DenseContrastiveLoss(nn.Module):
 
     def make_parts(self, stage_S: int, stage_T: int) -> None:
         if stage_T % self.groups:
-            raise ValueError(f'the {stage_T} channels of the teacher\'s last stage make no {self.groups} groups')
+            raise ValueError(f"the {stage_T} channels of the teacher's last stage make no {self.groups} groups")
         self.generator = MGDConnector(stage_S, stage_T, lambda_mgd=self.mask_ratio)
 
     def forward(self, stage_S: Tensor, stage_T: Tensor) -> Tensor:
@@ -96,5 +100,5 @@ class DenseContrastiveLoss(nn.Module):
         pooled = [F.max_pool2d(x, [min(self.pool, extent) for extent in x.shape[2:]]) for x in (generated, stage_T)]
         contrast = dense_contrast(*pooled, self.groups, self.patch, self.tau)
         return dict(
-            feature=self.feature_weight * squared_distance(generated, stage_T),
-            contrast=self.contrast_weight * contrast)
+            feature=self.feature_weight * squared_distance(generated, stage_T), contrast=self.contrast_weight * contrast
+        )

@@ -1,4 +1,5 @@
 """FitNets (Romero et al., ICLR 2015, arXiv 1412.6550)."""
+
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from .functional import full
 @MODELS.register_module()
 class FitNetLoss(nn.Module):
     """weight * mean (conv(F_S) - F_T)^2 on the head's features, with a trained 1x1 convolution. Void takes part."""
+
     align = True
 
     def __init__(self, weight: float = 1.0) -> None:

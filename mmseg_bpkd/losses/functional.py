@@ -2,6 +2,7 @@
 
 Logits are (N, C, H, W). Half precision is raised to float32, and the teacher is detached.
 """
+
 from functools import wraps
 from typing import Callable, Optional, Tuple
 
@@ -24,6 +25,7 @@ def in_full_precision(function: Callable) -> Callable:
 
     Autocast would otherwise lower matrix products and convolutions, whatever the type of what they are given.
     """
+
     @wraps(function)
     def run(*args, **kwargs):
         args = [full(x) if isinstance(x, Tensor) else x for x in args]
@@ -45,7 +47,7 @@ def pixel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0, mask: Optional[
 def pixel_entropy(preds: Tensor, tau: float = 1.0) -> Tensor:
     """Entropy of the classes of each pixel, times tau^2: (N, H, W)."""
     log_p = F.log_softmax(full(preds.detach()) / tau, dim=1)
-    return -tau**2 * (log_p.exp() * log_p).sum(1)
+    return -(tau**2) * (log_p.exp() * log_p).sum(1)
 
 
 def channel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0, mask: Optional[Tensor] = None) -> Tensor:
@@ -92,8 +94,9 @@ class KL(Function):
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, preds_S: Tensor, preds_T: Tensor, tau: float, dim: int,
-                mask: Optional[Tensor] = None) -> Tensor:
+    def forward(
+        ctx: FunctionCtx, preds_S: Tensor, preds_T: Tensor, tau: float, dim: int, mask: Optional[Tensor] = None
+    ) -> Tensor:
         divergence, difference = divergence_and_difference(preds_S, preds_T, tau, dim, mask)
         ctx.save_for_backward(difference)
         ctx.tau, ctx.dim = tau, dim
@@ -102,12 +105,13 @@ class KL(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> Tuple[Optional[Tensor], ...]:
-        difference, = ctx.saved_tensors
+        (difference,) = ctx.saved_tensors
         return difference * (ctx.tau * gradient).unsqueeze(ctx.dim), None, None, None, None
 
 
-def divergence_and_difference(preds_S: Tensor, preds_T: Tensor, tau: float, dim: int,
-                              mask: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+def divergence_and_difference(
+    preds_S: Tensor, preds_T: Tensor, tau: float, dim: int, mask: Optional[Tensor] = None
+) -> Tuple[Tensor, Tensor]:
     """tau^2 KL(teacher || student), and its gradient divided by tau: of their probabilities, student - teacher."""
     log_S, log_T = (_log_softmax(preds, tau, dim, mask) for preds in (preds_S, preds_T))
     p_T = log_T.exp()
@@ -129,8 +133,10 @@ def _kl(preds_S: Tensor, preds_T: Tensor, tau: float, dim: int, mask: Optional[T
 
 def check_same_shape(preds_S: Tensor, preds_T: Tensor) -> None:
     if preds_S.shape != preds_T.shape:
-        raise ValueError(f'student and teacher must have the same shape to be compared, got {tuple(preds_S.shape)} and '
-                         f'{tuple(preds_T.shape)}')
+        raise ValueError(
+            f'student and teacher must have the same shape to be compared, got {tuple(preds_S.shape)} and '
+            f'{tuple(preds_T.shape)}'
+        )
 
 
 def class_maps(gt: Tensor, num_classes: int, size: Tuple[int, int], ignore_index: int = 255) -> Tensor:

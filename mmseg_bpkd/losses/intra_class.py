@@ -1,4 +1,5 @@
 """Intra-class feature variation distillation (IFVD, Wang et al., ECCV 2020)."""
+
 from typing import Optional
 
 import torch.nn.functional as F
@@ -34,6 +35,7 @@ class IntraClassLoss(nn.Module):
     Args:
         widths: dict(num_classes=...); a `SegDistiller` fills it in.
     """
+
     any_width = True
 
     def __init__(self, weight: float = 20.0, ignore_index: int = 255, widths: Optional[dict] = None) -> None:
@@ -49,4 +51,4 @@ class IntraClassLoss(nn.Module):
     def forward(self, feats_S: Tensor, feats_T: Tensor, gt: Tensor) -> Tensor:
         maps = class_maps(gt, self.num_classes, feats_S.shape[2:], self.ignore_index)
         variation_S, variation_T = (intra_class_variation(feats, maps) for feats in (feats_S, feats_T.detach()))
-        return self.weight * masked_mean((variation_S - variation_T)**2, maps.any(1))
+        return self.weight * masked_mean((variation_S - variation_T) ** 2, maps.any(1))

@@ -1,4 +1,5 @@
 """Local affinity (Xie et al., BMVC 2018, arXiv 1810.08476)."""
+
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS

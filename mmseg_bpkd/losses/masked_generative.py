@@ -1,4 +1,5 @@
 """Masked generative distillation (MGD, Yang et al., ECCV 2022, arXiv 2205.01529)."""
+
 from typing import Optional
 
 import torch.nn.functional as F
@@ -25,6 +26,7 @@ class MaskedGenerativeLoss(nn.Module):
         mask_ratio: share of the positions that are masked.
         widths: dict(stage_S=..., stage_T=...); a `SegDistiller` fills it in.
     """
+
     any_width = True
 
     def __init__(self, weight: float = 2e-5, mask_ratio: float = 0.75, widths: Optional[dict] = None) -> None:

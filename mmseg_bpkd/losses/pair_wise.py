@@ -1,4 +1,5 @@
 """The pair-wise term of structured knowledge distillation (SKDS, Liu et al., CVPR 2019, arXiv 1903.04197)."""
+
 from typing import Union
 
 import torch.nn.functional as F
@@ -24,6 +25,7 @@ class PairWiseLoss(nn.Module):
     Args:
         kernel: pooling window and stride in cells, or, if below 1, as a share of the map.
     """
+
     any_width = True
 
     def __init__(self, weight: float = 10.0, kernel: Union[int, float] = 2) -> None:

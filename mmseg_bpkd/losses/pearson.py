@@ -1,4 +1,5 @@
 """DIST: knowledge distillation from a stronger teacher (Huang et al., NeurIPS 2022, arXiv 2205.10536)."""
+
 from typing import Dict
 
 import torch
@@ -52,7 +53,8 @@ class PearsonLoss(nn.Module):
         rows_S, rows_T = probability_rows(preds_S, self.tau), probability_rows(preds_T.detach(), self.tau)
         return dict(
             inter=self.inter_weight * self.tau**2 * (1 - row_correlation(rows_S, rows_T).mean()),
-            intra=self.intra_weight * self.tau**2 * (1 - column_correlation(rows_S, rows_T).mean()))
+            intra=self.intra_weight * self.tau**2 * (1 - column_correlation(rows_S, rows_T).mean()),
+        )
 
 
 @in_full_precision

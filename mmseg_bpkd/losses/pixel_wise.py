@@ -1,4 +1,5 @@
 """Plain knowledge distillation, pixel by pixel."""
+
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -23,11 +24,9 @@ class PixelWiseLoss(nn.Module):
         ValueError: for a norm that does not exist.
     """
 
-    def __init__(self,
-                 weight: float = 1.0,
-                 tau: float = 1.0,
-                 norm: str = 'pixels',
-                 cross_entropy: bool = False) -> None:
+    def __init__(
+        self, weight: float = 1.0, tau: float = 1.0, norm: str = 'pixels', cross_entropy: bool = False
+    ) -> None:
         super().__init__()
         if norm not in NORMS:
             raise ValueError(f'norm must be one of {NORMS}, got {norm!r}')

@@ -2,6 +2,7 @@
 
 Nothing in the package calls these; tests hold the fast formulation against them.
 """
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -24,8 +25,14 @@ def pixel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0) -> Tensor:
     return kl(preds_S, preds_T, tau, dim=1)
 
 
-def bpkd_edge(preds_S: Tensor, preds_T: Tensor, gt: Tensor, class_weight: float = 1.0, kernel_size: int = 7,
-              ignore_index: int = 255) -> Tensor:
+def bpkd_edge(
+    preds_S: Tensor,
+    preds_T: Tensor,
+    gt: Tensor,
+    class_weight: float = 1.0,
+    kernel_size: int = 7,
+    ignore_index: int = 255,
+) -> Tensor:
     """The edge loss (arXiv 2306.08075, eq. 3), averaged over the classes with an edge, then over the images."""
     masks = edge_masks(gt, preds_S.shape[1], preds_S.shape[2:], kernel_size, ignore_index).to(preds_S)
     divergence = pixel_kl(preds_S * masks, preds_T * masks)  # pre-mask filter

@@ -3,6 +3,7 @@
 DDP averages the gradients of the processes. A loss that is the mean over a process's share of a batch, of values made
 with these functions, then has the gradient of one process with the whole batch. Every process must call them alike.
 """
+
 import torch
 import torch.distributed as dist
 from mmengine.dist import get_rank
@@ -13,7 +14,6 @@ __all__ = ['gather_over_ranks', 'sum_over_ranks', 'world_size']
 
 
 class _Sum(torch.autograd.Function):
-
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
         x = x.clone(memory_format=torch.contiguous_format)

@@ -1,4 +1,5 @@
 """Boundary IoU (Cheng et al., CVPR 2021, arXiv 2103.16562) of semantic segmentation."""
+
 import math
 from typing import Dict, Optional, Sequence
 
@@ -24,14 +25,17 @@ class BoundaryIoU(IoUMetric):
     Args:
         ratio: d as a share of the image diagonal.
     """
+
     default_prefix = 'boundary'
 
-    def __init__(self,
-                 ratio: float = 0.005,
-                 ignore_index: int = 255,
-                 nan_to_num: Optional[int] = None,
-                 collect_device: str = 'cpu',
-                 prefix: Optional[str] = None) -> None:
+    def __init__(
+        self,
+        ratio: float = 0.005,
+        ignore_index: int = 255,
+        nan_to_num: Optional[int] = None,
+        collect_device: str = 'cpu',
+        prefix: Optional[str] = None,
+    ) -> None:
         super().__init__(ignore_index, nan_to_num=nan_to_num, collect_device=collect_device, prefix=prefix)
         if not 0 < ratio < 1:
             raise ValueError(f'ratio is a share of the image diagonal, between 0 and 1, got {ratio}')

@@ -1,4 +1,5 @@
 """Per-class values, which mmseg's `IoUMetric` prints but does not return."""
+
 from mmseg.evaluation import IoUMetric
 
 
@@ -14,10 +15,9 @@ def keep_per_class(metric: IoUMetric) -> dict:
     def and_keep(*args, **kwargs):
         values = to_metrics(*args, **kwargs)
         prefix, band = (f'{metric.prefix}/' if metric.prefix else ''), getattr(metric, 'band', '')
-        kept.update({
-            f'{prefix}{name}{band}': (100 * value).tolist()
-            for name, value in values.items() if name != 'aAcc'
-        })
+        kept.update(
+            {f'{prefix}{name}{band}': (100 * value).tolist() for name, value in values.items() if name != 'aAcc'}
+        )
         return values
 
     metric.total_area_to_metrics = and_keep

@@ -1,4 +1,5 @@
 """IoU in the band around the boundaries of the ground truth."""
+
 from collections import OrderedDict
 from typing import Dict, List, Optional, Sequence, Union
 
@@ -22,14 +23,17 @@ class TrimapIoU(IoUMetric):
     Args:
         half_width: pixels; a list gives the whole curve from one pass.
     """
+
     default_prefix = 'trimap'
 
-    def __init__(self,
-                 half_width: Union[int, Sequence[int]] = 3,
-                 ignore_index: int = 255,
-                 nan_to_num: Optional[int] = None,
-                 collect_device: str = 'cpu',
-                 prefix: Optional[str] = None) -> None:
+    def __init__(
+        self,
+        half_width: Union[int, Sequence[int]] = 3,
+        ignore_index: int = 255,
+        nan_to_num: Optional[int] = None,
+        collect_device: str = 'cpu',
+        prefix: Optional[str] = None,
+    ) -> None:
         super().__init__(ignore_index, nan_to_num=nan_to_num, collect_device=collect_device, prefix=prefix)
         self.half_widths = [half_width] if isinstance(half_width, int) else list(half_width)
         if not self.half_widths or min(self.half_widths) < 1:

@@ -13,6 +13,7 @@ What is compared runs in turn (A B A B ...) in one process after a warm-up; a ra
 the least and the most. Memory is what is added at the peak, in a process of its own: of what the allocator gives out on
 a GPU, where there is one, else of the resident set (Linux).
 """
+
 import argparse
 import json
 import os.path as osp
@@ -29,14 +30,27 @@ from mmengine.config import DictAction
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest='what', required=True)
-    for name, module in (('budgets', budgets), ('masks', masks), ('losses', losses), ('step', step), ('test', testing),
-                         ('data', data), ('scale', scale), ('methods', methods)):
+    for name, module in (
+        ('budgets', budgets),
+        ('masks', masks),
+        ('losses', losses),
+        ('step', step),
+        ('test', testing),
+        ('data', data),
+        ('scale', scale),
+        ('methods', methods),
+    ):
         command = commands.add_parser(name, help=module.__doc__, description=module.__doc__)
         command.add_argument('--runs', type=int, default=9, help='counted turns')
         command.add_argument('--out', metavar='JSON')
         if name == 'methods':
-            command.add_argument('methods', nargs='*', metavar='METHOD', choices=[[], *methods.METHODS],
-                                 help=f'of {", ".join(methods.METHODS)}; default: all')
+            command.add_argument(
+                'methods',
+                nargs='*',
+                metavar='METHOD',
+                choices=[[], *methods.METHODS],
+                help=f'of {", ".join(methods.METHODS)}; default: all',
+            )
         if name in ('budgets', 'step', 'scale'):
             command.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'))
             command.add_argument('--batch-size', type=int)

@@ -7,6 +7,7 @@ the logits as MMEngine counts them: a multiply-add of a convolution or a matrix 
 and resizing count a little; activations and the sampling of deformable attention do not. Frames per second: batch 1 up
 to the logits, median of the runs, on a GPU where there is one.
 """
+
 import argparse
 import json
 import os.path as osp
@@ -51,13 +52,18 @@ def measure(model: BaseModel, size: Tuple[int, int], runs: int) -> dict:
     image = torch.randn(1, 3, *size)
     training_only = parameter_count(model.auxiliary_head)[''] if model.with_auxiliary_head else 0
     total = parameter_count(model)['']
-    result = dict(parameters=total, parameters_deployed=total - training_only, size=list(size),
-                  operations=operations(model, image))
+    result = dict(
+        parameters=total,
+        parameters_deployed=total - training_only,
+        size=list(size),
+        operations=operations(model, image),
+    )
     if runs:
         device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-        result.update(frames_per_second=frames_per_second(model.to(device), image.to(device), runs),
-                      device=torch.cuda.get_device_name() if device.type == 'cuda'
-                      else f'CPU, {torch.get_num_threads()} threads')
+        result.update(
+            frames_per_second=frames_per_second(model.to(device), image.to(device), runs),
+            device=torch.cuda.get_device_name() if device.type == 'cuda' else f'CPU, {torch.get_num_threads()} threads',
+        )
     return result
 
 
@@ -106,13 +112,17 @@ def main() -> None:
                 continue
             seen.add(key)
             model = revert_sync_batchnorm(build_segmentor(config)).eval()
-            result = dict(config=osp.relpath(path), role=role, name=describe(path, role),
-                          **measure(model, size, args.runs))
+            result = dict(
+                config=osp.relpath(path), role=role, name=describe(path, role), **measure(model, size, args.runs)
+            )
             results.append(result)
             speed = f'{result["frames_per_second"]:.1f}' if args.runs else ''
-            print(f'| {result["name"]} | {role} | {result["parameters"] / 1e6:.2f} | '
-                  f'{result["parameters_deployed"] / 1e6:.2f} | {result["operations"] / 1e9:.2f} | '
-                  f'{size[0]}x{size[1]} | {speed} |', flush=True)
+            print(
+                f'| {result["name"]} | {role} | {result["parameters"] / 1e6:.2f} | '
+                f'{result["parameters_deployed"] / 1e6:.2f} | {result["operations"] / 1e9:.2f} | '
+                f'{size[0]}x{size[1]} | {speed} |',
+                flush=True,
+            )
     if args.out:
         with open(args.out, 'w') as file:
             json.dump(results, file, indent=2)

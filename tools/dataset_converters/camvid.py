@@ -6,6 +6,7 @@
 reads {train,val,test}/*.png and {train,val,test}annot/*.png (void = 11) and writes images/{train,val,test}/*.png and
 annotations/{train,val,test}/*.png (void = 255). A split that is not there is left out, and said so.
 """
+
 import argparse
 import os
 import os.path as osp
@@ -28,8 +29,10 @@ def parse_args() -> argparse.Namespace:
 def convert_label(source: str, target: str) -> None:
     label = np.array(Image.open(source))
     if label.ndim != 2 or label.max() > VOID:
-        raise ValueError(f'{source}: expected one channel with values 0 to {VOID}, got shape {label.shape} with values '
-                         f'up to {label.max()}')
+        raise ValueError(
+            f'{source}: expected one channel with values 0 to {VOID}, got shape {label.shape} with values '
+            f'up to {label.max()}'
+        )
     label[label == VOID] = 255
     Image.fromarray(label).save(target)
 
@@ -43,8 +46,9 @@ def convert_split(source: str, target: str, split: str) -> int:
     names = sorted(name for name in os.listdir(images) if name.endswith('.png'))
     unpaired = set(names) ^ {name for name in os.listdir(labels) if name.endswith('.png')}
     if unpaired:
-        raise FileNotFoundError(f'{len(unpaired)} files are in only one of {images} and {labels}: '
-                                f'{sorted(unpaired)[:3]}')
+        raise FileNotFoundError(
+            f'{len(unpaired)} files are in only one of {images} and {labels}: {sorted(unpaired)[:3]}'
+        )
     for name in names:
         convert_label(osp.join(labels, name), osp.join(target, 'annotations', split, name))
         shutil.copyfile(osp.join(images, name), osp.join(target, 'images', split, name))

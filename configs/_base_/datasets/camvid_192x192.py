@@ -9,7 +9,8 @@ data_preprocessor = dict(
     bgr_to_rgb=True,
     pad_val=0,
     seg_pad_val=255,
-    size=crop_size)
+    size=crop_size,
+)
 inference = dict(mode='whole')
 train_pipeline = [
     dict(type='SeedAugmentation'),
@@ -19,12 +20,12 @@ train_pipeline = [
     dict(type='FastRandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
     dict(type='FastPhotoMetricDistortion'),
-    dict(type='PackSegInputs')
+    dict(type='PackSegInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadCheckedAnnotations', num_classes=num_classes),
-    dict(type='PackSegInputs')
+    dict(type='PackSegInputs'),
 ]
 train_dataloader = dict(
     batch_size=8,
@@ -35,7 +36,9 @@ train_dataloader = dict(
         type='CamVidDataset',
         data_root=data_root,
         data_prefix=dict(img_path='images/train', seg_map_path='annotations/train'),
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=1,
     num_workers=2,
@@ -45,11 +48,13 @@ val_dataloader = dict(
         type='CamVidDataset',
         data_root=data_root,
         data_prefix=dict(img_path='images/val', seg_map_path='annotations/val'),
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 val_evaluator = [
     dict(type='IoUMetric', iou_metrics=['mIoU']),
     dict(type='TrimapIoU', half_width=3),
-    dict(type='BoundaryIoU', ratio=0.005)
+    dict(type='BoundaryIoU', ratio=0.005),
 ]
 test_evaluator = val_evaluator

@@ -9,7 +9,8 @@ data_preprocessor = dict(
     bgr_to_rgb=True,
     pad_val=0,
     seg_pad_val=255,
-    size=crop_size)
+    size=crop_size,
+)
 inference = dict(mode='whole')
 train_pipeline = [
     dict(type='SeedAugmentation'),
@@ -19,21 +20,22 @@ train_pipeline = [
     dict(type='FastRandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
     dict(type='FastPhotoMetricDistortion'),
-    dict(type='PackSegInputs')
+    dict(type='PackSegInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 1024), keep_ratio=True),
     dict(type='LoadCheckedAnnotations', num_classes=num_classes),
-    dict(type='PackSegInputs')
+    dict(type='PackSegInputs'),
 ]
 train_dataloader = dict(
-    batch_size=4, num_workers=4, sampler=dict(type='ResumableSampler'), dataset=dict(pipeline=train_pipeline))
+    batch_size=4, num_workers=4, sampler=dict(type='ResumableSampler'), dataset=dict(pipeline=train_pipeline)
+)
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = [
     dict(type='IoUMetric', iou_metrics=['mIoU']),
     dict(type='TrimapIoU', half_width=3),
-    dict(type='BoundaryIoU', ratio=0.005)
+    dict(type='BoundaryIoU', ratio=0.005),
 ]
 test_evaluator = val_evaluator

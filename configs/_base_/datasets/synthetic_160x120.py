@@ -8,7 +8,8 @@ data_preprocessor = dict(
     bgr_to_rgb=True,
     pad_val=0,
     seg_pad_val=255,
-    size=crop_size)
+    size=crop_size,
+)
 inference = dict(mode='whole')
 train_pipeline = [
     dict(type='SeedAugmentation'),
@@ -16,23 +17,25 @@ train_pipeline = [
     dict(type='RandomResize', scale=(160, 120), ratio_range=(0.8, 1.5), keep_ratio=True),
     dict(type='FastRandomCrop', crop_size=crop_size),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PackSegInputs')
+    dict(type='PackSegInputs'),
 ]
 test_pipeline = [dict(type='RenderScene', size=(160, 120)), dict(type='PackSegInputs')]
 train_dataloader = dict(
     batch_size=8,
     num_workers=0,
     sampler=dict(type='ResumableSampler'),
-    dataset=dict(type='SyntheticScenes', split='train', num_scenes=400, pipeline=train_pipeline))
+    dataset=dict(type='SyntheticScenes', split='train', num_scenes=400, pipeline=train_pipeline),
+)
 val_dataloader = dict(
     batch_size=8,
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type='SyntheticScenes', split='val', num_scenes=100, pipeline=test_pipeline))
+    dataset=dict(type='SyntheticScenes', split='val', num_scenes=100, pipeline=test_pipeline),
+)
 test_dataloader = val_dataloader
 val_evaluator = [
     dict(type='IoUMetric', iou_metrics=['mIoU']),
     dict(type='TrimapIoU', half_width=3),
-    dict(type='BoundaryIoU', ratio=0.005)
+    dict(type='BoundaryIoU', ratio=0.005),
 ]
 test_evaluator = val_evaluator

@@ -5,4 +5,6 @@ distiller = dict(
     losses=dict(
         loss_kd=dict(type='PixelWiseLoss'),
         loss_ifv=dict(type='IntraClassLoss', weight=20.0),
-        loss_adversarial=dict(type='AdversarialLoss', student_weight=0.001, critic_weight=0.1)))
+        loss_adversarial=dict(type='AdversarialLoss', student_weight=0.001, critic_weight=0.1),
+    ),
+)

@@ -5,4 +5,6 @@ distiller = dict(
     losses=dict(
         loss_kd=dict(type='PixelWiseLoss'),
         loss_pair=dict(type='PairWiseLoss', weight=10.0, kernel=2),
-        loss_adversarial=dict(type='AdversarialLoss', student_weight=0.1, critic_weight=0.1)))
+        loss_adversarial=dict(type='AdversarialLoss', student_weight=0.1, critic_weight=0.1),
+    ),
+)

@@ -9,7 +9,9 @@ model = dict(
         pretrained='open-mmlab://resnet18_v1c',
         backbone=dict(depth=18),
         decode_head=dict(in_channels=512, channels=128),
-        auxiliary_head=dict(in_channels=256, channels=64)),
+        auxiliary_head=dict(in_channels=256, channels=64),
+    ),
     num_classes=_base_.num_classes,
     data_preprocessor=_base_.data_preprocessor,
-    test_cfg=_base_.inference)
+    test_cfg=_base_.inference,
+)

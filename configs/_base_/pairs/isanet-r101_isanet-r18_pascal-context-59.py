@@ -10,8 +10,10 @@ model = dict(
         pretrained='open-mmlab://resnet18_v1c',
         backbone=dict(depth=18),
         decode_head=dict(in_channels=512, channels=128),
-        auxiliary_head=dict(in_channels=256, channels=64)),
+        auxiliary_head=dict(in_channels=256, channels=64),
+    ),
     num_classes=_base_.num_classes,
     data_preprocessor=_base_.data_preprocessor,
-    test_cfg=_base_.inference)
+    test_cfg=_base_.inference,
+)
 optim_wrapper = dict(optimizer=dict(lr=0.004, weight_decay=0.0001))  # the paper's, for this data set

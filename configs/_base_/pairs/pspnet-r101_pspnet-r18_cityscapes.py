@@ -7,4 +7,5 @@ model = dict(
     student=dict(cfg_path='mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'),
     num_classes=_base_.num_classes,
     data_preprocessor=_base_.data_preprocessor,
-    test_cfg=_base_.inference)
+    test_cfg=_base_.inference,
+)

@@ -6,13 +6,15 @@ teacher = dict(
     pretrained=None,
     backbone=dict(base_channels=16, stem_channels=16),
     decode_head=dict(in_channels=128, channels=32),
-    auxiliary_head=dict(in_channels=64, channels=16))
+    auxiliary_head=dict(in_channels=64, channels=16),
+)
 student = dict(
     cfg_path=resnet18,
     pretrained=None,
     backbone=dict(base_channels=8, stem_channels=8),
     decode_head=dict(in_channels=64, channels=16),
-    auxiliary_head=dict(in_channels=32, channels=8))
+    auxiliary_head=dict(in_channels=32, channels=8),
+)
 model = dict(
     type='SegDistill',
     teacher=teacher,
@@ -20,7 +22,8 @@ model = dict(
     student=student,
     num_classes=_base_.num_classes,
     data_preprocessor=_base_.data_preprocessor,
-    test_cfg=_base_.inference)
+    test_cfg=_base_.inference,
+)
 optim_wrapper = dict(optimizer=dict(lr=0.04))
 param_scheduler = [dict(type='FallingPolyLR', eta_min=1e-4, power=0.9, begin=0, end=600, by_epoch=False)]
 train_cfg = dict(max_iters=600, val_interval=600)

@@ -6,13 +6,15 @@ teacher = dict(
     pretrained=None,
     backbone=dict(base_channels=32, stem_channels=32),
     decode_head=dict(in_channels=256, channels=64),
-    auxiliary_head=dict(in_channels=128, channels=32))
+    auxiliary_head=dict(in_channels=128, channels=32),
+)
 student = dict(
     cfg_path=resnet18,
     pretrained=None,
     backbone=dict(base_channels=16, stem_channels=16),
     decode_head=dict(in_channels=128, channels=32),
-    auxiliary_head=dict(in_channels=64, channels=16))
+    auxiliary_head=dict(in_channels=64, channels=16),
+)
 model = dict(
     type='SegDistill',
     teacher=teacher,
@@ -20,5 +22,6 @@ model = dict(
     student=student,
     num_classes=_base_.num_classes,
     data_preprocessor=_base_.data_preprocessor,
-    test_cfg=_base_.inference)
+    test_cfg=_base_.inference,
+)
 optim_wrapper = dict(optimizer=dict(lr=0.04))  # the paper's 0.01 is for networks with ImageNet weights

@@ -9,7 +9,8 @@ model = dict(
     student=student,
     num_classes=_base_.num_classes,
     data_preprocessor=_base_.data_preprocessor,
-    test_cfg=_base_.inference)
+    test_cfg=_base_.inference,
+)
 param_scheduler = [dict(type='FallingPolyLR', eta_min=1e-4, power=0.9, begin=0, end=20000, by_epoch=False)]
 train_cfg = dict(max_iters=20000, val_interval=2000)
 default_hooks = dict(checkpoint=dict(interval=1000))

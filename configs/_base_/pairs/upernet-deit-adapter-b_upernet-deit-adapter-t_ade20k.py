@@ -15,9 +15,12 @@ teacher = dict(
         deform_ratio=0.5,
         drop_path_rate=0.3,
         init_cfg=dict(
-            type='Pretrained', checkpoint='https://dl.fbaipublicfiles.com/deit/deit_base_patch16_224-b5f2ef4d.pth')),
+            type='Pretrained', checkpoint='https://dl.fbaipublicfiles.com/deit/deit_base_patch16_224-b5f2ef4d.pth'
+        ),
+    ),
     decode_head=dict(in_channels=[768, 768, 768, 768]),
-    auxiliary_head=dict(in_channels=768))
+    auxiliary_head=dict(in_channels=768),
+)
 student = dict(
     cfg_path=upernet,
     pretrained=None,
@@ -30,9 +33,12 @@ student = dict(
         deform_ratio=1.0,
         drop_path_rate=0.1,
         init_cfg=dict(
-            type='Pretrained', checkpoint='https://dl.fbaipublicfiles.com/deit/deit_tiny_patch16_224-a1311bcf.pth')),
+            type='Pretrained', checkpoint='https://dl.fbaipublicfiles.com/deit/deit_tiny_patch16_224-a1311bcf.pth'
+        ),
+    ),
     decode_head=dict(in_channels=[192, 192, 192, 192]),
-    auxiliary_head=dict(in_channels=192))
+    auxiliary_head=dict(in_channels=192),
+)
 inference = dict(mode='slide', crop_size=(512, 512), stride=(341, 341))
 test_pipeline = _base_.test_pipeline
 test_pipeline.insert(2, dict(type='ResizeToMultiple', size_divisor=32))  # behind Resize
@@ -45,20 +51,25 @@ model = dict(
     student=student,
     num_classes=_base_.num_classes,
     data_preprocessor=_base_.data_preprocessor,
-    test_cfg=inference)
+    test_cfg=inference,
+)
 # The learning rate falls by 0.95 from each block to the one in front of it; one-dimensional weights do not decay.
-block_rates = {f'backbone.blocks.{i}.': 0.95**(12 - i) for i in range(12)}
+block_rates = {f'backbone.blocks.{i}.': 0.95 ** (12 - i) for i in range(12)}
 undecayed = ('norm', 'gamma', 'attn.qkv.bias', 'attn.proj.bias', 'mlp.fc1.bias', 'mlp.fc2.bias')
 optim_wrapper = dict(
     optimizer=dict(lr=12e-5),
     paramwise_cfg=dict(
-        flat_decay_mult=0.,
+        flat_decay_mult=0.0,
         custom_keys={
             'backbone.patch_embed.proj.weight': dict(lr_mult=0.95**13),
-            'backbone.patch_embed.proj.bias': dict(lr_mult=0.95**13, decay_mult=0.),
+            'backbone.patch_embed.proj.bias': dict(lr_mult=0.95**13, decay_mult=0.0),
             'backbone.pos_embed': dict(lr_mult=0.95**13),
-            **{block: dict(lr_mult=rate)
-               for block, rate in block_rates.items()},
-            **{f'{block}{part}': dict(lr_mult=rate, decay_mult=0.)
-               for block, rate in block_rates.items() for part in undecayed}
-        }))
+            **{block: dict(lr_mult=rate) for block, rate in block_rates.items()},
+            **{
+                f'{block}{part}': dict(lr_mult=rate, decay_mult=0.0)
+                for block, rate in block_rates.items()
+                for part in undecayed
+            },
+        },
+    ),
+)

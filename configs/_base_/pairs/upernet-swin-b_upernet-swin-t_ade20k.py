@@ -8,11 +8,14 @@ model = dict(
     student=dict(cfg_path='mmseg::swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py'),
     num_classes=_base_.num_classes,
     data_preprocessor=_base_.data_preprocessor,
-    test_cfg=_base_.inference)
+    test_cfg=_base_.inference,
+)
 optim_wrapper = dict(
     paramwise_cfg=dict(  # as Swin Transformer's authors do
         custom_keys={
-            'absolute_pos_embed': dict(decay_mult=0.),
-            'relative_position_bias_table': dict(decay_mult=0.),
-            'norm': dict(decay_mult=0.)
-        }))
+            'absolute_pos_embed': dict(decay_mult=0.0),
+            'relative_position_bias_table': dict(decay_mult=0.0),
+            'norm': dict(decay_mult=0.0),
+        }
+    )
+)

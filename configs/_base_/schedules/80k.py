@@ -3,7 +3,8 @@ optim_wrapper = dict(
     type='OptimWrapper',
     constructor='DistillOptimWrapperConstructor',
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0005),
-    clip_grad=None)
+    clip_grad=None,
+)
 param_scheduler = [dict(type='FallingPolyLR', eta_min=1e-4, power=0.9, begin=0, end=80000, by_epoch=False)]
 auto_scale_lr = dict(enable=False, base_batch_size=16)
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=80000, val_interval=8000)
@@ -15,4 +16,5 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='AtomicCheckpointHook', by_epoch=False, interval=2000, max_keep_ckpts=1, save_best='mIoU'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SegVisualizationHook'))
+    visualization=dict(type='SegVisualizationHook'),
+)

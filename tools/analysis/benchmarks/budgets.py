@@ -2,6 +2,7 @@
 
 All from one run: masks, losses, whole steps and testing, as the commands of these names measure them.
 """
+
 from math import inf
 from typing import Iterator, Optional, Tuple, Union
 
@@ -36,7 +37,7 @@ def compare(runs: int, size: Optional[Tuple[int, int]], batch_size: Optional[int
             if DEVICE.type == 'cpu':
                 yield judged(what, "of the tensors' memory", result['tensor_ratio'], at_most=0.9)
     for result in testing.compare(runs):
-        what = f"testing with all metrics beside mIoU alone, {result['case']}"
+        what = f'testing with all metrics beside mIoU alone, {result["case"]}'
         yield judged(what, 'of the time', result, at_most=1.1)
 
 
@@ -47,8 +48,14 @@ def judged(what: str, of: str, measured: Union[float, dict], at_least: float = 0
         return dict(what=what, of=of, value=measured, spread='', aim=aim, verdict=_verdict(measured, at_least, at_most))
     verdicts = [_verdict(measured[key], at_least, at_most) for key in ('ratio', 'ratio_least', 'ratio_most')]
     noise = '' if len(set(verdicts)) == 1 else ', not in every turn'
-    return dict(what=what, of=of, value=measured['ratio'], aim=aim, verdict=verdicts[0] + noise,
-                spread=f' ({measured["ratio_least"]:.2f} to {measured["ratio_most"]:.2f})')
+    return dict(
+        what=what,
+        of=of,
+        value=measured['ratio'],
+        aim=aim,
+        verdict=verdicts[0] + noise,
+        spread=f' ({measured["ratio_least"]:.2f} to {measured["ratio_most"]:.2f})',
+    )
 
 
 def _verdict(value: float, at_least: float, at_most: float) -> str:

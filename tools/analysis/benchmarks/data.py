@@ -2,6 +2,7 @@
 
 On drawn scenes, written to files as large as the data set's and of its format; a photograph's take longer to decode.
 """
+
 import os.path as osp
 import random
 import tempfile
@@ -22,8 +23,10 @@ from PIL import Image
 
 from .measuring import milliseconds_in_turn, ratio
 
-FORMAT = ('{case}: {images_per_second:.0f} images a second and worker, {rival_images_per_second:.0f} with '
-          "MMSegmentation's: {ratio:.2f} times its time ({ratio_least:.2f} to {ratio_most:.2f}); ms per image: {parts}")
+FORMAT = (
+    '{case}: {images_per_second:.0f} images a second and worker, {rival_images_per_second:.0f} with '
+    "MMSegmentation's: {ratio:.2f} times its time ({ratio_least:.2f} to {ratio_most:.2f}); ms per image: {parts}"
+)
 OURS = osp.join(osp.dirname(osp.abspath(__file__)), '../../../configs/_base_/datasets')
 CASES = {  # our file, MMSegmentation's, (width, height), format
     'Cityscapes 512x1024': ('cityscapes_512x1024.py', 'cityscapes.py', (2048, 1024), 'png'),
@@ -38,7 +41,8 @@ class Pipeline:
     def __init__(self, path: str, samples: List[dict]) -> None:
         configs = Config.fromfile(path).train_pipeline
         self.transforms: List[BaseTransform] = [
-            TRANSFORMS.build(cfg) for cfg in configs if cfg.type != 'SeedAugmentation']
+            TRANSFORMS.build(cfg) for cfg in configs if cfg.type != 'SeedAugmentation'
+        ]
         self.samples = samples
         self.times = 0
         self.milliseconds: Dict[str, List[float]] = defaultdict(list)
@@ -77,13 +81,18 @@ def compare(runs: int) -> Iterator[dict]:
     for case, (our_file, their_file, size, extension) in CASES.items():
         with tempfile.TemporaryDirectory() as folder:
             samples = draw(folder, size, extension)
-            pipelines = dict(ours=Pipeline(osp.join(OURS, our_file), samples),
-                             theirs=Pipeline(osp.join(stock, their_file), samples))
+            pipelines = dict(
+                ours=Pipeline(osp.join(OURS, our_file), samples), theirs=Pipeline(osp.join(stock, their_file), samples)
+            )
             times = milliseconds_in_turn(pipelines, runs)
         for ours, theirs in zip(*(pipeline.made for pipeline in pipelines.values())):
             assert torch.equal(ours['inputs'], theirs['inputs'])
             assert torch.equal(*(made['data_samples'].gt_sem_seg.data for made in (ours, theirs)))
         speed = {name: 1000 * IMAGES / median(of_turns) for name, of_turns in times.items()}
-        yield dict(ratio(times['ours'], times['theirs']), case=case, images_per_second=speed['ours'],
-                   rival_images_per_second=speed['theirs'],
-                   parts={name: round(median(ms), 1) for name, ms in pipelines['ours'].milliseconds.items()})
+        yield dict(
+            ratio(times['ours'], times['theirs']),
+            case=case,
+            images_per_second=speed['ours'],
+            rival_images_per_second=speed['theirs'],
+            parts={name: round(median(ms), 1) for name, ms in pipelines['ours'].milliseconds.items()},
+        )

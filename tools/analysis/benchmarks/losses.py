@@ -2,6 +2,7 @@
 
 "Plain" are the formulas of mmseg_bpkd/losses/plain.py.
 """
+
 from functools import partial
 from typing import Callable, Dict, Iterator, Sequence
 
@@ -13,8 +14,10 @@ from torch import Tensor
 from .masks import regions
 from .measuring import DEVICE, milliseconds_in_turn, peak_growth, ratio
 
-FORMAT = ('{case}: {loss}: {ms:.1f} ms, {ratio:.2f} times ({ratio_least:.2f} to {ratio_most:.2f}); '
-          '{megabytes:.0f} MiB, {memory_ratio:.2f} times')
+FORMAT = (
+    '{case}: {loss}: {ms:.1f} ms, {ratio:.2f} times ({ratio_least:.2f} to {ratio_most:.2f}); '
+    '{megabytes:.0f} MiB, {memory_ratio:.2f} times'
+)
 RIVAL = "MMRazor's CWD"
 LOSSES: Dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     RIVAL: lambda preds_S, preds_T, gt: ChannelWiseDivergence(tau=1, loss_weight=5)(preds_S, preds_T),
@@ -22,7 +25,8 @@ LOSSES: Dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     'BPKD': lambda preds_S, preds_T, gt: BPKDLoss(edge_weight=20, body_weight=5)(preds_S, preds_T, gt),
     'CWD, plain': lambda preds_S, preds_T, gt: 5 * plain.channel_kl(preds_S, preds_T).mean(),
     'BPKD, plain': lambda preds_S, preds_T, gt: (
-        20 * plain.bpkd_edge(preds_S, preds_T, gt) + 5 * plain.bpkd_body(preds_S, preds_T, gt)),
+        20 * plain.bpkd_edge(preds_S, preds_T, gt) + 5 * plain.bpkd_body(preds_S, preds_T, gt)
+    ),
 }
 CASES = {  # classes, of them in an image, height, width, stride of the logits
     '150 classes, 512x512, stride 8': (150, 20, 512, 512, 8),
@@ -50,8 +54,13 @@ def compare(runs: int, names: Sequence[str] = ()) -> Iterator[dict]:
         for loss in names:
             pair = {name: partial(forward_and_backward, name, given) for name in (RIVAL, loss)}
             times = milliseconds_in_turn(pair, runs)
-            yield dict(ratio(times[loss], times[RIVAL]), case=case, loss=loss, megabytes=memory[loss],
-                       memory_ratio=memory[loss] / memory[RIVAL])
+            yield dict(
+                ratio(times[loss], times[RIVAL]),
+                case=case,
+                loss=loss,
+                megabytes=memory[loss],
+                memory_ratio=memory[loss] / memory[RIVAL],
+            )
 
 
 def warm_up(loss: str, shape: tuple) -> None:

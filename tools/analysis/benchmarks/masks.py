@@ -1,4 +1,5 @@
 """Class-wise edge masks at stride 8, against one-hot maps and max-pooling."""
+
 from functools import partial
 from statistics import median
 from typing import Iterable, Iterator
@@ -11,8 +12,10 @@ from torch import Tensor
 from .measuring import DEVICE, milliseconds_in_turn, peak_growth, ratio
 
 STRIDE, KERNEL = 8, 7
-FORMAT = ('{case}: {ms:.1f} ms against {rival_ms:.0f} ms, {ratio:.0f} times faster ({ratio_least:.0f} to '
-          '{ratio_most:.0f}); {megabytes:.0f} MiB against {rival_megabytes:.0f} MiB')
+FORMAT = (
+    '{case}: {ms:.1f} ms against {rival_ms:.0f} ms, {ratio:.0f} times faster ({ratio_least:.0f} to '
+    '{ratio_most:.0f}); {megabytes:.0f} MiB against {rival_megabytes:.0f} MiB'
+)
 
 
 def regions(num_classes: int, present: int, height: int, width: int, images: int = 2, count: int = 60) -> Tensor:
@@ -22,7 +25,7 @@ def regions(num_classes: int, present: int, height: int, width: int, images: int
     maps = []
     for _ in range(images):
         seeds = torch.rand(count, 2, generator=generator) * torch.tensor([height, width])
-        nearest = torch.stack([(y - a)**2 + (x - b)**2 for a, b in seeds]).argmin(0)
+        nearest = torch.stack([(y - a) ** 2 + (x - b) ** 2 for a, b in seeds]).argmin(0)
         classes = torch.randperm(num_classes, generator=generator)[:present]
         maps.append(classes[torch.arange(count) % present][nearest])
     return torch.stack(maps)
@@ -58,8 +61,9 @@ def compare(runs: int, cases: Iterable[str] = ()) -> Iterator[dict]:
         num_classes, make = CASES[case]
         gt = make().to(DEVICE)
         assert torch.equal(bit_sets(gt, num_classes), one_hot_morphology(gt, num_classes))
-        times = milliseconds_in_turn({function.__name__: partial(function, gt, num_classes)
-                                      for function in (bit_sets, one_hot_morphology)}, runs)
+        times = milliseconds_in_turn(
+            {function.__name__: partial(function, gt, num_classes) for function in (bit_sets, one_hot_morphology)}, runs
+        )
         result = dict(ratio(times['one_hot_morphology'], times['bit_sets']), case=case)
         result.update(rival_ms=result['ms'], ms=median(times['bit_sets']))
         for name, function in (('megabytes', bit_sets), ('rival_megabytes', one_hot_morphology)):

@@ -1,4 +1,5 @@
 """Times taken in turn, and memory at its peak: on a GPU where there is one, else on the CPU (Linux)."""
+
 import ctypes
 import gc
 import multiprocessing

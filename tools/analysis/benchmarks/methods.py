@@ -2,6 +2,7 @@
 
 On records of PSPNet R101 to R18 for 150 classes, batch 2, crop 384x384; memories are full.
 """
+
 import os.path as osp
 from functools import partial
 from glob import glob
@@ -18,8 +19,10 @@ from torch import Tensor, nn
 from .masks import STRIDE, regions
 from .measuring import DEVICE, milliseconds_in_turn, peak_growth, ratio
 
-FORMAT = ('{method}: {ms:.1f} ms, {ratio:.1f} times ({ratio_least:.1f} to {ratio_most:.1f}); '
-          '{megabytes:.0f} MiB, {memory_ratio:.1f} times')
+FORMAT = (
+    '{method}: {ms:.1f} ms, {ratio:.1f} times ({ratio_least:.1f} to {ratio_most:.1f}); '
+    '{megabytes:.0f} MiB, {memory_ratio:.1f} times'
+)
 CONFIGS = osp.join(osp.dirname(osp.abspath(__file__)), '../../../configs/_base_/distillers')
 METHODS = {osp.basename(path)[:-3]: path for path in sorted(glob(f'{CONFIGS}/*.py'))}
 CLASSES = 150
@@ -27,8 +30,10 @@ WIDTHS = dict(feats_S=128, feats_T=512, stage_S=512, stage_T=2048)
 
 
 def random_records(size: int = 48) -> Dict[str, Tensor]:
-    records = {name: torch.randn(2, width, size, size, device=DEVICE)
-               for name, width in dict(WIDTHS, preds_S=CLASSES, preds_T=CLASSES).items()}
+    records = {
+        name: torch.randn(2, width, size, size, device=DEVICE)
+        for name, width in dict(WIDTHS, preds_S=CLASSES, preds_T=CLASSES).items()
+    }
     for name, record in records.items():
         record.requires_grad_(name.endswith('_S'))
     return dict(records, gt=regions(CLASSES, 20, STRIDE * size, STRIDE * size).to(DEVICE))
@@ -79,8 +84,9 @@ def compare(runs: int, methods: List[str]) -> Iterator[dict]:
         calls = {name: forward_and_backward(name, records) for name in dict.fromkeys(('kd', method))}
         times = milliseconds_in_turn(calls, runs)
         megabytes = kd_megabytes if method == 'kd' else peak_growth(partial(in_a_process_of_its_own, method), warm_up)
-        yield dict(ratio(times[method], times['kd']), method=method, megabytes=megabytes,
-                   memory_ratio=megabytes / kd_megabytes)
+        yield dict(
+            ratio(times[method], times['kd']), method=method, megabytes=megabytes, memory_ratio=megabytes / kd_megabytes
+        )
 
 
 def warm_up() -> None:

@@ -3,6 +3,7 @@
 Processes are of one thread each, on the CPU, and share their gradients by gloo; their norms are not synchronised. The
 last lines are arithmetic on the sizes of the networks, under the assumptions that they name.
 """
+
 import os.path as osp
 import socket
 import tempfile
@@ -32,16 +33,23 @@ STEP_SECONDS, IMAGES_PER_STEP, BUCKET = 0.25, 4, 25  # assumed: of each GPU; DDP
 def compare(runs: int, size: Optional[Tuple[int, int]] = None, batch_size: Optional[int] = None) -> Iterator[dict]:
     size, batch_size = tuple(size or SIZE), batch_size or BATCH_SIZE
     points = {f'batch {n}': (19, size, n) for n in (batch_size, 2 * batch_size, 3 * batch_size)}
-    points |= {f'crop {h}x{w}': (19, (h, w), batch_size) for h, w in (
-        (part * size[0] // 4, part * size[1] // 4) for part in (2, 4, 6))}
+    points |= {
+        f'crop {h}x{w}': (19, (h, w), batch_size)
+        for h, w in ((part * size[0] // 4, part * size[1] // 4) for part in (2, 4, 6))
+    }
     points |= {f'{classes} classes': (classes, size, batch_size) for classes in CLASSES}
     for what, (classes, crop, images) in points.items():
         make = partial(training_step, RECIPES[19], CLASSES[classes], crop, images)
         times = milliseconds_in_turn({what: make()}, runs)[what]
         megabytes = peak_growth(partial(two_steps, make))
-        yield dict(what=f'{what} (batch {images}, {crop[0]}x{crop[1]}, {classes} classes)', ms=median(times),
-                   least=min(times), most=max(times), megabytes=megabytes,
-                   shown=f'{median(times):.0f} ms ({min(times):.0f} to {max(times):.0f}), {megabytes:.0f} MiB')
+        yield dict(
+            what=f'{what} (batch {images}, {crop[0]}x{crop[1]}, {classes} classes)',
+            ms=median(times),
+            least=min(times),
+            most=max(times),
+            megabytes=megabytes,
+            shown=f'{median(times):.0f} ms ({min(times):.0f} to {max(times):.0f}), {megabytes:.0f} MiB',
+        )
     for count in PROCESSES:
         yield of_processes(count, runs)
     images_per_second = next(data.compare(runs))['images_per_second']
@@ -56,9 +64,15 @@ def of_processes(count: int, runs: int) -> dict:
         free.close()
         torch.multiprocessing.spawn(_process, (count, port, runs, path), nprocs=count)
         result = torch.load(path)
-    return dict(result, what=f'{count} process{"es" * (count > 1)}', shown=(
-        f'{result["ms"]:.0f} ms with batch {PROCESS_BATCH_SIZE} each, {PROCESS_SIZE[0]}x{PROCESS_SIZE[1]}; to share '
-        f'{result["gradient_megabytes"]:.0f} MB of gradients alone, {result["sharing_ms"]:.0f} ms'))
+    return dict(
+        result,
+        what=f'{count} process{"es" * (count > 1)}',
+        shown=(
+            f'{result["ms"]:.0f} ms with batch {PROCESS_BATCH_SIZE} each, {PROCESS_SIZE[0]}x{PROCESS_SIZE[1]}; to '
+            f'share '
+            f'{result["gradient_megabytes"]:.0f} MB of gradients alone, {result["sharing_ms"]:.0f} ms'
+        ),
+    )
 
 
 def _process(rank: int, count: int, port: int, runs: int, path: str) -> None:
@@ -78,8 +92,13 @@ def _process(rank: int, count: int, port: int, runs: int, path: str) -> None:
             dist.barrier()
             times[name].append(1000 * (time.perf_counter() - began))
     if rank == 0:
-        torch.save(dict({name: median(of_name[1:]) for name, of_name in times.items()},
-                        gradient_megabytes=gradients.numel() * 4 / 1e6), path)
+        torch.save(
+            dict(
+                {name: median(of_name[1:]) for name, of_name in times.items()},
+                gradient_megabytes=gradients.numel() * 4 / 1e6,
+            ),
+            path,
+        )
     dist.barrier()
     dist.destroy_process_group()
 
@@ -92,13 +111,26 @@ def extrapolation(gpus: int, images_per_second: float) -> dict:
     sent = 2 * (gpus - 1) / gpus * gradient
     norms = sum(isinstance(module, SyncBatchNorm) for module in model.modules())
     result = dict(
-        gpus=gpus, gradient_megabytes=gradient, sent_megabytes=sent, sending_ms=sent / gigabytes_per_second,
-        not_overlapping_ms=sent / gigabytes_per_second * min(1, BUCKET / gradient), synchronised_norms=norms,
-        norms_ms=2 * norms * microseconds / 1000, images_per_second=IMAGES_PER_STEP / STEP_SECONDS,
-        workers=IMAGES_PER_STEP / STEP_SECONDS / images_per_second)
-    return dict(result, what=f'{gpus} GPUs, {where}', shown=(
-        f'each sends {sent:.0f} MB of gradients a step, {result["sending_ms"]:.1f} ms at {gigabytes_per_second} GB/s, '
-        f'of which the last bucket, at most {result["not_overlapping_ms"]:.1f} ms, overlaps with no backward pass; '
-        f'{norms} synchronised norms wait twice for a message, {result["norms_ms"]:.1f} ms at {microseconds} us each; '
-        f'at {STEP_SECONDS} s a step each consumes {result["images_per_second"]:.0f} images a second, the work of '
-        f'{result["workers"]:.1f} workers'))
+        gpus=gpus,
+        gradient_megabytes=gradient,
+        sent_megabytes=sent,
+        sending_ms=sent / gigabytes_per_second,
+        not_overlapping_ms=sent / gigabytes_per_second * min(1, BUCKET / gradient),
+        synchronised_norms=norms,
+        norms_ms=2 * norms * microseconds / 1000,
+        images_per_second=IMAGES_PER_STEP / STEP_SECONDS,
+        workers=IMAGES_PER_STEP / STEP_SECONDS / images_per_second,
+    )
+    return dict(
+        result,
+        what=f'{gpus} GPUs, {where}',
+        shown=(
+            f'each sends {sent:.0f} MB of gradients a step, {result["sending_ms"]:.1f} ms at '
+            f'{gigabytes_per_second} GB/s, '
+            f'of which the last bucket, at most {result["not_overlapping_ms"]:.1f} ms, overlaps with no backward pass; '
+            f'{norms} synchronised norms wait twice for a message, {result["norms_ms"]:.1f} ms at {microseconds} '
+            f'us each; '
+            f'at {STEP_SECONDS} s a step each consumes {result["images_per_second"]:.0f} images a second, the work of '
+            f'{result["workers"]:.1f} workers'
+        ),
+    )

@@ -3,6 +3,7 @@
 Without configs: BPKD of PSPNet R101 to R18 for 19 and for 150 classes, as it is and with each setting changed, beside
 MMRazor's own recipe of CWD (its configuration as it is installed; for 150 classes with our networks, batch and crop).
 """
+
 import os.path as osp
 from functools import partial
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
@@ -23,11 +24,15 @@ from .masks import regions
 from .measuring import DEVICE, milliseconds_in_turn, peak_growth, peak_of_tensors, ratio
 from .methods import fill_memories
 
-FORMAT = ('{config}: {ms:.0f} ms, {ratio:.2f} times ({ratio_least:.2f} to {ratio_most:.2f}); {megabytes:.0f} MiB, '
-          '{memory_ratio:.2f} times; of tensors {tensor_megabytes:.0f} MiB, {tensor_ratio:.2f} times')
+FORMAT = (
+    '{config}: {ms:.0f} ms, {ratio:.2f} times ({ratio_least:.2f} to {ratio_most:.2f}); {megabytes:.0f} MiB, '
+    '{memory_ratio:.2f} times; of tensors {tensor_megabytes:.0f} MiB, {tensor_ratio:.2f} times'
+)
 CONFIGS = osp.join(osp.dirname(osp.abspath(__file__)), '../../../configs')
-RECIPES = {classes: osp.join(CONFIGS, f'bpkd/bpkd_pspnet-r101_pspnet-r18_4xb4-80k_{data}.py')
-           for classes, data in ((19, 'cityscapes-512x1024'), (150, 'ade20k-512x512'))}
+RECIPES = {
+    classes: osp.join(CONFIGS, f'bpkd/bpkd_pspnet-r101_pspnet-r18_4xb4-80k_{data}.py')
+    for classes, data in ((19, 'cityscapes-512x1024'), (150, 'ade20k-512x512'))
+}
 LAST, COMPILED = {'model.channels_last': True}, {'model.compile': ['teacher', 'student']}
 SETTINGS = {'': {}, ', teacher not folded': {'model.fold_teacher': False}, ', channels_last': LAST}
 FASTEST = ', all with float16'
@@ -66,8 +71,10 @@ def random_batch(num_classes: int, batch_size: int, size: Tuple[int, int]) -> di
     generator = torch.Generator().manual_seed(0)
     inputs = list(torch.randint(0, 256, (batch_size, 3, *size), generator=generator, dtype=torch.uint8))
     metainfo = dict(img_shape=size, ori_shape=size, pad_shape=size)
-    samples = [SegDataSample(gt_sem_seg=PixelData(data=gt[None]), metainfo=metainfo)
-               for gt in regions(num_classes, min(11, num_classes), *size, images=batch_size)]
+    samples = [
+        SegDataSample(gt_sem_seg=PixelData(data=gt[None]), metainfo=metainfo)
+        for gt in regions(num_classes, min(11, num_classes), *size, images=batch_size)
+    ]
     return dict(inputs=inputs, data_samples=samples)
 
 
@@ -98,16 +105,27 @@ def training_step(path: str, options: dict, size: Tuple[int, int], batch_size: i
     return on_random_images(*build(path, options), size, batch_size)
 
 
-def compare(runs: int, configs: List[str], options: dict, size: Optional[Tuple[int, int]] = None,
-            batch_size: Optional[int] = None, settings: Sequence[str] = tuple(SETTINGS)) -> Iterator[dict]:
-    groups = [{path: (path, {}) for path in configs}] if configs else [
-        _beside_mmrazor(classes, settings) for classes in RECIPES]
+def compare(
+    runs: int,
+    configs: List[str],
+    options: dict,
+    size: Optional[Tuple[int, int]] = None,
+    batch_size: Optional[int] = None,
+    settings: Sequence[str] = tuple(SETTINGS),
+) -> Iterator[dict]:
+    groups = (
+        [{path: (path, {}) for path in configs}]
+        if configs
+        else [_beside_mmrazor(classes, settings) for classes in RECIPES]
+    )
     for group in groups:
         path, setting = next(iter(group.values()))
         first = read_config(path, {**setting, **options})  # whose batch and crop all others get
         shape = (size or _crop(first), batch_size or first.train_dataloader.batch_size)
-        made = {name: partial(training_step, path, {**setting, **options}, *shape)
-                for name, (path, setting) in group.items()}
+        made = {
+            name: partial(training_step, path, {**setting, **options}, *shape)
+            for name, (path, setting) in group.items()
+        }
         times = milliseconds_in_turn({name: make() for name, make in made.items()}, runs)
         reference, memory = times[next(iter(group))], {}
         for name, make in made.items():
@@ -116,8 +134,16 @@ def compare(runs: int, configs: List[str], options: dict, size: Optional[Tuple[i
             of_tensors = peak_of_tensors(twice) if DEVICE.type == 'cpu' else of_process  # which is of tensors there
             memory[name] = of_process, of_tensors
             ratios = [mine / firsts for mine, firsts in zip(memory[name], memory[next(iter(group))])]
-            yield dict(ratio(times[name], reference), config=name, megabytes=of_process, memory_ratio=ratios[0],
-                       tensor_megabytes=of_tensors, tensor_ratio=ratios[1], size=list(shape[0]), batch_size=shape[1])
+            yield dict(
+                ratio(times[name], reference),
+                config=name,
+                megabytes=of_process,
+                memory_ratio=ratios[0],
+                tensor_megabytes=of_tensors,
+                tensor_ratio=ratios[1],
+                size=list(shape[0]),
+                batch_size=shape[1],
+            )
 
 
 def two_steps(make: Callable[[], Callable[[], None]]) -> Callable[[], None]:
@@ -127,10 +153,14 @@ def two_steps(make: Callable[[], Callable[[], None]]) -> Callable[[], None]:
 
 
 def _crop(cfg: Config) -> Tuple[int, int]:
-    return next(transform.crop_size for transform in cfg.train_dataloader.dataset.pipeline
-                if transform.type.endswith('RandomCrop'))
+    return next(
+        transform.crop_size
+        for transform in cfg.train_dataloader.dataset.pipeline
+        if transform.type.endswith('RandomCrop')
+    )
 
 
 def _beside_mmrazor(classes: int, settings: Sequence[str]) -> Dict[str, Tuple[str, dict]]:
     return {f"MMRazor's CWD recipe, {classes} classes": (f'mmrazor of {classes} classes', {})} | {
-        f'BPKD, {classes} classes{name}': (RECIPES[classes], SETTINGS[name]) for name in settings}
+        f'BPKD, {classes} classes{name}': (RECIPES[classes], SETTINGS[name]) for name in settings
+    }

@@ -2,6 +2,7 @@
 
 On CamVid's validation set, if data/camvid is there, and on drawn scenes of 2048x1024 written to files.
 """
+
 import os
 import os.path as osp
 import tempfile
@@ -20,8 +21,10 @@ from PIL import Image
 
 from .measuring import milliseconds, milliseconds_in_turn, ratio
 
-FORMAT = ('{case}: {ms:.0f} ms, {ratio:.3f} times ({ratio_least:.3f} to {ratio_most:.3f}); metrics of an image '
-          '{metrics_ms:.1f} ms, `IoUMetric` alone {iou_ms:.1f} ms')
+FORMAT = (
+    '{case}: {ms:.0f} ms, {ratio:.3f} times ({ratio_least:.3f} to {ratio_most:.3f}); metrics of an image '
+    '{metrics_ms:.1f} ms, `IoUMetric` alone {iou_ms:.1f} ms'
+)
 ROOT = osp.join(osp.dirname(osp.abspath(__file__)), '../../..')
 SIZE, IMAGES = (2048, 1024), 4  # (width, height)
 
@@ -37,8 +40,12 @@ def compare(runs: int) -> Iterator[dict]:
                 runner.test()  # builds the loop, and loads the weights
                 calls[name], of_metrics[name] = runner.test_loop.run, timed(runner.test_loop.evaluator)
             times = milliseconds_in_turn(calls, runs)
-            yield dict(ratio(times['all'], times['IoUMetric']), case=case, metrics_ms=median(of_metrics['all']),
-                       iou_ms=median(of_metrics['IoUMetric']))
+            yield dict(
+                ratio(times['all'], times['IoUMetric']),
+                case=case,
+                metrics_ms=median(of_metrics['all']),
+                iou_ms=median(of_metrics['IoUMetric']),
+            )
 
 
 def timed(evaluator: Evaluator) -> List[float]:
@@ -53,7 +60,9 @@ def cases(folder: str) -> Dict[str, Tuple[Config, str]]:
     camvid = Config.fromfile(osp.join(ROOT, 'configs/pspnet/pspnet_r18w32_1xb8-4k_camvid-192x192.py'))
     if osp.isdir(camvid.test_dataloader.dataset.data_root):
         found['CamVid, 101 images of 480x360, PSPNet-R18 of width 32'] = (
-            camvid, osp.join(ROOT, 'checkpoints/pspnet_r18w32_camvid.pth'))
+            camvid,
+            osp.join(ROOT, 'checkpoints/pspnet_r18w32_camvid.pth'),
+        )
     large = drawn(folder)
     checkpoint = osp.join(folder, 'random.pth')
     init_default_scope('mmseg')
