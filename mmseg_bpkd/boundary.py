@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 WORDS = {8: torch.int8, 16: torch.int16, 32: torch.int32, 64: torch.int64}  # bits of a set -> its integer
-FEW = {'cpu': 16}  # fewer classes all get a bit; on a GPU (32) even more, as to ask which are present is to wait for it
 
 
 @torch.no_grad()
@@ -44,55 +43,20 @@ def edge_masks(
     Raises:
         ValueError: if `kernel_size` is less than 1.
     """
-    masks, classes = present_edge_masks(gt, num_classes, size, kernel_size, ignore_index, void_edges)
-    return masks if masks.shape[1] == num_classes else _among_all(masks, classes, num_classes)
-
-
-@torch.no_grad()
-def present_edge_masks(
-    gt: Tensor,
-    num_classes: int,
-    size: Tuple[int, int],
-    kernel_size: int = 7,
-    ignore_index: int = 255,
-    void_edges: bool = False,
-) -> Tuple[Tensor, Tensor]:
-    """`edge_masks` of the classes that are present, which may be a few of many.
-
-    Returns:
-        masks: (N, K, h, w), with K classes present in the image that has most; K = C if those are more than half.
-        classes: (N, K), what they are the masks of; filled up with absent classes, all different. If K = C, in order.
-    """
     if kernel_size < 1:
         raise ValueError(f'kernel_size must be at least 1 pixel, got {kernel_size}')
-    sets, present = _class_sets(gt, num_classes, ignore_index, void_edges)
+    sets, members = _class_sets(gt, num_classes, ignore_index, void_edges)
     edges = _only_several(_slide(sets, kernel_size, torch.bitwise_or, 0))
     if not void_edges:
-        edges &= _filled(_union(sets))  # void is in no set, and no edge
+        edges &= _filled(_union(sets))  # the set of a void pixel is empty
     del sets
-    of_classes = present[:, :num_classes]
-    most = max(1, int(of_classes.sum(1).max()))
-    classes = (~of_classes).byte().argsort(dim=1, stable=True)[:, :most]
-    masks = _pool(edges, most, size)
-    if void_edges:  # then void is a member too, in the place of an absent class
-        masks *= of_classes.gather(1, classes).to(masks, non_blocking=True)[:, :, None, None]
-    classes = classes.to(gt.device, non_blocking=True)
-    if most > num_classes // 2 and not of_classes.all():  # else there is a mask of each already, in order
-        masks = _among_all(masks, classes, num_classes)
-        classes = torch.arange(num_classes, device=gt.device).expand(len(gt), -1)
-    return masks, classes
-
-
-def _among_all(masks: Tensor, classes: Tensor, num_classes: int) -> Tensor:
-    """Masks of some classes, (N, K, h, w), to masks of all: (N, num_classes, h, w)."""
-    dense = masks.new_zeros(len(masks), num_classes, *masks.shape[2:])
-    dense[rows_of(classes)] = masks
-    return dense
-
-
-def rows_of(classes: Tensor) -> Tuple[Tensor, Tensor]:
-    """Indexes what (N, C, ...) holds of these classes, (N, K): x[rows_of(classes)] is (N, K, ...)."""
-    return torch.arange(len(classes), device=classes.device)[:, None], classes
+    present = members[:num_classes]
+    of_present = _pool(edges, int(present.sum()), size)
+    if present.all():
+        return of_present
+    masks = of_present.new_zeros(len(gt), num_classes, *size)
+    masks[:, present] = of_present
+    return masks
 
 
 @torch.no_grad()
@@ -120,47 +84,38 @@ def boundary_band(gt: Tensor, half_width: int, ignore_index: int = 255) -> Tenso
 
 
 def _class_sets(gt: Tensor, num_classes: int, ignore_index: int, void_edges: bool) -> Tuple[Tensor, Tensor]:
-    """The set {label} of each pixel, empty where void unless `void_edges`.
+    """The set {label} of each pixel; the empty set for void, unless `void_edges`.
 
     Returns:
-        sets: (words, N, H, W); the m-th class that the image has is bit m % bits of word m // bits.
-        present: (N, num_classes + 1) bool on the CPU: what has a bit, void being the last class. Of few classes, each
-            has one, whether it is in the image or not.
+        sets: (words, N, H, W). The bit of a label is its rank among the members: bit m % 64 of word m // 64; up to 64
+            members fit into one word, of a smaller type where they are few.
+        members: (num_classes + 1,) bool on the CPU, the labels that have a bit; the last one is void.
     """
-    if num_classes <= ignore_index < 256:
-        labels = gt.byte().clamp(max=num_classes)  # bytes are eight times less to read
-    else:
-        labels = gt.int()
-        labels = labels.masked_fill(labels == ignore_index, num_classes)
-    few = num_classes < FEW.get(gt.device.type, 32)
-    present = torch.ones(len(gt), num_classes + 1, dtype=torch.bool) if few else _present(labels, num_classes + 1)
-    present[:, num_classes] = void_edges
-    if few:
-        dtype = next(WORDS[bits] for bits in WORDS if bits > num_classes)
-        sets = torch.ones((), dtype=dtype, device=gt.device) << labels.to(dtype)
-        if not void_edges:
-            sets &= (1 << num_classes) - 1
-        return sets[None], present
-
-    member = present.cumsum(1) - 1
-    count = max(1, int(member.max()) + 1)
-    bits = next((bits for bits in WORDS if bits >= count), 64)
-    table = torch.zeros(-(-count // bits), *present.shape, dtype=torch.int64)
-    image, cls = present.nonzero(as_tuple=True)
-    m = member[image, cls]
-    table[m // bits, image, cls] = torch.ones_like(m) << (m % bits)
-    table = table.to(WORDS[bits]).to(gt.device, non_blocking=True).flatten(1)
-    first = present.shape[1] * torch.arange(len(gt), dtype=torch.int32, device=gt.device)
-    entry = labels.int().add_(first.view(-1, 1, 1)).flatten()
-    return torch.stack([word.index_select(0, entry) for word in table]).unflatten(1, gt.shape), present
+    labels = gt.to(torch.int32, copy=True)
+    labels.masked_fill_(labels == ignore_index, num_classes)
+    members = _labels_to_encode(labels, num_classes + 1)
+    members[num_classes] = void_edges
+    rank = torch.arange(int(members.sum()))
+    bits = next((bits for bits in WORDS if bits >= len(rank)), 64)
+    table = torch.zeros(-(-len(rank) // bits), num_classes + 1, dtype=torch.int64)
+    table[rank // bits, members.nonzero().squeeze(1)] = 1 << (rank % bits)
+    table = table.to(WORDS[bits]).to(gt.device, non_blocking=True)
+    sets = torch.empty(len(table), *gt.shape, dtype=table.dtype, device=gt.device)
+    for word, of_labels in zip(sets, table):
+        torch.index_select(of_labels, 0, labels.flatten(), out=word.flatten())
+    return sets, members
 
 
-def _present(labels: Tensor, num_labels: int) -> Tensor:
-    """(N, H, W) -> (N, num_labels) bool on the CPU: which labels each image has."""
-    if labels.device.type == 'cpu':  # where counting is faster than scattering
-        return torch.stack([torch.bincount(image.flatten(), minlength=num_labels) > 0 for image in labels])
-    present = torch.zeros(len(labels), num_labels, dtype=torch.bool, device=labels.device)
-    return present.scatter_(1, labels.flatten(1).long(), True).cpu()  # the only synchronisation
+def _labels_to_encode(labels: Tensor, num_labels: int) -> Tensor:
+    """(num_labels,) bool on the CPU, at least one of them true.
+
+    On a CPU the labels that are present, since smaller sets are faster. On a GPU all, since looking would synchronise.
+    """
+    if labels.device.type != 'cpu':
+        return torch.ones(num_labels, dtype=torch.bool)
+    present = torch.bincount(labels.flatten(), minlength=num_labels)[:num_labels] > 0
+    present[0] = True
+    return present
 
 
 def _slide(x: Tensor, window: int, op: Callable, identity: int) -> Tensor:

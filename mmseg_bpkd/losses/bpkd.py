@@ -1,17 +1,13 @@
 """Boundary-privileged knowledge distillation (BPKD, Liu et al., WACV 2024, arXiv 2306.08075)."""
 
-from math import log
-from typing import Dict, Optional, Sequence, Tuple, Union
+from typing import Dict, Sequence, Union
 
 import torch
-import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
-from torch.autograd import Function
-from torch.autograd.function import FunctionCtx, once_differentiable
 
-from ..boundary import present_edge_masks, rows_of
-from .functional import channel_kl, check_same_shape, divergence_and_difference, edge_weights, full, pixel_kl
+from ..boundary import edge_masks
+from .functional import channel_kl, check_same_shape, edge_weights, full, pixel_kl
 
 
 @MODELS.register_module()
@@ -97,98 +93,23 @@ class BPKDLoss(nn.Module):
         num_classes = preds_S.shape[1]
         if self.class_weight.ndim and len(self.class_weight) != num_classes:
             raise ValueError(f'class_weight has {len(self.class_weight)} values for {num_classes} classes')
-        masks, classes = present_edge_masks(
-            gt, num_classes, preds_S.shape[2:], self.kernel_size, self.ignore_index, self.void_edges
-        )
-        present = Present(classes, num_classes)
         preds_S, preds_T = full(preds_S), full(preds_T.detach())
-        of_absent = preds_S.new_zeros(())
-        if present.absent and self.body_weight and self.body_over == 'positions':
-            present_S, of_absent = AbsentKL.apply(preds_S, preds_T, *present.rows, self.tau_body)
-        else:
-            present_S = present.of(preds_S)
-        of_present = present_S, present.of(preds_T)
-        masks = masks.to(preds_S)
+        masks = edge_masks(gt, num_classes, preds_S.shape[2:], self.kernel_size, self.ignore_index, self.void_edges).to(
+            preds_S
+        )
         terms = {}
         if self.edge_weight:
-            terms['edge'] = self.edge_weight * self._edge(preds_S, preds_T, of_present, masks, present)
+            terms['edge'] = self.edge_weight * self._edge(preds_S, preds_T, masks)
         if self.body_weight:
-            terms['body'] = self.body_weight * self._body(preds_S, preds_T, of_present, masks, present, of_absent)
+            terms['body'] = self.body_weight * self._body(preds_S, preds_T, 1 - masks)
         return terms
 
-    def _edge(
-        self, preds_S: Tensor, preds_T: Tensor, of_present: Sequence[Tensor], masks: Tensor, present: 'Present'
-    ) -> Tensor:
-        if self.edge_over == 'positions':  # absent classes are 0 everywhere, and alike
-            divergence = channel_kl(*of_present, self.tau_edge, masks)
-            return divergence.sum() / preds_S[:, :, 0, 0].numel()
-        if self.pre_mask:
-            logit = self.tau_edge * log(max(1, present.absent))  # of all absent classes together, each of logit 0
-            edge_S, edge_T = (present.with_absent(preds, logit) for preds in of_present)
-            divergence = pixel_kl(edge_S, edge_T, self.tau_edge, present.with_absent(masks, 1))
-        else:
-            divergence = pixel_kl(preds_S, preds_T, self.tau_edge)
-        class_weight = self.class_weight[present.classes] if self.class_weight.ndim else self.class_weight
-        return (divergence * edge_weights(masks, class_weight.to(masks), self.edge_norm, self.post_mask)).sum()
+    def _edge(self, preds_S: Tensor, preds_T: Tensor, masks: Tensor) -> Tensor:
+        if self.edge_over == 'positions':
+            return channel_kl(preds_S, preds_T, self.tau_edge, masks).mean()
+        divergence = pixel_kl(preds_S, preds_T, self.tau_edge, masks if self.pre_mask else None)
+        return (divergence * edge_weights(masks, self.class_weight.to(masks), self.edge_norm, self.post_mask)).sum()
 
-    def _body(
-        self,
-        preds_S: Tensor,
-        preds_T: Tensor,
-        of_present: Sequence[Tensor],
-        masks: Tensor,
-        present: 'Present',
-        of_absent: Tensor,
-    ) -> Tensor:
-        body = torch.sub(1, masks, out=masks)  # the edges have been counted
-        if self.body_over == 'classes':
-            body_S, body_T = (present.put(of * body, preds) for of, preds in zip(of_present, (preds_S, preds_T)))
-            return pixel_kl(body_S, body_T, self.tau_body).mean()
-        divergence = channel_kl(*of_present, self.tau_body, body)
-        return (divergence.sum() + of_absent.sum()) / preds_S[:, :, 0, 0].numel()
-
-
-class Present:
-    """The classes that each image has, (N, K), among all of them."""
-
-    def __init__(self, classes: Tensor, num_classes: int) -> None:
-        self.classes = classes
-        self.absent = num_classes - classes.shape[1]
-        self.rows = rows_of(classes)
-
-    def of(self, x: Tensor) -> Tensor:
-        """(N, C, ...) to (N, K, ...)."""
-        return x[self.rows] if self.absent else x
-
-    def put(self, part: Tensor, whole: Tensor) -> Tensor:
-        """`whole`, (N, C, ...), with its present classes replaced by `part`, (N, K, ...)."""
-        return whole.index_put(self.rows, part) if self.absent else part
-
-    def with_absent(self, x: Tensor, value: float) -> Tensor:
-        """(N, K, H, W), and one channel more, of this value, which stands for all absent classes, if there are any."""
-        return F.pad(x, (0, 0, 0, 0, 0, 1), value=value) if self.absent else x
-
-
-class AbsentKL(Function):
-    """The present classes' logits, (N, K, H, W), and `channel_kl` of the absent ones, which are body only: (N, C).
-
-    The latter is 0 for present classes. The gradients of both meet in one tensor, where autograd would add two.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: FunctionCtx, preds_S: Tensor, preds_T: Tensor, images: Tensor, classes: Tensor, tau: float
-    ) -> Tuple[Tensor, Tensor]:
-        divergence, difference = divergence_and_difference(preds_S.flatten(2), preds_T.flatten(2), tau, dim=2)
-        ctx.save_for_backward(difference, images, classes)
-        ctx.tau, ctx.size = tau, preds_S.shape[2:]
-        divergence[images, classes] = 0
-        return preds_S[images, classes], divergence
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: FunctionCtx, of_present: Tensor, of_divergence: Tensor) -> Tuple[Optional[Tensor], ...]:
-        difference, images, classes = ctx.saved_tensors
-        gradient = (difference * (ctx.tau * of_divergence)[:, :, None]).unflatten(2, ctx.size)
-        gradient[images, classes] = of_present
-        return gradient, None, None, None, None
+    def _body(self, preds_S: Tensor, preds_T: Tensor, body: Tensor) -> Tensor:
+        divergence = channel_kl if self.body_over == 'positions' else pixel_kl
+        return divergence(preds_S, preds_T, self.tau_body, body).mean()

@@ -41,7 +41,8 @@ def pixel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0, mask: Optional[
 
     With a mask, (N, C, H, W), of both times the mask.
     """
-    return _kl(preds_S, preds_T, tau, dim=1, mask=mask)
+    check_same_shape(preds_S, preds_T)
+    return KLDivergence.apply(full(preds_S), full(preds_T.detach()), tau, 1, mask)
 
 
 def pixel_entropy(preds: Tensor, tau: float = 1.0) -> Tensor:
@@ -56,7 +57,9 @@ def channel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0, mask: Optiona
     With a mask, (N, C, H, W), of both times the mask.
     """
     check_same_shape(preds_S, preds_T)
-    return _kl(preds_S.flatten(2), preds_T.flatten(2), tau, dim=2, mask=None if mask is None else mask.flatten(2))
+    check_same_shape(preds_S, preds_T)
+    preds_S, preds_T = full(preds_S).flatten(2), full(preds_T.detach()).flatten(2)
+    return KLDivergence.apply(preds_S, preds_T, tau, 2, None if mask is None else mask.flatten(2))
 
 
 def edge_weights(masks: Tensor, class_weight: Tensor, norm: str = 'class', post_mask: bool = True) -> Tensor:
@@ -66,8 +69,8 @@ def edge_weights(masks: Tensor, class_weight: Tensor, norm: str = 'class', post_
     e_c = class_weight_c * sum_i phi_i M_c,i / n_c.
 
     Args:
-        masks: (N, K, H, W) in [0, 1], from `present_edge_masks`; classes that are left out have no edge.
-        class_weight: scalar or (N, K).
+        masks: (N, C, H, W) in [0, 1], from `edge_masks`.
+        class_weight: scalar or (C,).
         norm: 'class' is the mean of e_c over the classes with an edge in the image; 'paper' is the sum over classes
             divided by H * W. Both are then averaged over the images.
         post_mask: False is the mean of phi over the cells with any edge; `class_weight` and `norm` do not apply.
@@ -86,49 +89,30 @@ def edge_weights(masks: Tensor, class_weight: Tensor, norm: str = 'class', post_
     return weights / len(masks)
 
 
-class KL(Function):
-    """tau^2 KL(teacher || student) along a dimension, as `plain.kl`, of both times the mask, if there is one.
+class KLDivergence(Function):
+    """tau^2 KL(teacher || student) along a dimension of (mask * logits), without the mask if it is None.
 
-    The gradient is made on the way. What is kept for it is one tensor of the size of the logits, where autograd would
-    keep three, and two more for a mask.
+    Its gradient is computed in the forward pass, so that one tensor of the size of the logits is kept, where autograd
+    would keep three, and two more for a mask.
     """
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, preds_S: Tensor, preds_T: Tensor, tau: float, dim: int, mask: Optional[Tensor] = None
+        ctx: FunctionCtx, preds_S: Tensor, preds_T: Tensor, tau: float, dim: int, mask: Optional[Tensor]
     ) -> Tensor:
-        divergence, difference = divergence_and_difference(preds_S, preds_T, tau, dim, mask)
-        ctx.save_for_backward(difference)
-        ctx.tau, ctx.dim = tau, dim
+        scale = 1 / tau if mask is None else mask / tau
+        log_S, log_T = F.log_softmax(preds_S * scale, dim), F.log_softmax(preds_T * scale, dim)
+        probs_T = log_T.exp()
+        divergence = tau**2 * log_T.sub_(log_S).mul_(probs_T).sum(dim)
+        ctx.save_for_backward(log_S.exp_().sub_(probs_T).mul_(scale).mul_(tau**2))
+        ctx.dim = dim
         return divergence
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tuple[Optional[Tensor], ...]:
-        (difference,) = ctx.saved_tensors
-        return difference * (ctx.tau * gradient).unsqueeze(ctx.dim), None, None, None, None
-
-
-def divergence_and_difference(
-    preds_S: Tensor, preds_T: Tensor, tau: float, dim: int, mask: Optional[Tensor] = None
-) -> Tuple[Tensor, Tensor]:
-    """tau^2 KL(teacher || student), and its gradient divided by tau: of their probabilities, student - teacher."""
-    log_S, log_T = (_log_softmax(preds, tau, dim, mask) for preds in (preds_S, preds_T))
-    p_T = log_T.exp()
-    divergence = tau**2 * log_T.sub_(log_S).mul_(p_T).sum(dim)
-    difference = log_S.exp_().sub_(p_T)
-    return divergence, difference if mask is None else difference.mul_(mask)
-
-
-def _log_softmax(preds: Tensor, tau: float, dim: int, mask: Optional[Tensor]) -> Tensor:
-    if mask is not None:
-        preds = preds * mask
-    return F.log_softmax(preds if tau == 1 else preds / tau, dim)
-
-
-def _kl(preds_S: Tensor, preds_T: Tensor, tau: float, dim: int, mask: Optional[Tensor]) -> Tensor:
-    check_same_shape(preds_S, preds_T)
-    return KL.apply(full(preds_S), full(preds_T.detach()), tau, dim, mask)
+    def backward(ctx: FunctionCtx, upstream: Tensor) -> Tuple[Optional[Tensor], ...]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * upstream.unsqueeze(ctx.dim), None, None, None, None
 
 
 def check_same_shape(preds_S: Tensor, preds_T: Tensor) -> None:

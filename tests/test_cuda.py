@@ -1,0 +1,91 @@
+"""What must hold on a GPU; skipped where there is none."""
+
+import copy
+
+import catalogue
+import pytest
+import tiny
+import torch
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+
+from mmseg_bpkd.boundary import boundary_band, edge_masks
+from mmseg_bpkd.losses import BPKDLoss
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+
+
+@pytest.fixture(autouse=True)
+def _float32_is_float32():
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+
+
+@pytest.mark.parametrize('void_edges', [False, True])
+@pytest.mark.parametrize(('num_classes', 'size'), [(19, (8, 16)), (19, (9, 13)), (31, (8, 16)), (150, (16, 16))])
+def test_masks_and_bands_are_those_of_the_cpu(num_classes, size, void_edges):
+    gt = torch.randint(0, min(num_classes, 30), (2, 16, 32)).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    gt[:, :5, :9] = 255
+    ours = edge_masks(gt.cuda(), num_classes, size, void_edges=void_edges)
+    assert torch.equal(ours.cpu(), edge_masks(gt, num_classes, size, void_edges=void_edges))
+    assert torch.equal(boundary_band(gt.cuda(), 3).cpu(), boundary_band(gt, 3))
+
+
+def on_gpu(given: dict) -> dict:
+    moved = {name: record.detach().cuda() for name, record in given.items()}
+    return {name: record.requires_grad_(given[name].requires_grad) for name, record in moved.items()}
+
+
+@pytest.mark.parametrize('name', [name for name in catalogue.LOSSES if name not in ('critic', 'cirkd', 'mgd', 'afdcd')])
+def test_values_and_gradients_are_those_of_the_cpu(name):
+    """But for the losses that draw random numbers, of which a GPU has others."""
+    loss, given = catalogue.LOSSES[name]().double(), catalogue.records()
+    for record, tensor in given.items():
+        tensor.requires_grad_(record.endswith('_S'))
+    gradients = []
+    for module, records in ((copy.deepcopy(loss), given), (copy.deepcopy(loss).cuda(), on_gpu(given))):
+        value = module(**catalogue.arguments(module, records))
+        value.backward()
+        gradients.append((value.detach().cpu(), catalogue.students_tensor(module, records).grad.cpu()))
+    for on_cpu, on_cuda in zip(*gradients):
+        torch.testing.assert_close(on_cuda, on_cpu)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('name', catalogue.LOSSES)
+def test_losses_are_finite_under_autocast(name, dtype):
+    loss, given = catalogue.LOSSES[name]().cuda(), on_gpu(catalogue.records(dtype))
+    for record, tensor in given.items():
+        tensor.requires_grad_(record.endswith('_S'))
+    with torch.autocast('cuda', dtype):
+        value = loss(**catalogue.arguments(loss, given))
+    value.backward()
+    assert value.isfinite() and catalogue.students_tensor(loss, given).grad.isfinite().all()
+
+
+@pytest.mark.parametrize('num_classes', [19, 150])
+def test_bpkd_never_synchronises(num_classes):
+    preds_S, preds_T = torch.randn(2, 2, num_classes, 16, 16, device='cuda')
+    gt = torch.randint(0, num_classes, (2, 128, 128), device='cuda')
+    loss = BPKDLoss().cuda()
+    torch.cuda.set_sync_debug_mode('error')
+    try:
+        loss(preds_S.requires_grad_(), preds_T, gt).backward()
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+
+
+def weights(model) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+@pytest.mark.parametrize('settings', [{}, dict(channels_last=True), dict(fold_teacher=False)], ids=str)
+@pytest.mark.parametrize('dtype', ['float32', 'float16', 'bfloat16'])
+def test_a_student_learns(tmp_path, dtype, settings):
+    model = tiny.distillation(tiny.save_teacher(tmp_path / 'teacher.pth'), **settings).cuda().train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    wrapper = OptimWrapper(optimizer) if dtype == 'float32' else AmpOptimWrapper(optimizer=optimizer, dtype=dtype)
+    before = weights(model.student)
+    logs = [model.train_step(tiny.batch(), wrapper) for _ in range(4)]
+    after = weights(model.student)
+    assert all(value.isfinite().all() for value in logs[-1].values())
+    assert after.isfinite().all() and not torch.equal(before, after)
