@@ -5,13 +5,14 @@ per class; here the *set* of classes is one integer with a bit per class, and al
 """
 
 from functools import reduce
-from typing import Callable, List, Sequence, Tuple
+from typing import Callable, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-WORDS = {8: torch.int8, 16: torch.int16, 32: torch.int32, 64: torch.int64}  # bits of a set -> its integer
+WORDS = {16: torch.int16, 32: torch.int32, 64: torch.int64}  # bits of a set -> its integer
+SPREAD = sum(((torch.arange(256) >> bit) & 1) << (8 * (bit % 4) + 4 * (bit // 4)) for bit in range(8)).int()
 
 
 @torch.no_grad()
@@ -45,18 +46,21 @@ def edge_masks(
     """
     if kernel_size < 1:
         raise ValueError(f'kernel_size must be at least 1 pixel, got {kernel_size}')
-    sets, members = _class_sets(gt, num_classes, ignore_index, void_edges)
-    edges = _only_several(_slide(sets, kernel_size, torch.bitwise_or, 0))
+    labels = gt.to(torch.int32, copy=True)
+    void = labels == ignore_index
+    labels.masked_fill_(void, num_classes)
+    members = _labels_to_encode(labels, num_classes + 1)
+    members[num_classes] = void_edges
+    edges = _only_several(_slide(_class_sets(labels, members), kernel_size, torch.bitwise_or, 0))
     if not void_edges:
-        edges &= _filled(_union(sets))  # the set of a void pixel is empty
-    del sets
+        edges.masked_fill_(void, 0)
+    del labels, void
     present = members[:num_classes]
     of_present = _pool(edges, int(present.sum()), size)
     if present.all():
         return of_present
     masks = of_present.new_zeros(len(gt), num_classes, *size)
-    masks[:, present] = of_present
-    return masks
+    return masks.index_copy_(1, present.nonzero().squeeze(1), of_present)
 
 
 @torch.no_grad()
@@ -83,27 +87,26 @@ def boundary_band(gt: Tensor, half_width: int, ignore_index: int = 255) -> Tenso
     return (highest != lowest) & valid
 
 
-def _class_sets(gt: Tensor, num_classes: int, ignore_index: int, void_edges: bool) -> Tuple[Tensor, Tensor]:
-    """The set {label} of each pixel; the empty set for void, unless `void_edges`.
+def _class_sets(labels: Tensor, members: Tensor) -> Tensor:
+    """The set {label} of each pixel; the empty set where the label is not a member.
+
+    Args:
+        labels: (N, H, W), int32.
+        members: (num_labels,) bool on the CPU.
 
     Returns:
-        sets: (words, N, H, W). The bit of a label is its rank among the members: bit m % 64 of word m // 64; up to 64
-            members fit into one word, of a smaller type where they are few.
-        members: (num_classes + 1,) bool on the CPU, the labels that have a bit; the last one is void.
+        (words, N, H, W). The bit of a label is its rank among the members: up to 64 of them fit into one word,
+        which is a smaller integer where they are few.
     """
-    labels = gt.to(torch.int32, copy=True)
-    labels.masked_fill_(labels == ignore_index, num_classes)
-    members = _labels_to_encode(labels, num_classes + 1)
-    members[num_classes] = void_edges
     rank = torch.arange(int(members.sum()))
     bits = next((bits for bits in WORDS if bits >= len(rank)), 64)
-    table = torch.zeros(-(-len(rank) // bits), num_classes + 1, dtype=torch.int64)
+    table = torch.zeros(-(-len(rank) // bits), len(members), dtype=torch.int64)
     table[rank // bits, members.nonzero().squeeze(1)] = 1 << (rank % bits)
-    table = table.to(WORDS[bits]).to(gt.device, non_blocking=True)
-    sets = torch.empty(len(table), *gt.shape, dtype=table.dtype, device=gt.device)
+    table = table.to(WORDS[bits]).to(labels.device, non_blocking=True)
+    sets = torch.empty(len(table), *labels.shape, dtype=table.dtype, device=labels.device)
     for word, of_labels in zip(sets, table):
         torch.index_select(of_labels, 0, labels.flatten(), out=word.flatten())
-    return sets, members
+    return sets
 
 
 def _labels_to_encode(labels: Tensor, num_labels: int) -> Tensor:
@@ -154,51 +157,25 @@ def _only_several(sets: Tensor) -> Tensor:
 
 
 def _pool(sets: Tensor, num_members: int, size: Tuple[int, int]) -> Tensor:
-    """Mean over each cell of each member's bit: (words, N, H, W) -> (N, num_members, h, w)."""
-    height, width = sets.shape[-2:]
-    if height % size[0] or width % size[1]:
-        return _pool_unevenly(sets, num_members, size)
-    rows = _sum_blocks([sets.unflatten(-2, (size[0], -1)).movedim(-2, 0)])
-    counts = _sum_blocks([plane.unflatten(-1, (size[1], -1)).movedim(-1, 0).contiguous() for plane in rows])
-    area = (height // size[0]) * (width // size[1])
-    dtype = torch.uint8 if len(counts) <= 8 else torch.int32
-    place = torch.arange(len(counts), dtype=dtype, device=sets.device).view(-1, 1, 1, 1, 1)
-    total = (_unpack(torch.stack(counts), num_members).to(dtype) << place).sum(0, dtype=dtype)
-    return total.float() / area
+    """Mean over each cell of each member's bit: (words, N, H, W) -> (N, num_members, h, w).
 
-
-def _sum_blocks(number: List[Tensor]) -> List[Tensor]:
-    """Adds along the first dimension, all members at once: halves to halves, until one is left.
-
-    A number is a list of planes, plane i holding bit i of every member's count: 64 counters in one int64.
+    Eight members are counted at a time: each byte of a set is spread to eight counters of four bits in an int32, which
+    are added over the rows of a cell, then to bytes, which are added over its columns.
     """
-    while len(number[0]) > 1:
-        if len(number[0]) % 2:
-            number = [torch.cat([plane, torch.zeros_like(plane[:1])]) for plane in number]
-        number = _add(*zip(*(plane.chunk(2) for plane in number)))
-    return [plane[0] for plane in number]
-
-
-def _add(a: Sequence[Tensor], b: Sequence[Tensor]) -> List[Tensor]:
-    """Binary addition with carry of two numbers of as many bit planes."""
-    total, carry = [], None
-    for x, y in zip(a, b):
-        half, overflow = x ^ y, x & y
-        if carry is None:
-            total.append(half)
-            carry = overflow
-        else:
-            total.append(half ^ carry)
-            carry = overflow | (half & carry)
-    return total + [carry]
-
-
-def _unpack(planes: Tensor, num_members: int) -> Tensor:
-    """(planes, words, N, h, w) -> (planes, N, num_members, h, w) of 0 and 1, byte by byte, as eight times smaller."""
-    octets = planes.view(torch.uint8).unflatten(-1, (planes.shape[-1], -1))  # the lowest comes first in memory
-    octets = octets.permute(0, 2, 1, 5, 3, 4).flatten(2, 3)[:, :, : -(-num_members // 8)].contiguous()
-    shifts = torch.arange(8, dtype=torch.uint8, device=planes.device).view(-1, 1, 1)
-    return ((octets[:, :, :, None] >> shifts) & 1).flatten(2, 3)[:, :, :num_members]
+    height, width = sets.shape[-2] // size[0], sets.shape[-1] // size[1]  # of a cell
+    if sets.shape[-2] % size[0] or sets.shape[-1] % size[1] or height > 15 or height * width > 255:
+        return _pool_unevenly(sets, num_members, size)
+    spread = SPREAD.to(sets.device, non_blocking=True)
+    octets = sets.view(torch.uint8).unflatten(-1, (sets.shape[-1], -1))  # the lowest bits come first in memory
+    counts = []
+    for word in range(len(sets)):
+        for octet in octets[word].unbind(-1)[: -(-(num_members - 64 * word) // 8)]:
+            of_rows = spread.index_select(0, octet.flatten().int()).view(-1, size[0], height, *size[1:], width)
+            of_rows = of_rows.sum(2, dtype=torch.int32)
+            of_halves = torch.stack([of_rows & 0x0F0F0F0F, (of_rows >> 4) & 0x0F0F0F0F], -2)
+            counts.append(of_halves.sum(-1, dtype=torch.int32))
+    counts = torch.cat(counts, -1).view(torch.uint8)[..., :num_members]  # (N, h, w, num_members)
+    return counts.permute(0, 3, 1, 2).float() / (height * width)
 
 
 def _pool_unevenly(sets: Tensor, num_members: int, size: Tuple[int, int], chunk: int = 8) -> Tensor:

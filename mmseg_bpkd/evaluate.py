@@ -10,7 +10,7 @@ from mmseg.evaluation import IoUMetric
 
 from .checkpoint import load_strictly, read_checkpoint, segmentor_state
 from .metrics import keep_per_class
-from .segmentors import deployed_model
+from .segmentors import student_config
 
 
 def evaluate(cfg: Config, checkpoint: str) -> Dict[str, dict]:
@@ -19,7 +19,7 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, dict]:
     Returns:
         {'metrics': {name: percent}, 'per_class': {name: {class: percent, or None where the class does not occur}}}
     """
-    cfg.model = deployed_model(cfg.model)
+    cfg.model = student_config(cfg.model)
     cfg.load_from, cfg.resume = None, False
     runner = Runner.from_cfg(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model

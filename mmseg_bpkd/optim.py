@@ -7,6 +7,8 @@ from mmengine.optim.scheduler import PolyLR
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, PARAM_SCHEDULERS
 from torch import nn
 
+from .losses.base import contract_of
+
 
 def options_of_parts(model: nn.Module) -> Dict[str, dict]:
     """{prefix of a parameter's name: options}, of all losses of a model's distiller that have `optim_options`."""
@@ -14,7 +16,7 @@ def options_of_parts(model: nn.Module) -> Dict[str, dict]:
     return {
         f'distiller.distill_losses.{name}.{part}.': options
         for name, loss in losses.items()
-        for part, options in getattr(loss, 'optim_options', {}).items()
+        for part, options in contract_of(loss).optim_options.items()
     }
 
 

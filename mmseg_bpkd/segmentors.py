@@ -46,7 +46,7 @@ def resolve_segmentor(
     return model
 
 
-def deployed_model(model: dict) -> ConfigDict:
+def student_config(model: dict) -> ConfigDict:
     """The plain segmentor that a model config trains: the student of a distillation, or the model itself."""
     model = copy.deepcopy(ConfigDict(model))
     kind = model.get('type')

@@ -15,11 +15,10 @@ WIDTHS = dict(num_classes=CLASSES, feats_S=FEATS_S, feats_T=FEATS_T, stage_S=STA
 
 
 def made(name: str, **settings) -> nn.Module:
-    """A loss with the parts that it needs for `records`."""
-    loss = getattr(losses, name)
-    if hasattr(loss, 'make_parts'):
-        settings['widths'] = {key: WIDTHS[key] for key in signature(loss.make_parts).parameters if key != 'self'}
-    return loss(**settings)
+    """A loss with the layers that it needs for `records`."""
+    loss = getattr(losses, name)(**settings)
+    loss.build_layers(**{key: WIDTHS[key] for key in signature(loss.build_layers).parameters})
+    return loss
 
 
 LOSSES: Dict[str, Callable[[], nn.Module]] = {
@@ -87,7 +86,7 @@ def records(dtype: torch.dtype = torch.float64) -> dict:
 def arguments(loss: nn.Module, given: dict) -> dict:
     """Of the records, those that the loss takes; one that a `SegDistiller` would align gets aligned features."""
     taken = {name: given[name] for name in signature(loss.forward).parameters}
-    if getattr(loss, 'align', False):
+    if loss.align:
         taken['feats_S'] = taken['feats_S'].repeat(1, 2, 1, 1)[:, :FEATS_T]
     return taken
 

@@ -12,7 +12,7 @@ from conftest import ROOT
 from mmengine.config import Config
 from torch import nn
 
-from mmseg_bpkd.segmentors import build_segmentor, deployed_model, resolve_segmentor
+from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor, student_config
 
 sys.path.append(osp.join(ROOT, 'tools/analysis'))
 
@@ -89,7 +89,7 @@ def test_the_committed_counts_are_the_published_ones(network):
 @pytest.mark.parametrize('network', ['pspnet-r18', 'fcn-hr18s', 'isanet-r18', 'deeplabv3plus-mv2'])
 def test_the_committed_counts_are_those_of_the_config(network):
     result = MEASURED[network]
-    student = build_segmentor(deployed_model(Config.fromfile(osp.join(ROOT, result['config'])).model))
+    student = build_segmentor(student_config(Config.fromfile(osp.join(ROOT, result['config'])).model))
     assert sum(parameter.numel() for parameter in student.parameters()) == result['parameters']
 
 

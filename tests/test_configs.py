@@ -17,7 +17,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.utils import get_installed_path
 
 from mmseg_bpkd.distillers import SegDistiller
-from mmseg_bpkd.segmentors import deployed_model, resolve_segmentor
+from mmseg_bpkd.segmentors import resolve_segmentor, student_config
 
 LEAVES = sorted(path for path in glob(osp.join(ROOT, 'configs/*/*.py')) if '_base_' not in path)
 NAME = re.compile(
@@ -218,7 +218,7 @@ def test_the_deit_adapter_is_trained_and_tested_as_by_its_authors(who, rate, ite
         dict(type='FallingPolyLR', eta_min=0, power=1, begin=1500, end=iterations, by_epoch=False),
     ]
     assert cfg.train_dataloader.batch_size == batch_size
-    model = deployed_model(cfg.model)
+    model = student_config(cfg.model)
     assert model.backbone.drop_path_rate == drop_path
     assert model.test_cfg == dict(mode='slide', crop_size=(512, 512), stride=(341, 341))
     for loader in (cfg.val_dataloader, cfg.test_dataloader):

@@ -1,6 +1,5 @@
 """What the documentation shows, runs, and was measured."""
 
-import importlib.util
 import json
 import os.path as osp
 import re
@@ -10,9 +9,7 @@ import runs
 import torch
 from conftest import ROOT
 
-SPEC = importlib.util.spec_from_file_location('tables', osp.join(ROOT, 'experiments/benchmarks/tables.py'))
-tables = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tables)
+from benchmarks import tables
 
 
 def code_blocks(path: str) -> list:

@@ -20,7 +20,7 @@ def test_every_registered_loss_is_in_the_catalogue():
 @pytest.mark.parametrize('name', DIVERGENCES)
 def test_a_student_that_agrees_with_the_teacher_costs_nothing(name):
     loss, given = LOSSES[name](), catalogue.like_the_teacher(catalogue.records())
-    if getattr(loss, 'align', False):
+    if loss.align:
         given['feats_T'] = catalogue.arguments(loss, given)['feats_S']
     student = catalogue.students_tensor(loss, given)
     student.requires_grad_()

@@ -13,7 +13,7 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 from mmseg_bpkd.checkpoint import segmentor_state
-from mmseg_bpkd.segmentors import build_segmentor, deployed_model
+from mmseg_bpkd.segmentors import build_segmentor, student_config
 
 DISTILLERS = {osp.basename(path)[:-3]: path for path in sorted(glob(osp.join(ROOT, 'configs/_base_/distillers/*.py')))}
 PROMISED = {
@@ -106,7 +106,7 @@ def test_a_resumed_run_ends_with_the_same_weights_parts_and_memories_bit_for_bit
     assert all(key.startswith(tuple(PARTS.get(method, ('none',)))) for key in saved)
     for part in PARTS.get(method, []):
         assert [key for key in changed if key.startswith(part) and key.endswith(('weight', 'original', 'vectors'))]
-    student = build_segmentor(deployed_model(cfg.model))
+    student = build_segmentor(student_config(cfg.model))
     assert segmentor_state(whole).keys() == student.state_dict().keys()  # nothing of the distillation is left
 
 

@@ -16,7 +16,7 @@ from conftest import ROOT
 from mmengine.config import Config
 
 from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint, segmentor_state
-from mmseg_bpkd.segmentors import build_segmentor, deployed_model
+from mmseg_bpkd.segmentors import build_segmentor, student_config
 
 sys.path.append(osp.join(ROOT, 'tools'))
 
@@ -27,7 +27,7 @@ with open(osp.join(ROOT, 'tests/released_students.json')) as file:
 
 
 def student(config: str):
-    return build_segmentor(deployed_model(Config.fromfile(osp.join(ROOT, 'configs', config)).model))
+    return build_segmentor(student_config(Config.fromfile(osp.join(ROOT, 'configs', config)).model))
 
 
 def digest(state: dict) -> str:

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from catalogue import made
 from mmrazor.models.losses import ATLoss, DISTLoss, KLDivergence, L2Loss, MGDLoss
 
-from mmseg_bpkd.losses.adversarial import Critic
+from mmseg_bpkd.losses.afdcd import dense_contrast
+from mmseg_bpkd.losses.cirkd import pooled
 from mmseg_bpkd.losses.class_memory import ClassMemory, class_embeddings
-from mmseg_bpkd.losses.cross_image import pooled
-from mmseg_bpkd.losses.dense_contrastive import dense_contrast
+from mmseg_bpkd.losses.critic import Critic
 from mmseg_bpkd.losses.functional import class_maps
 
 
@@ -348,12 +348,12 @@ def test_a_large_map_is_pooled_until_no_matrix_is_larger_than_the_bound(extent, 
 
 
 def test_the_bound_is_kept_in_the_loss(given, monkeypatch):
-    from mmseg_bpkd.losses import cross_image
+    from mmseg_bpkd.losses import cirkd
 
     sizes = []
-    plain = cross_image.relation_kl
+    plain = cirkd.relation_kl
     monkeypatch.setattr(
-        cross_image, 'relation_kl', lambda *args: sizes.append((args[0].shape[-2], args[2].shape[-2])) or plain(*args)
+        cirkd, 'relation_kl', lambda *args: sizes.append((args[0].shape[-2], args[2].shape[-2])) or plain(*args)
     )
     terms(made('CrossImageLoss', max_positions=8, pixel_contrast=30, region_contrast=12).double(), given)
     assert sizes[0] == (6, 6) and all(most <= 8 for most, _ in sizes)
@@ -361,10 +361,10 @@ def test_the_bound_is_kept_in_the_loss(given, monkeypatch):
 
 
 def test_the_memory_that_is_needed_is_printed(caplog, monkeypatch):
-    from mmseg_bpkd.losses import cross_image
+    from mmseg_bpkd.losses import cirkd
 
     said = []
-    monkeypatch.setattr(cross_image, 'print_log', lambda message, logger: said.append(message))
+    monkeypatch.setattr(cirkd, 'print_log', lambda message, logger: said.append(message))
     loss = made('CrossImageLoss', pixel_memory=2**18, region_weight=0)
     megabytes = loss.memories['pixel'].vectors.numel() * 2 / 2**20
     assert f'{megabytes:.0f} MB' in said[0] and megabytes == 9

@@ -14,7 +14,7 @@ from mmseg.models import ResNetV1c
 
 from mmseg_bpkd.algorithms import SegDistill
 from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint, segmentor_state
-from mmseg_bpkd.segmentors import build_segmentor, deployed_model, resolve_segmentor
+from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor, student_config
 
 
 @pytest.fixture(scope='module')
@@ -388,7 +388,7 @@ def test_what_is_deployed_is_the_student(kind):
         plain=student,
         mmrazor=dict(type='SingleTeacherDistill', architecture=student, teacher=None),
     )[kind]
-    assert deployed_model(cfg) == student
+    assert student_config(cfg) == student
 
 
 def test_a_plain_segmentor_is_mmsegs():

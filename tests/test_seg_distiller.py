@@ -8,6 +8,8 @@ from mmengine.registry import MODELS
 from mmseg.models.utils import resize
 from torch import nn
 
+from mmseg_bpkd.losses import DistillLoss
+
 SEEN = {}
 
 
@@ -21,7 +23,7 @@ class SpyLoss(nn.Module):
 
 
 @MODELS.register_module()
-class SpyFeatureLoss(nn.Module):
+class SpyFeatureLoss(DistillLoss):
     any_width = True
 
     def forward(self, feats_S, feats_T):
@@ -46,7 +48,7 @@ class LastStageLoss(SpyFeatureLoss):
 
 @MODELS.register_module()
 class MadeToMeasureLoss(SpyFeatureLoss):
-    def make_parts(self, num_classes, feats_S, feats_T, backbone_S):
+    def build_layers(self, num_classes, feats_S, feats_T, backbone_S):
         SEEN.update(widths=(num_classes, feats_S, feats_T, backbone_S))
 
     def forward(self, feats_S, feats_T, backbone_S):

@@ -174,9 +174,9 @@ def test_a_plain_mmseg_state_dict_loads_strictly_into_the_exported_student():
     from mmseg.apis import init_model
 
     cfg = Config.fromfile(osp.join(ROOT, 'configs/bpkd/bpkd_pspnet-r101_pspnet-r18_4xb4-80k_cityscapes-512x1024.py'))
-    from mmseg_bpkd.segmentors import deployed_model
+    from mmseg_bpkd.segmentors import student_config
 
-    student = init_model(Config(dict(model=deployed_model(cfg.model))), device='cpu')
+    student = init_model(Config(dict(model=student_config(cfg.model))), device='cpu')
     stock = Config.fromfile(
         osp.join(
             osp.dirname(__import__('mmseg').__file__),
@@ -307,7 +307,7 @@ def test_the_commands_that_tools_and_readme_name_exist():
             'tools/export_student.py',
             'tools/demo.py',
             'tools/dataset_converters/camvid.py',
-            'tools/analysis/benchmark.py',
+            'benchmarks/benchmark.py',
             'experiments/camvid_cpu_pair/run.sh',
             'experiments/methods/run.sh',
             'experiments/methods/cost.sh',

@@ -33,7 +33,7 @@ from mmseg_bpkd.boundary import boundary_band
 from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint, segmentor_state
 from mmseg_bpkd.evaluate import evaluate
 from mmseg_bpkd.launch import check_data_roots
-from mmseg_bpkd.segmentors import deployed_model
+from mmseg_bpkd.segmentors import student_config
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
@@ -161,7 +161,7 @@ def run(name: str, args: argparse.Namespace) -> dict:
 
 
 def load(name: str, args: argparse.Namespace) -> torch.nn.Module:
-    model = MODELS.build(deployed_model(demo_config(name, args).model))
+    model = MODELS.build(student_config(demo_config(name, args).model))
     load_strictly(model, segmentor_state(read_checkpoint(checkpoint(name, args))), checkpoint(name, args))
     return model.eval()
 

@@ -21,7 +21,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint, segmentor_state
-from mmseg_bpkd.segmentors import build_segmentor, deployed_model
+from mmseg_bpkd.segmentors import build_segmentor, student_config
 
 CONFIG_KEYS = (
     'default_scope',
@@ -61,7 +61,7 @@ def parse_args() -> argparse.Namespace:
 def plain_config(cfg: Config) -> Config:
     """What testing and `init_model` need, with transforms that MMSegmentation knows."""
     plain = Config({key: cfg[key] for key in CONFIG_KEYS if key in cfg})
-    plain.model = deployed_model(cfg.model)
+    plain.model = student_config(cfg.model)
     plain.model.pop('pretrained', None)
     plain.model.backbone.pop('init_cfg', None)
     for pipeline in (plain.test_pipeline, plain.test_dataloader.dataset.pipeline):

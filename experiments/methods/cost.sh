@@ -8,6 +8,6 @@ configs=(configs/pspnet/pspnet_r18w16_1xb8-2k_camvid-192x192.py)
 for method in kd fitnet at local_affinity skds ifvd cwd cwd_features cirkd apd dist mgd afdcd bpkd; do
     configs+=("configs/$method/${method}_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py")
 done
-python tools/analysis/benchmark.py step "${configs[@]}" --size 128 128 \
+python benchmarks/benchmark.py step "${configs[@]}" --size 128 128 \
     --runs 5 --out experiments/methods/step.json
-python tools/analysis/benchmark.py methods --runs 2 --out experiments/methods/costs.json
+python benchmarks/benchmark.py methods --runs 2 --out experiments/methods/costs.json

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from ..losses.functional import full
+from ..losses.functional import upcast
 
 Results = Tuple[Dict[str, Tensor], Dict[str, Tensor]]  # what a head logs, and the gradients of the losses among it
 EPS = torch.finfo(torch.float32).eps  # of MMSegmentation's accuracy
@@ -68,12 +68,12 @@ class EarlyGradient:
             return self.loss_by_feat(seg_logits, batch_data_samples)
         values, gradients = self.results(seg_logits.detach(), batch_data_samples)
         return {
-            name: Known.apply(seg_logits, value, gradients[name]) if name in gradients else value
+            name: PrecomputedGradient.apply(seg_logits, value, gradients[name]) if name in gradients else value
             for name, value in values.items()
         }
 
     def results(self, seg_logits: Tensor, samples: List[SegDataSample]) -> Results:
-        logits = full(seg_logits).requires_grad_()
+        logits = upcast(seg_logits).requires_grad_()
         values = self.loss_by_feat(logits, samples)
         losses = {name: value.mean() for name, value in values.items() if value.requires_grad}  # as MMEngine would
         return {name: value.detach() for name, value in {**values, **losses}.items()}, gradients_of(losses, logits)
@@ -86,7 +86,7 @@ class ImageByImage(EarlyGradient):
         labels = self.head._stack_batch_gt(samples)
         values, gradients, correct = {}, {}, 0
         for one, label in zip(seg_logits.split(1), labels, strict=True):
-            logits = full(one).requires_grad_()
+            logits = upcast(one).requires_grad_()
             losses, correct_of_one = self.of_image(logits, label)
             for name, value in losses.items():
                 values[name] = values.get(name, 0) + value.detach() / len(labels)
@@ -115,7 +115,7 @@ def gradients_of(losses: Dict[str, Tensor], logits: Tensor) -> Dict[str, Tensor]
     return {name: torch.autograd.grad(value, logits, retain_graph=name != last)[0] for name, value in losses.items()}
 
 
-class Known(Function):
+class PrecomputedGradient(Function):
     """A value whose gradient is known."""
 
     @staticmethod

@@ -97,9 +97,9 @@ class SegDistill(SingleTeacherDistill):
         self.student.to(memory_format=self.memory_format)
         if not self.teacher_loaded:
             self._load_teacher()
-        self.quicken_teacher()
+        self.optimize_teacher()
 
-    def quicken_teacher(self) -> None:
+    def optimize_teacher(self) -> None:
         """Makes the teacher, whose weights are there and stay, as fast as it is asked to be."""
         if self.fold_teacher:
             fold_batch_norm(self.teacher)

@@ -107,7 +107,7 @@ def _draw(split: Split, reading: Reading) -> Row:
 def _classes(split: Split, values: np.ndarray) -> np.ndarray:
     """Values of a label file as classes 0 to C - 1, C for void, C + 1 for what is neither."""
     count, label_map = len(split.classes), split.dataset.metainfo.get('label_map')
-    classes = np.full(values.shape, count + 1)
+    classes = np.upcast(values.shape, count + 1)
     for value in np.unique(values):
         cls = loaded_value(int(value), split.reduce_zero_label, label_map)
         if cls == split.ignore_index or 0 <= cls < count:

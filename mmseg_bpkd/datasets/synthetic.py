@@ -163,12 +163,12 @@ class Scene:
         for _ in range(rng.integers(1, 4)):
             left, right, sag = rng.uniform(0.02, 0.35), rng.uniform(0.02, 0.35), rng.uniform(0, 0.08)
             path = np.stack([t * self.aspect, left + (right - left) * t + 4 * sag * t * (1 - t)], axis=1)
-            self._line('wire', path, 2, np.full(3, rng.uniform(10, 70)))
+            self._line('wire', path, 2, np.upcast(3, rng.uniform(10, 70)))
 
     def _pole(self, x: float, base: float, nearness: float) -> None:
         rng = self.rng
         top = base - nearness * rng.uniform(0.25, 0.55)
-        steel = np.full(3, rng.uniform(50, 170))
+        steel = np.upcast(3, rng.uniform(50, 170))
         self._line('pole', [(x, base), (x + rng.normal(0, 0.01), top)], rng.integers(2, 5), steel)
         kind, r = rng.integers(0, 4), nearness * rng.uniform(0.025, 0.05)
         paint = rng.uniform(40, 255, 3)
@@ -184,7 +184,7 @@ class Scene:
         long, tall = nearness * rng.uniform(0.14, 0.26), nearness * rng.uniform(0.07, 0.13)
         paint = rng.uniform(20, 230, 3)
         for wheel in (x + 0.2 * long, x + 0.8 * long):
-            self._ellipse('vehicle', (wheel, base), (0.22 * tall, 0.22 * tall), np.full(3, rng.uniform(10, 40)))
+            self._ellipse('vehicle', (wheel, base), (0.22 * tall, 0.22 * tall), np.upcast(3, rng.uniform(10, 40)))
         self._polygon('vehicle', self._box(x, base - 0.55 * tall, long, 0.55 * tall), paint, 8)
         a, b = np.sort(rng.uniform(0.05, 0.95, 2)) if rng.random() < 0.3 else (0.15, 0.85)
         cabin = [(a, 0.5), (a + 0.1, 1), (b - 0.1, 1), (b, 0.5)]

@@ -12,7 +12,8 @@ from mmrazor.models.task_modules.recorder import ModuleInputsRecorder, ModuleOut
 from mmseg.models.utils import resize
 from torch import Tensor, nn
 
-from ..losses.functional import full
+from ..losses.base import contract_of
+from ..losses.functional import upcast
 
 SIDES = {'S': 'student', 'T': 'teacher'}
 RECORDS = ('preds', 'feats', 'backbone', 'stage')
@@ -34,7 +35,7 @@ class SegDistiller(ConfigurableDistiller):
 
     A student's tensor is resized to the teacher's (bilinear). A loss with `align = True` gets a trained 1x1
     convolution from the student's width to the teacher's; one with `any_width = True` compares different widths itself.
-    A loss with `make_parts(...)` is told, when it is constructed, the widths that the arguments of this method name:
+    A loss with `build_layers(...)` is told, when it is constructed, the widths that the arguments of this method name:
     `num_classes`, `feats_S`, `stage_S`, and of all stages `backbone_S`, likewise of the teacher. A loss with
     `terms(...)` returning a dict is logged term by term.
 
@@ -109,10 +110,10 @@ class SegDistiller(ConfigurableDistiller):
         teacher_widths = self._widths(model, from_student=False)
         for name, loss in self.distill_losses.items():
             widths = {**self.student_widths[name], **teacher_widths[name]}
-            if hasattr(loss, 'make_parts'):
-                loss.make_parts(**widths)
-            else:
+            contract = contract_of(loss)
+            if contract.align:
                 self._add_aligners(name, widths)
+            contract.build_layers(**{key: widths[key] for key in signature(contract.build_layers).parameters})
         self._check_loss_forward_mappings(
             self.distill_losses, self.loss_forward_mappings, self.student_recorders, self.teacher_recorders
         )
@@ -142,7 +143,7 @@ class SegDistiller(ConfigurableDistiller):
         try:
             for name, loss in self.distill_losses.items():
                 arguments = self._arguments(name, gt)
-                if hasattr(loss, 'terms'):
+                if contract_of(loss).terms:
                     losses.update({f'{name}_{term}': value for term, value in loss.terms(**arguments).items()})
                 else:
                     losses[name] = loss(**arguments)
@@ -185,7 +186,7 @@ class SegDistiller(ConfigurableDistiller):
         )
         if student.ndim != teacher.ndim or len(student) != len(teacher):
             raise ValueError(f'{shapes}, which do not fit')
-        if student.shape[1] != teacher.shape[1] and not getattr(self.distill_losses[loss_name], 'any_width', False):
+        if student.shape[1] != teacher.shape[1] and not contract_of(self.distill_losses[loss_name]).any_width:
             why = 'they have different numbers of classes' if record == 'preds' else 'their widths differ'
             raise ValueError(f'{shapes}: {why}')
         if record == 'preds' and student.shape[1] == 1:
@@ -193,7 +194,7 @@ class SegDistiller(ConfigurableDistiller):
                 f'{shapes}: of one channel, a softmax over the classes is 1 everywhere; give the heads two channels'
             )
         if student.ndim == 4 and student.shape[2:] != teacher.shape[2:]:
-            return resize(full(student), teacher.shape[2:], mode='bilinear', align_corners=self.align_corners)
+            return resize(upcast(student), teacher.shape[2:], mode='bilinear', align_corners=self.align_corners)
         return student
 
     def _add_recorders(self, recorders: RecorderManager, model: BaseModel, from_student: bool) -> None:
@@ -204,22 +205,20 @@ class SegDistiller(ConfigurableDistiller):
                     recorders.recorders[name] = _recorder(name, model)
 
     def _widths(self, model: BaseModel, from_student: bool) -> Dict[str, Dict[str, Union[int, List[int]]]]:
-        """For each loss, of what its `make_parts` names or its aligners stand between: {argument: channels}."""
+        """For each loss, of what its `build_layers` names or its aligners stand between: {argument: channels}."""
         widths = {}
         for name, loss in self.distill_losses.items():
-            mappings = self.loss_forward_mappings[name]
-            if hasattr(loss, 'make_parts'):
-                wanted = [argument for argument in signature(loss.make_parts).parameters if argument in mappings]
-            elif getattr(loss, 'align', False):
-                wanted = [argument for argument, mapping in mappings.items() if 'connector' not in mapping]
-            else:
-                wanted = []
+            mappings, contract = self.loss_forward_mappings[name], contract_of(loss)
+            named = signature(contract.build_layers).parameters
+            wanted = {argument for argument in named if argument in mappings}
+            if contract.align:
+                wanted |= {argument for argument, mapping in mappings.items() if 'connector' not in mapping}
             widths[name] = {
                 argument: _width(name, mappings[argument], model)
-                for argument in wanted
-                if mappings[argument]['from_student'] is from_student
+                for argument in mappings
+                if argument in wanted and mappings[argument]['from_student'] is from_student
             }
-            if from_student and hasattr(loss, 'make_parts') and 'num_classes' in signature(loss.make_parts).parameters:
+            if from_student and 'num_classes' in named:
                 widths[name]['num_classes'] = model.num_classes
         return widths
 

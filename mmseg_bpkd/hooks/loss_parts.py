@@ -6,6 +6,7 @@ from mmengine.runner import Runner
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
+from ..losses.base import contract_of
 from ..optim import options_of_parts
 
 
@@ -26,7 +27,7 @@ class LossPartsHook(Hook):
                 'optim_wrapper.constructor to DistillOptimWrapperConstructor'
             )
         losses = model.distiller.distill_losses.values() if hasattr(model, 'distiller') else ()
-        self.clipped = [loss for loss in losses if getattr(loss, 'max_grad_norm', None)]
+        self.clipped = [loss for loss in losses if contract_of(loss).max_grad_norm]
         if self.clipped:
             runner.optim_wrapper.optimizer.register_step_pre_hook(self._clip)
 

@@ -1,17 +1,17 @@
-from .adaptive_perspective import AdaptivePerspectiveLoss
-from .adversarial import AdversarialLoss
-from .attention_transfer import AttentionTransferLoss
+from .afdcd import DenseContrastiveLoss
+from .apd import AdaptivePerspectiveLoss
+from .at import AttentionTransferLoss
+from .base import DistillLoss
 from .bpkd import BPKDLoss
-from .channel_wise import ChannelWiseFeatureLoss, ChannelWiseLoss
-from .cross_image import CrossImageLoss
-from .dense_contrastive import DenseContrastiveLoss
-from .feature_wise import FitNetLoss
-from .intra_class import IntraClassLoss
+from .cirkd import CrossImageLoss
+from .cwd import ChannelWiseFeatureLoss, ChannelWiseLoss
+from .dist import PearsonLoss
+from .fitnet import FitNetLoss
+from .ifvd import IntraClassLoss
+from .kd import PixelWiseLoss
 from .local_affinity import LocalAffinityLoss
-from .masked_generative import MaskedGenerativeLoss
-from .pair_wise import PairWiseLoss
-from .pearson import PearsonLoss
-from .pixel_wise import PixelWiseLoss
+from .mgd import MaskedGenerativeLoss
+from .skds import AdversarialLoss, PairWiseLoss
 
 __all__ = [
     'AdaptivePerspectiveLoss',
@@ -22,6 +22,7 @@ __all__ = [
     'ChannelWiseLoss',
     'CrossImageLoss',
     'DenseContrastiveLoss',
+    'DistillLoss',
     'FitNetLoss',
     'IntraClassLoss',
     'LocalAffinityLoss',

@@ -4,14 +4,15 @@ from typing import Dict, Sequence, Union
 
 import torch
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..boundary import edge_masks
-from .functional import channel_kl, check_same_shape, edge_weights, full, pixel_kl
+from .base import DistillLoss
+from .functional import channel_kl, check_same_shape, edge_weights, pixel_kl, upcast
 
 
 @MODELS.register_module()
-class BPKDLoss(nn.Module):
+class BPKDLoss(DistillLoss):
     """Object edges and object bodies of the logits, distilled by two different losses.
 
     edge_weight * pixel-wise KL on the edges Z * M, counted by `edge_weights`, and body_weight * channel-wise KL on the
@@ -78,7 +79,7 @@ class BPKDLoss(nn.Module):
     def forward(self, preds_S: Tensor, preds_T: Tensor, gt: Tensor) -> Tensor:
         """The sum of `terms`, a scalar."""
         terms = self.terms(preds_S, preds_T, gt)
-        return sum(terms.values()) if terms else 0 * full(preds_S).sum()
+        return sum(terms.values()) if terms else 0 * upcast(preds_S).sum()
 
     def terms(self, preds_S: Tensor, preds_T: Tensor, gt: Tensor) -> Dict[str, Tensor]:
         """The weighted terms 'edge' and 'body', of those whose weight is not 0.
@@ -93,7 +94,7 @@ class BPKDLoss(nn.Module):
         num_classes = preds_S.shape[1]
         if self.class_weight.ndim and len(self.class_weight) != num_classes:
             raise ValueError(f'class_weight has {len(self.class_weight)} values for {num_classes} classes')
-        preds_S, preds_T = full(preds_S), full(preds_T.detach())
+        preds_S, preds_T = upcast(preds_S), upcast(preds_T.detach())
         masks = edge_masks(gt, num_classes, preds_S.shape[2:], self.kernel_size, self.ignore_index, self.void_edges).to(
             preds_S
         )

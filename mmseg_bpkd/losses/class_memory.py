@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .distributed import gather_over_ranks
 from .functional import in_full_precision
-from .ranks import gather_over_ranks
 
 Entries = Tuple[Tensor, Tensor]  # vectors of length 1 (N, C, K, D), and which of them exist (N, C, K)
 

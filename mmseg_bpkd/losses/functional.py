@@ -12,23 +12,23 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from .ranks import sum_over_ranks, world_size
+from .distributed import sum_over_ranks, world_size
 
 
-def full(x: Tensor) -> Tensor:
+def upcast(x: Tensor) -> Tensor:
     """Half precision to float32; float32 and float64 stay."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def in_full_precision(function: Callable) -> Callable:
-    """Runs a function or method of tensors, given by position, outside autocast and on `full` tensors.
+    """Runs a function or method of tensors, given by position, outside autocast and on `upcast` tensors.
 
     Autocast would otherwise lower matrix products and convolutions, whatever the type of what they are given.
     """
 
     @wraps(function)
     def run(*args, **kwargs):
-        args = [full(x) if isinstance(x, Tensor) else x for x in args]
+        args = [upcast(x) if isinstance(x, Tensor) else x for x in args]
         device = next(x.device.type for x in args if isinstance(x, Tensor))
         with torch.autocast(device, enabled=False):
             return function(*args, **kwargs)
@@ -42,12 +42,12 @@ def pixel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0, mask: Optional[
     With a mask, (N, C, H, W), of both times the mask.
     """
     check_same_shape(preds_S, preds_T)
-    return KLDivergence.apply(full(preds_S), full(preds_T.detach()), tau, 1, mask)
+    return KLDivergence.apply(upcast(preds_S), upcast(preds_T.detach()), tau, 1, mask)
 
 
 def pixel_entropy(preds: Tensor, tau: float = 1.0) -> Tensor:
     """Entropy of the classes of each pixel, times tau^2: (N, H, W)."""
-    log_p = F.log_softmax(full(preds.detach()) / tau, dim=1)
+    log_p = F.log_softmax(upcast(preds.detach()) / tau, dim=1)
     return -(tau**2) * (log_p.exp() * log_p).sum(1)
 
 
@@ -58,7 +58,7 @@ def channel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0, mask: Optiona
     """
     check_same_shape(preds_S, preds_T)
     check_same_shape(preds_S, preds_T)
-    preds_S, preds_T = full(preds_S).flatten(2), full(preds_T.detach()).flatten(2)
+    preds_S, preds_T = upcast(preds_S).flatten(2), upcast(preds_T.detach()).flatten(2)
     return KLDivergence.apply(preds_S, preds_T, tau, 2, None if mask is None else mask.flatten(2))
 
 

@@ -3,8 +3,9 @@
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
+from .base import DistillLoss
 from .functional import check_same_shape, in_full_precision
 
 HALF_OF_THE_NEIGHBOURS = ((0, 1), (1, -1), (1, 0), (1, 1))
@@ -28,7 +29,7 @@ def inconsistency(preds: Tensor) -> Tensor:
 
 
 @MODELS.register_module()
-class LocalAffinityLoss(nn.Module):
+class LocalAffinityLoss(DistillLoss):
     """weight * mean (C_S - C_T)^2, where C is the `inconsistency` of the logits' softmax. Void takes part."""
 
     def __init__(self, weight: float = 10.0) -> None:

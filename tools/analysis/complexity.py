@@ -27,7 +27,7 @@ from mmengine.analysis import FlopAnalyzer, parameter_count
 from mmengine.config import Config
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import init_default_scope
-from mmseg_bpkd.segmentors import build_segmentor, deployed_model, resolve_segmentor
+from mmseg_bpkd.segmentors import build_segmentor, student_config, resolve_segmentor
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,9 +43,9 @@ def segmentors(cfg: Config) -> Iterator[Tuple[str, dict]]:
     """('teacher' or 'student', model config) of a distillation; ('network', model config) of a plain config."""
     if cfg.model.type == 'SegDistill':
         yield 'teacher', resolve_segmentor(cfg.model.teacher, cfg.model.get('num_classes'), cfg.model.data_preprocessor)
-        yield 'student', deployed_model(cfg.model)
+        yield 'student', student_config(cfg.model)
     else:
-        yield 'network', deployed_model(cfg.model)
+        yield 'network', student_config(cfg.model)
 
 
 def measure(model: BaseModel, size: Tuple[int, int], runs: int) -> dict:

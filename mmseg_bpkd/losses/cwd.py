@@ -1,13 +1,14 @@
 """Channel-wise distillation (CWD, Shu et al., ICCV 2021, arXiv 2011.13256)."""
 
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
+from .base import DistillLoss
 from .functional import channel_kl
 
 
 @MODELS.register_module()
-class ChannelWiseLoss(nn.Module):
+class ChannelWiseLoss(DistillLoss):
     """weight * mean over images and channels of tau^2 KL(teacher || student) over the positions of the logits.
 
     Void pixels take part: the teacher needs no label there. MMRazor's recipes have tau 1 and weight 5 (Cityscapes) or

@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from mmrazor.models.architectures.connectors import MGDConnector
-from torch import Tensor, nn
+from torch import Tensor
 
+from .base import DistillLoss
 from .functional import in_full_precision
-from .masked_generative import squared_distance
+from .mgd import squared_distance
 
 
 @in_full_precision
@@ -44,7 +45,7 @@ def _vectors_of_patches(feats: Tensor, groups: int, h: int, w: int) -> Tensor:
 
 
 @MODELS.register_module()
-class DenseContrastiveLoss(nn.Module):
+class DenseContrastiveLoss(DistillLoss):
     """Masked generation of the teacher's last stage as in MGD, and `dense_contrast` between the two, max-pooled.
 
     Weights are the authors' for Cityscapes; ADE20K has 1e-6 and 0.04, CamVid 8e-6 and 0.01. Their Cityscapes script for
@@ -53,7 +54,6 @@ class DenseContrastiveLoss(nn.Module):
     Args:
         pool: max-pooling in front of the contrast.
         max_grad_norm: the gradient of the trained parts is clipped to this norm by `LossPartsHook`.
-        widths: dict(stage_S=..., stage_T=...); a `SegDistiller` fills it in.
 
     Raises:
         ValueError: if the teacher's last stage cannot be divided into the groups.
@@ -71,7 +71,6 @@ class DenseContrastiveLoss(nn.Module):
         pool: int = 4,
         tau: float = 0.07,
         max_grad_norm: Optional[float] = 15.0,
-        widths: Optional[dict] = None,
     ) -> None:
         super().__init__()
         self.feature_weight = feature_weight
@@ -82,10 +81,8 @@ class DenseContrastiveLoss(nn.Module):
         self.pool = pool
         self.tau = tau
         self.max_grad_norm = max_grad_norm
-        if widths:
-            self.make_parts(**widths)
 
-    def make_parts(self, stage_S: int, stage_T: int) -> None:
+    def build_layers(self, stage_S: int, stage_T: int) -> None:
         if stage_T % self.groups:
             raise ValueError(f"the {stage_T} channels of the teacher's last stage make no {self.groups} groups")
         self.generator = MGDConnector(stage_S, stage_T, lambda_mgd=self.mask_ratio)

@@ -1,11 +1,10 @@
 """Intra-class feature variation distillation (IFVD, Wang et al., ECCV 2020)."""
 
-from typing import Optional
-
 import torch.nn.functional as F
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
+from .base import DistillLoss
 from .functional import class_maps, in_full_precision, masked_mean
 
 
@@ -26,26 +25,21 @@ def intra_class_variation(feats: Tensor, maps: Tensor) -> Tensor:
 
 
 @MODELS.register_module()
-class IntraClassLoss(nn.Module):
+class IntraClassLoss(DistillLoss):
     """weight * mean over non-void positions of (M_S - M_T)^2, where M is the `intra_class_variation`.
 
     On the head's features, of any two widths, with the label at their size. The authors' code has weight 200 and also
     divides by the void positions, which add nothing to the sum.
-
-    Args:
-        widths: dict(num_classes=...); a `SegDistiller` fills it in.
     """
 
     any_width = True
 
-    def __init__(self, weight: float = 20.0, ignore_index: int = 255, widths: Optional[dict] = None) -> None:
+    def __init__(self, weight: float = 20.0, ignore_index: int = 255) -> None:
         super().__init__()
         self.weight = weight
         self.ignore_index = ignore_index
-        if widths:
-            self.make_parts(**widths)
 
-    def make_parts(self, num_classes: int) -> None:
+    def build_layers(self, num_classes: int) -> None:
         self.num_classes = num_classes
 
     def forward(self, feats_S: Tensor, feats_T: Tensor, gt: Tensor) -> Tensor:

@@ -18,8 +18,9 @@ from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 from mmengine.registry import TRANSFORMS, init_default_scope
 from mmengine.utils import get_installed_path
-from mmseg_bpkd.datasets.synthetic import render_scene
 from PIL import Image
+
+from mmseg_bpkd.datasets.synthetic import render_scene
 
 from .measuring import milliseconds_in_turn, ratio
 

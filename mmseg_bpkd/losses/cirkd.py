@@ -1,15 +1,16 @@
 """Cross-image relational distillation (CIRKD, Yang et al., CVPR 2022, arXiv 2204.06986)."""
 
-from typing import Dict, Optional
+from typing import Dict
 
 import torch.nn.functional as F
 from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from .base import DistillLoss
 from .class_memory import ClassMemory, class_embeddings
+from .distributed import gather_over_ranks
 from .functional import class_maps, in_full_precision, masked_mean
-from .ranks import gather_over_ranks
 
 
 @in_full_precision
@@ -45,7 +46,7 @@ def unit_vectors(feats: Tensor) -> Tensor:
 
 
 @MODELS.register_module()
-class CrossImageLoss(nn.Module):
+class CrossImageLoss(DistillLoss):
     """Similarities of a position to those of the batch and to a memory of the teacher's features, by class.
 
     batch_weight * mean over all pairs of images, of all ranks, of `relation_kl` between their positions; void takes
@@ -63,7 +64,6 @@ class CrossImageLoss(nn.Module):
         pixel_contrast, region_contrast: vectors drawn in all, // classes + 1 of each class.
         pixels_per_class: added per image and class, drawn at random.
         max_positions: no matrix of a pair of images is larger than the square of this.
-        widths: dict(feats_S=..., feats_T=..., num_classes=...); a `SegDistiller` fills it in.
     """
 
     any_width = True
@@ -81,7 +81,6 @@ class CrossImageLoss(nn.Module):
         pixels_per_class: int = 16,
         max_positions: int = 1024,
         ignore_index: int = 255,
-        widths: Optional[dict] = None,
     ) -> None:
         super().__init__()
         self.batch_weight = batch_weight
@@ -94,10 +93,8 @@ class CrossImageLoss(nn.Module):
         self.pixels_per_class = pixels_per_class
         self.max_positions = max_positions
         self.ignore_index = ignore_index
-        if widths:
-            self.make_parts(**widths)
 
-    def make_parts(self, feats_S: int, feats_T: int, num_classes: int) -> None:
+    def build_layers(self, feats_S: int, feats_T: int, num_classes: int) -> None:
         self.num_classes = num_classes
         self.projector = nn.Sequential(
             nn.Conv2d(feats_S, feats_T, 1, bias=False),

@@ -1,15 +1,16 @@
 """Plain knowledge distillation, pixel by pixel."""
 
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
+from .base import DistillLoss
 from .functional import pixel_entropy, pixel_kl
 
 NORMS = ('pixels', 'elements', 'positions')
 
 
 @MODELS.register_module()
-class PixelWiseLoss(nn.Module):
+class PixelWiseLoss(DistillLoss):
     """weight * mean over all pixels of tau^2 KL(teacher || student) over the classes (Hinton et al., arXiv 1503.02531).
 
     Void pixels take part: the teacher needs no label there. SKDS (arXiv 1903.04197) has weight=10, norm='positions' and

@@ -1,22 +1,21 @@
 """Masked generative distillation (MGD, Yang et al., ECCV 2022, arXiv 2205.01529)."""
 
-from typing import Optional
-
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from mmrazor.models.architectures.connectors import MGDConnector
-from torch import Tensor, nn
+from torch import Tensor
 
-from .functional import full
+from .base import DistillLoss
+from .functional import upcast
 
 
 def squared_distance(feats_S: Tensor, feats_T: Tensor) -> Tensor:
     """Sum over an image of (F_S - F_T)^2, mean over images."""
-    return F.mse_loss(full(feats_S), full(feats_T.detach()), reduction='sum') / len(feats_T)
+    return F.mse_loss(upcast(feats_S), upcast(feats_T.detach()), reduction='sum') / len(feats_T)
 
 
 @MODELS.register_module()
-class MaskedGenerativeLoss(nn.Module):
+class MaskedGenerativeLoss(DistillLoss):
     """weight * `squared_distance` of the teacher's last stage to what is generated from a masked one of the student.
 
     The generator (1x1 convolution to the teacher's width, random mask of positions, conv3-ReLU-conv3) is MMRazor's
@@ -24,19 +23,16 @@ class MaskedGenerativeLoss(nn.Module):
 
     Args:
         mask_ratio: share of the positions that are masked.
-        widths: dict(stage_S=..., stage_T=...); a `SegDistiller` fills it in.
     """
 
     any_width = True
 
-    def __init__(self, weight: float = 2e-5, mask_ratio: float = 0.75, widths: Optional[dict] = None) -> None:
+    def __init__(self, weight: float = 2e-5, mask_ratio: float = 0.75) -> None:
         super().__init__()
         self.weight = weight
         self.mask_ratio = mask_ratio
-        if widths:
-            self.make_parts(**widths)
 
-    def make_parts(self, stage_S: int, stage_T: int) -> None:
+    def build_layers(self, stage_S: int, stage_T: int) -> None:
         self.generator = MGDConnector(stage_S, stage_T, lambda_mgd=self.mask_ratio)
 
     def forward(self, stage_S: Tensor, stage_T: Tensor) -> Tensor:

@@ -5,10 +5,11 @@ from typing import Dict
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
+from .base import DistillLoss
+from .distributed import sum_over_ranks, world_size
 from .functional import check_same_shape, in_full_precision
-from .ranks import sum_over_ranks, world_size
 
 EPS = 1e-8  # least norm that is divided by, as in torch's cosine_similarity
 
@@ -30,7 +31,7 @@ def column_correlation(a: Tensor, b: Tensor) -> Tensor:
 
 
 @MODELS.register_module()
-class PearsonLoss(nn.Module):
+class PearsonLoss(DistillLoss):
     """Distance in correlation, 1 - r, between the probabilities of student and teacher.
 
     Over the classes of each pixel, mean over pixels ('inter'), and over all pixels of the batch for each class, mean

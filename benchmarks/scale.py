@@ -14,9 +14,10 @@ from typing import Iterator, Optional, Tuple
 
 import torch
 import torch.distributed as dist
-from mmseg_bpkd.launch import CPUDistributedDataParallel
 from torch.nn import SyncBatchNorm
 from torch.nn.utils import parameters_to_vector
+
+from mmseg_bpkd.launch import CPUDistributedDataParallel
 
 from . import data
 from .measuring import milliseconds_in_turn, peak_growth

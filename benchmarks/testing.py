@@ -15,9 +15,10 @@ from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from mmseg_bpkd.datasets.synthetic import CLASSES, render_scene
-from mmseg_bpkd.segmentors import build_segmentor, deployed_model
 from PIL import Image
+
+from mmseg_bpkd.datasets.synthetic import CLASSES, render_scene
+from mmseg_bpkd.segmentors import build_segmentor, student_config
 
 from .measuring import milliseconds, milliseconds_in_turn, ratio
 
@@ -25,7 +26,7 @@ FORMAT = (
     '{case}: {ms:.0f} ms, {ratio:.3f} times ({ratio_least:.3f} to {ratio_most:.3f}); metrics of an image '
     '{metrics_ms:.1f} ms, `IoUMetric` alone {iou_ms:.1f} ms'
 )
-ROOT = osp.join(osp.dirname(osp.abspath(__file__)), '../../..')
+ROOT = osp.join(osp.dirname(osp.abspath(__file__)), '..')
 SIZE, IMAGES = (2048, 1024), 4  # (width, height)
 
 
@@ -66,10 +67,10 @@ def cases(folder: str) -> Dict[str, Tuple[Config, str]]:
     large = drawn(folder)
     checkpoint = osp.join(folder, 'random.pth')
     init_default_scope('mmseg')
-    torch.save(build_segmentor(deployed_model(large.model)).state_dict(), checkpoint)
+    torch.save(build_segmentor(student_config(large.model)).state_dict(), checkpoint)
     found[f'{IMAGES} scenes of {SIZE[0]}x{SIZE[1]}, PSPNet-R18'] = (large, checkpoint)
     for cfg, _ in found.values():
-        cfg.model = deployed_model(cfg.model)
+        cfg.model = student_config(cfg.model)
         cfg.log_level = 'ERROR'
         cfg.test_dataloader.update(num_workers=0, persistent_workers=False)
     return found

@@ -6,8 +6,9 @@ from typing import Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
-from mmseg_bpkd.boundary import edge_masks
 from torch import Tensor
+
+from mmseg_bpkd.boundary import edge_masks
 
 from .measuring import DEVICE, milliseconds_in_turn, peak_growth, ratio
 

@@ -1,13 +1,13 @@
 """Measure what this project claims to be fast, against what one would use instead.
 
-    python tools/analysis/benchmark.py budgets [--runs 9] [--out budgets.json] [--size 384 384] [--batch-size 2]
-    python tools/analysis/benchmark.py masks
-    python tools/analysis/benchmark.py losses
-    python tools/analysis/benchmark.py step [CONFIG ...] [--size 256 256] [--batch-size 2] [--cfg-options KEY=VALUE ...]
-    python tools/analysis/benchmark.py test
-    python tools/analysis/benchmark.py data
-    python tools/analysis/benchmark.py scale [--size 256 256] [--batch-size 2]
-    python tools/analysis/benchmark.py methods [METHOD ...]
+    python benchmarks/benchmark.py budgets [--runs 9] [--out budgets.json] [--size 384 384] [--batch-size 2]
+    python benchmarks/benchmark.py masks
+    python benchmarks/benchmark.py losses
+    python benchmarks/benchmark.py step [CONFIG ...] [--size 256 256] [--batch-size 2] [--cfg-options KEY=VALUE ...]
+    python benchmarks/benchmark.py test
+    python benchmarks/benchmark.py data
+    python benchmarks/benchmark.py scale [--size 256 256] [--batch-size 2]
+    python benchmarks/benchmark.py methods [METHOD ...]
 
 What is compared runs in turn (A B A B ...) in one process after a warm-up; a ratio is the median over the turns, with
 the least and the most. Memory is what is added at the peak, in a process of its own: of what the allocator gives out on
@@ -19,12 +19,13 @@ import json
 import os.path as osp
 import sys
 
-sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '../..'))  # a checkout works without being installed
+sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # a checkout works without being installed
+
+import torch
+from mmengine.config import DictAction
 
 import mmseg_bpkd  # noqa: F401
-import torch
 from benchmarks import budgets, data, losses, masks, methods, scale, step, testing
-from mmengine.config import DictAction
 
 
 def parse_args() -> argparse.Namespace:

@@ -13,8 +13,10 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
-from mmseg_bpkd.losses.class_memory import ClassMemory
 from torch import Tensor, nn
+
+from mmseg_bpkd.losses.base import contract_of
+from mmseg_bpkd.losses.class_memory import ClassMemory
 
 from .masks import STRIDE, regions
 from .measuring import DEVICE, milliseconds_in_turn, peak_growth, ratio
@@ -23,7 +25,7 @@ FORMAT = (
     '{method}: {ms:.1f} ms, {ratio:.1f} times ({ratio_least:.1f} to {ratio_most:.1f}); '
     '{megabytes:.0f} MiB, {memory_ratio:.1f} times'
 )
-CONFIGS = osp.join(osp.dirname(osp.abspath(__file__)), '../../../configs/_base_/distillers')
+CONFIGS = osp.join(osp.dirname(osp.abspath(__file__)), '../configs/_base_/distillers')
 METHODS = {osp.basename(path)[:-3]: path for path in sorted(glob(f'{CONFIGS}/*.py'))}
 CLASSES = 150
 WIDTHS = dict(feats_S=128, feats_T=512, stage_S=512, stage_T=2048)
@@ -55,10 +57,9 @@ class Losses(nn.Module):
         MMLogger.get_current_instance().setLevel('WARNING')
         configs = Config.fromfile(METHODS[method]).distiller.losses
         self.losses = nn.ModuleList(MODELS.build(cfg) for cfg in configs.values())
-        for loss in self.losses:
-            if hasattr(loss, 'make_parts'):
-                widths = dict(WIDTHS, num_classes=CLASSES)
-                loss.make_parts(**{key: widths[key] for key in signature(loss.make_parts).parameters})
+        widths = dict(WIDTHS, num_classes=CLASSES)
+        for contract in map(contract_of, self.losses):
+            contract.build_layers(**{key: widths[key] for key in signature(contract.build_layers).parameters})
         fill_memories(self)
         self.aligner = nn.Conv2d(WIDTHS['feats_S'], WIDTHS['feats_T'], 1)
 
@@ -66,7 +67,7 @@ class Losses(nn.Module):
         total = 0
         for loss in self.losses:
             taken = {name: records[name] for name in signature(loss.forward).parameters}
-            if getattr(loss, 'align', False):
+            if contract_of(loss).align:
                 taken['feats_S'] = self.aligner(taken['feats_S'])
             total = total + loss(**taken)
         return total

@@ -1,6 +1,6 @@
 """BPKD and CWD, forward and backward, masks included, beside MMRazor's CWD on the same logits, batch 2.
 
-"Plain" are the formulas of mmseg_bpkd/losses/plain.py.
+"Plain" are the formulas of mmseg_bpkd/losses/reference.py.
 """
 
 from functools import partial
@@ -8,8 +8,9 @@ from typing import Callable, Dict, Iterator, Sequence
 
 import torch
 from mmrazor.models.losses import ChannelWiseDivergence
-from mmseg_bpkd.losses import BPKDLoss, ChannelWiseLoss, plain
 from torch import Tensor
+
+from mmseg_bpkd.losses import BPKDLoss, ChannelWiseLoss, reference
 
 from .masks import regions
 from .measuring import DEVICE, milliseconds_in_turn, peak_growth, ratio
@@ -23,9 +24,9 @@ LOSSES: Dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     RIVAL: lambda preds_S, preds_T, gt: ChannelWiseDivergence(tau=1, loss_weight=5)(preds_S, preds_T),
     'CWD': lambda preds_S, preds_T, gt: ChannelWiseLoss(weight=5, tau=1)(preds_S, preds_T),
     'BPKD': lambda preds_S, preds_T, gt: BPKDLoss(edge_weight=20, body_weight=5)(preds_S, preds_T, gt),
-    'CWD, plain': lambda preds_S, preds_T, gt: 5 * plain.channel_kl(preds_S, preds_T).mean(),
-    'BPKD, plain': lambda preds_S, preds_T, gt: (
-        20 * plain.bpkd_edge(preds_S, preds_T, gt) + 5 * plain.bpkd_body(preds_S, preds_T, gt)
+    'CWD, reference': lambda preds_S, preds_T, gt: 5 * reference.channel_kl(preds_S, preds_T).mean(),
+    'BPKD, reference': lambda preds_S, preds_T, gt: (
+        20 * reference.bpkd_edge(preds_S, preds_T, gt) + 5 * reference.bpkd_body(preds_S, preds_T, gt)
     ),
 }
 CASES = {  # classes, of them in an image, height, width, stride of the logits

@@ -1,59 +1,45 @@
-"""The holistic term of SKDS (Liu et al., CVPR 2019, arXiv 1903.04197), which IFVD shares: a critic of logits."""
+"""Structured knowledge distillation (SKDS, Liu et al., CVPR 2019, arXiv 1903.04197): pair-wise and holistic."""
 
-from typing import Dict, Optional
+from typing import Dict, Union
 
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
-from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
+from torch import Tensor
 
-from .functional import check_same_shape, full
-
-LEAST_EXTENT = 64  # what the critic's five convolutions need
-
-
-class SelfAttention(nn.Module):
-    """Attention over all positions, added with a weight that starts at 0 (SAGAN, arXiv 1805.08318)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.query = nn.Conv2d(channels, channels // 8, 1)
-        self.key = nn.Conv2d(channels, channels // 8, 1)
-        self.value = nn.Conv2d(channels, channels, 1)
-        self.gamma = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        query, key, value = (part(x).flatten(2) for part in (self.query, self.key, self.value))
-        attention = (query.transpose(1, 2) @ key).softmax(-1)
-        return x + self.gamma * (value @ attention.transpose(1, 2)).view_as(x)
+from .base import DistillLoss
+from .critic import Critic
+from .functional import check_same_shape, in_full_precision, upcast
 
 
-class Critic(nn.Sequential):
-    """(N, C, h, w) logits to (N, 1, ...) scores: the self-attention discriminator of SKDS.
+@in_full_precision
+def affinity(feats: Tensor, kernel: tuple) -> Tensor:
+    """Cosines between all pairs of positions of a max-pooled map, with P positions: (N, P, P)."""
+    pooled = F.normalize(F.max_pool2d(feats, kernel, ceil_mode=True).flatten(2), dim=1)
+    return pooled.transpose(1, 2) @ pooled
 
-    Differs from it in the layer norm in front, where SKDS has a batch norm: WGAN-GP asks for a norm that does not
-    couple images (arXiv 1704.00028, section 4).
+
+@MODELS.register_module()
+class PairWiseLoss(DistillLoss):
+    """weight * mean (A_S - A_T)^2, where A is the `affinity` of the head's features, of any two widths.
+
+    Void takes part. The authors' code has kernel=0.5 and weight=0.5.
+
+    Args:
+        kernel: pooling window and stride in cells, or, if below 1, as a share of the map.
     """
 
-    def __init__(self, num_classes: int, width: int = 64) -> None:
-        def down(i: int, o: int) -> nn.Sequential:
-            return nn.Sequential(spectral_norm(nn.Conv2d(i, o, 4, stride=2, padding=1)), nn.LeakyReLU(0.1))
+    any_width = True
 
-        super().__init__(
-            nn.GroupNorm(1, num_classes),
-            down(num_classes, width),
-            down(width, 2 * width),
-            down(2 * width, 4 * width),
-            SelfAttention(4 * width),
-            down(4 * width, 8 * width),
-            SelfAttention(8 * width),
-            nn.Conv2d(8 * width, 1, 4),
-        )
+    def __init__(self, weight: float = 10.0, kernel: Union[int, float] = 2) -> None:
+        super().__init__()
+        self.weight = weight
+        self.kernel = kernel
 
-    def forward(self, preds: Tensor) -> Tensor:
-        size = [max(LEAST_EXTENT, extent) for extent in preds.shape[2:]]
-        return super().forward(F.interpolate(preds, size, mode='bilinear'))
+    def forward(self, feats_S: Tensor, feats_T: Tensor) -> Tensor:
+        extent = feats_T.shape[2:]
+        window = tuple(max(1, int(self.kernel * x)) if self.kernel < 1 else min(int(self.kernel), x) for x in extent)
+        return self.weight * F.mse_loss(affinity(feats_S, window), affinity(feats_T.detach(), window))
 
 
 class _ScaledReversal(torch.autograd.Function):
@@ -68,7 +54,7 @@ class _ScaledReversal(torch.autograd.Function):
 
 
 @MODELS.register_module()
-class AdversarialLoss(nn.Module):
+class AdversarialLoss(DistillLoss):
     """A Wasserstein critic learns to tell the teacher's logits from the student's, which learns to please it.
 
     The value is what the critic minimises: critic_weight * (mean D(S) - mean D(T) + gradient_penalty * mean
@@ -81,7 +67,6 @@ class AdversarialLoss(nn.Module):
 
     Args:
         critic_lr: the critic's own learning rate.
-        widths: dict(num_classes=...); a `SegDistiller` fills it in.
 
     Raises:
         ValueError: for a critic_weight that is not positive.
@@ -93,7 +78,6 @@ class AdversarialLoss(nn.Module):
         critic_weight: float = 0.1,
         gradient_penalty: float = 10.0,
         critic_lr: float = 4e-4,
-        widths: Optional[dict] = None,
     ) -> None:
         super().__init__()
         if critic_weight <= 0:
@@ -102,10 +86,8 @@ class AdversarialLoss(nn.Module):
         self.critic_weight = critic_weight
         self.gradient_penalty = gradient_penalty
         self.optim_options = dict(critic=dict(lr=critic_lr))
-        if widths:
-            self.make_parts(**widths)
 
-    def make_parts(self, num_classes: int) -> None:
+    def build_layers(self, num_classes: int) -> None:
         self.critic = Critic(num_classes)
 
     def forward(self, preds_S: Tensor, preds_T: Tensor) -> Tensor:
@@ -116,7 +98,7 @@ class AdversarialLoss(nn.Module):
     def terms(self, preds_S: Tensor, preds_T: Tensor) -> Dict[str, Tensor]:
         """'critic' and 'penalty', of logits (N, C, h, w) of both."""
         check_same_shape(preds_S, preds_T)
-        fake, real = full(preds_S), full(preds_T.detach())
+        fake, real = upcast(preds_S), upcast(preds_T.detach())
         with torch.autocast(fake.device.type, enabled=False):
             reversed_fake = _ScaledReversal.apply(fake, self.student_weight / self.critic_weight)
             distance = self.critic(reversed_fake).mean() - self.critic(real).mean()

@@ -1,13 +1,14 @@
 """Adaptive perspective distillation (APD, Tian et al., TPAMI 2022)."""
 
-from typing import Dict, Optional
+from typing import Dict
 
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from .base import DistillLoss
+from .distributed import sum_over_ranks
 from .functional import class_maps, in_full_precision, masked_mean
-from .ranks import sum_over_ranks
 
 NOWHERE = -1e4  # the similarity to a class that the batch does not have: no share in any softmax
 
@@ -34,7 +35,7 @@ def perspective(feats: Tensor, maps: Tensor, scale: float = 10.0) -> tuple:
 
 
 @MODELS.register_module()
-class AdaptivePerspectiveLoss(nn.Module):
+class AdaptivePerspectiveLoss(DistillLoss):
     """Class centres, and the maps of similarities to them, on features that each side sees through an adaptor.
 
     map_weight * KL of the similarity maps, mean over positions and present classes; centre_weight * mean over present
@@ -46,7 +47,6 @@ class AdaptivePerspectiveLoss(nn.Module):
     Args:
         student_lr_mult: of the student's adaptor, times the rate of the student.
         teacher_lr: of the teacher's adaptor. The authors' 1e-5 is Adam's.
-        widths: dict(feats_S=..., feats_T=..., num_classes=...); a `SegDistiller` fills it in.
     """
 
     any_width = True
@@ -58,17 +58,14 @@ class AdaptivePerspectiveLoss(nn.Module):
         student_lr_mult: float = 10.0,
         teacher_lr: float = 1e-5,
         ignore_index: int = 255,
-        widths: Optional[dict] = None,
     ) -> None:
         super().__init__()
         self.map_weight = map_weight
         self.centre_weight = centre_weight
         self.optim_options = dict(adaptor_S=dict(lr_mult=student_lr_mult), adaptor_T=dict(lr=teacher_lr))
         self.ignore_index = ignore_index
-        if widths:
-            self.make_parts(**widths)
 
-    def make_parts(self, feats_S: int, feats_T: int, num_classes: int) -> None:
+    def build_layers(self, feats_S: int, feats_T: int, num_classes: int) -> None:
         self.adaptor_S = adaptor(feats_S, feats_T)
         self.adaptor_T = adaptor(feats_T, feats_T)
         self.num_classes = num_classes

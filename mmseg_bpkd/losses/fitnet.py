@@ -2,13 +2,14 @@
 
 import torch.nn.functional as F
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
-from .functional import full
+from .base import DistillLoss
+from .functional import upcast
 
 
 @MODELS.register_module()
-class FitNetLoss(nn.Module):
+class FitNetLoss(DistillLoss):
     """weight * mean (conv(F_S) - F_T)^2 on the head's features, with a trained 1x1 convolution. Void takes part."""
 
     align = True
@@ -18,4 +19,4 @@ class FitNetLoss(nn.Module):
         self.weight = weight
 
     def forward(self, feats_S: Tensor, feats_T: Tensor) -> Tensor:
-        return self.weight * F.mse_loss(full(feats_S), full(feats_T.detach()))
+        return self.weight * F.mse_loss(upcast(feats_S), upcast(feats_T.detach()))

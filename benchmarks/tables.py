@@ -1,6 +1,6 @@
-"""Print what `tools/analysis/benchmark.py ... --out` wrote as the Markdown tables of README and docs/speed.md.
+"""Print what `benchmarks/benchmark.py ... --out` wrote as the Markdown tables of README and docs/speed.md.
 
-python experiments/benchmarks/tables.py [budgets step losses masks data test scale]
+python benchmarks/tables.py [budgets step losses masks data test scale]
 """
 
 import json
@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Dict, Iterator, List
 
-RESULTS = Path(__file__).parent
+RESULTS = Path(__file__).parent / 'results'
 RATIO = '{ratio:.2f} ({ratio_least:.2f} to {ratio_most:.2f})'
 BESIDE_CWD = '{%s[ratio]:.2f} ({%s[ratio_least]:.2f} to {%s[ratio_most]:.2f})'
 TABLES: Dict[str, List[Dict[str, str]]] = {  # columns; a row is printed of each result that has all that they show
@@ -27,7 +27,7 @@ TABLES: Dict[str, List[Dict[str, str]]] = {  # columns; a row is printed of each
         {
             'logits': '{case}',
             "MMRazor's CWD": "{MMRazor's CWD[ms]:.1f} ms",
-            **{loss: BESIDE_CWD.replace('%s', loss) for loss in ('CWD', 'BPKD', 'BPKD, plain')},
+            **{loss: BESIDE_CWD.replace('%s', loss) for loss in ('CWD', 'BPKD', 'BPKD, reference')},
             'memory, CWD': '{CWD[memory_ratio]:.2f}',
             'memory, BPKD': '{BPKD[memory_ratio]:.2f}',
         }

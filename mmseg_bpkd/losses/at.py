@@ -4,11 +4,12 @@ from mmengine.registry import MODELS
 from mmrazor.models.losses import ATLoss
 from torch import Tensor
 
-from .functional import full
+from .base import DistillLoss
+from .functional import upcast
 
 
 @MODELS.register_module()
-class AttentionTransferLoss(ATLoss):
+class AttentionTransferLoss(ATLoss, DistillLoss):
     """weight * mean (a_S - a_T)^2 with a = normalise(vec(mean over channels of F^2)), as MMRazor computes it.
 
     On the head's features, of any two widths. Void takes part.
@@ -20,4 +21,4 @@ class AttentionTransferLoss(ATLoss):
         super().__init__(loss_weight=weight)
 
     def forward(self, feats_S: Tensor, feats_T: Tensor) -> Tensor:
-        return super().forward(full(feats_S), full(feats_T.detach()))
+        return super().forward(upcast(feats_S), upcast(feats_T.detach()))

@@ -17,8 +17,9 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import PixelData
 from mmengine.utils import get_installed_path
 from mmseg.structures import SegDataSample
-from mmseg_bpkd.segmentors import deployed_model, resolve_segmentor
 from torch import nn
+
+from mmseg_bpkd.segmentors import resolve_segmentor, student_config
 
 from .masks import regions
 from .measuring import DEVICE, milliseconds_in_turn, peak_growth, peak_of_tensors, ratio
@@ -28,7 +29,7 @@ FORMAT = (
     '{config}: {ms:.0f} ms, {ratio:.2f} times ({ratio_least:.2f} to {ratio_most:.2f}); {megabytes:.0f} MiB, '
     '{memory_ratio:.2f} times; of tensors {tensor_megabytes:.0f} MiB, {tensor_ratio:.2f} times'
 )
-CONFIGS = osp.join(osp.dirname(osp.abspath(__file__)), '../../../configs')
+CONFIGS = osp.join(osp.dirname(osp.abspath(__file__)), '../configs')
 RECIPES = {
     classes: osp.join(CONFIGS, f'bpkd/bpkd_pspnet-r101_pspnet-r18_4xb4-80k_{data}.py')
     for classes, data in ((19, 'cityscapes-512x1024'), (150, 'ade20k-512x512'))
@@ -57,7 +58,7 @@ def read_config(path: str, options: dict) -> Config:
             ours = Config.fromfile(RECIPES[cfg.num_classes])
             teacher = resolve_segmentor(ours.model.teacher, cfg.num_classes, ours.model.data_preprocessor)
             cfg.model.teacher = _with_scope(teacher)
-            cfg.model.architecture = _with_scope(deployed_model(ours.model))
+            cfg.model.architecture = _with_scope(student_config(ours.model))
             cfg.train_dataloader = ours.train_dataloader
     cfg.merge_from_dict(options)
     return cfg
@@ -88,7 +89,7 @@ def build(path: str, options: dict) -> Tuple[Config, BaseModel]:
     if hasattr(model, 'teacher_loaded'):
         model.teacher_loaded = True
         model.teacher.data_preprocessor.size = None  # a small image is enough to try the folded teacher on
-        model.quicken_teacher()
+        model.optimize_teacher()
     fill_memories(model)
     model.to(DEVICE).train()  # MMRazor's train() returns nothing
     return cfg, model

@@ -1,0 +1,90 @@
+"""The contract of a distillation loss: everything that the rest of the package asks of one."""
+
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Callable, Dict, Mapping, Optional
+
+from torch import Tensor, nn
+
+RENAMED = {'make_parts': 'build_layers'}
+
+
+class DistillLoss(nn.Module):
+    """Base class of the losses that a `SegDistiller` computes.
+
+    A loss overrides `forward`, and whatever else of the contract it needs:
+
+    =================  ===============================================================================================
+    `forward`          Takes the records that its arguments name (`preds_S`, `feats_T`, `gt`, ...; see `SegDistiller`)
+                       and returns the weighted loss, a scalar.
+    `terms`            A method with the arguments of `forward`. It returns {name: scalar}; each term is logged under
+                       its own name, and `forward` returns their sum. None (the default): the loss has one term.
+    `align`            True: a trained 1x1 convolution maps each of the student's records to the teacher's width first.
+    `any_width`        True: student and teacher may have different widths; the loss compares them itself.
+    `build_layers`     Adds trained layers. Its arguments name the widths that it needs.
+    `optim_options`    {name of a layer: options of the optimiser}, set in `__init__`: MMEngine's `lr_mult` and
+                       `decay_mult`, or `lr` for a learning rate that is not a multiple of the student's.
+    `max_grad_norm`    The gradient of the trained layers is clipped to this norm before each step.
+    =================  ===============================================================================================
+
+    Names that start with an underscore and helper methods are free. A plain `nn.Module`, such as MMRazor's losses, also
+    works as a loss: it then has the defaults of this class.
+
+    Raises:
+        TypeError: when a subclass is defined, for a public class attribute that is not part of the contract, or a
+            method whose name is almost that of a part of it.
+    """
+
+    align: bool = False
+    any_width: bool = False
+    optim_options: Mapping[str, dict] = MappingProxyType({})
+    max_grad_norm: Optional[float] = None
+    terms: Optional[Callable[..., Dict[str, Tensor]]] = None
+
+    def build_layers(self) -> None:
+        """Adds trained layers, before the optimiser and DDP see the model.
+
+        An override takes what it needs of `num_classes`, `feats_S`, `feats_T`, `stage_S` and `stage_T` (channels) and
+        `backbone_S` and `backbone_T` (the channels of every stage).
+        """
+
+    def forward(self, *args: Tensor, **kwargs: Tensor) -> Tensor:
+        raise NotImplementedError(f'{type(self).__name__} must define forward, whose arguments name its records')
+
+    def __init_subclass__(cls, **kwargs) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, value in vars(cls).items():
+            if name.startswith('_') or hasattr(DistillLoss, name):
+                continue
+            intended = RENAMED.get(name) or next(iter(get_close_matches(name, CONTRACT, n=1, cutoff=0.8)), None)
+            if intended or not _is_method(value):
+                hint = f'did you mean {intended!r}?' if intended else f'it has {", ".join(CONTRACT)}'
+                raise TypeError(
+                    f'{cls.__name__}.{name}: the contract of a loss (DistillLoss) has no {name!r}; {hint} '
+                    'A name of your own must start with an underscore, or be set in __init__'
+                )
+
+
+CONTRACT = ('forward', 'terms', 'align', 'any_width', 'build_layers', 'optim_options', 'max_grad_norm')
+_DEFAULTS = DistillLoss()
+
+
+def contract_of(loss: nn.Module) -> DistillLoss:
+    """What a loss declares: itself, or the defaults where it is a plain module.
+
+    Raises:
+        TypeError: if a plain module declares a part of the contract, which would be ignored.
+    """
+    if isinstance(loss, DistillLoss):
+        return loss
+    declared = [name for name in (*CONTRACT[1:], *RENAMED) if hasattr(loss, name)]
+    if declared:
+        raise TypeError(
+            f'{type(loss).__name__} has {declared[0]!r}, which only losses derived from mmseg_bpkd.losses.DistillLoss '
+            'can have: derive it from that class'
+        )
+    return _DEFAULTS
+
+
+def _is_method(value: object) -> bool:
+    return callable(value) or isinstance(value, (staticmethod, classmethod, property))

@@ -1,0 +1,51 @@
+"""The discriminator of SKDS and IFVD: it scores logits."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+LEAST_EXTENT = 64  # what the critic's five convolutions need
+
+
+class SelfAttention(nn.Module):
+    """Attention over all positions, added with a weight that starts at 0 (SAGAN, arXiv 1805.08318)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.query = nn.Conv2d(channels, channels // 8, 1)
+        self.key = nn.Conv2d(channels, channels // 8, 1)
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = (part(x).flatten(2) for part in (self.query, self.key, self.value))
+        attention = (query.transpose(1, 2) @ key).softmax(-1)
+        return x + self.gamma * (value @ attention.transpose(1, 2)).view_as(x)
+
+
+class Critic(nn.Sequential):
+    """(N, C, h, w) logits to (N, 1, ...) scores: the self-attention discriminator of SKDS.
+
+    Differs from it in the layer norm in front, where SKDS has a batch norm: WGAN-GP asks for a norm that does not
+    couple images (arXiv 1704.00028, section 4).
+    """
+
+    def __init__(self, num_classes: int, width: int = 64) -> None:
+        def down(i: int, o: int) -> nn.Sequential:
+            return nn.Sequential(spectral_norm(nn.Conv2d(i, o, 4, stride=2, padding=1)), nn.LeakyReLU(0.1))
+
+        super().__init__(
+            nn.GroupNorm(1, num_classes),
+            down(num_classes, width),
+            down(width, 2 * width),
+            down(2 * width, 4 * width),
+            SelfAttention(4 * width),
+            down(4 * width, 8 * width),
+            SelfAttention(8 * width),
+            nn.Conv2d(8 * width, 1, 4),
+        )
+
+    def forward(self, preds: Tensor) -> Tensor:
+        size = [max(LEAST_EXTENT, extent) for extent in preds.shape[2:]]
+        return super().forward(F.interpolate(preds, size, mode='bilinear'))
