@@ -3,42 +3,59 @@
 All from one run: masks, losses, whole steps and testing, as the commands of these names measure them.
 """
 
+from functools import partial
 from math import inf
+from statistics import median
 from typing import Iterator, Optional, Tuple, Union
 
 from . import losses, masks, step, testing
-from .measuring import DEVICE
+from .measuring import DEVICE, milliseconds_in_turn
 
 FORMAT = '{what}: {value:.2f} {of}{spread}, aim {aim}: {verdict}'
-LOSS = 1.0 if DEVICE.type == 'cuda' else 1.5
+SHARE = 3 if DEVICE.type == 'cuda' else 1  # percent of the step
+STRIDE = 8  # of the recipes' logits
 MASKS = {'150 classes, 512x512, 20 in each image': 150, '19 classes, 512x1024, 15 in each image': 20}  # times faster
 
 
 def compare(runs: int, size: Optional[Tuple[int, int]], batch_size: Optional[int]) -> Iterator[dict]:
-    for result in masks.compare(runs, MASKS):
-        what = f'edge masks, {result["case"]}'
-        yield judged(what, 'times faster', result, at_least=MASKS[result['case']])
-        yield judged(what, 'times less memory', result['rival_megabytes'] / result['megabytes'], at_least=20)
-    for result in losses.compare(10 * runs, (losses.RIVAL, 'BPKD')):  # which take milliseconds
-        if result['loss'] == 'BPKD':
-            what = f"BPKD loss beside MMRazor's CWD, {result['case']}"
-            yield judged(what, 'of the time', result, at_most=LOSS)
-            if DEVICE.type == 'cuda':
+    if DEVICE.type == 'cpu':  # the budget of the masks is one of a CPU
+        for result in masks.compare(runs, MASKS):
+            what = f'edge masks, {result["case"]}'
+            yield judged(what, 'times faster', result, at_least=MASKS[result['case']])
+            yield judged(what, 'times less memory', result['rival_megabytes'] / result['megabytes'], at_least=20)
+    else:
+        for result in losses.compare(10 * runs, (losses.RIVAL, 'BPKD')):
+            if result['loss'] == 'BPKD':
+                what = f"BPKD loss beside MMRazor's CWD, {result['case']}"
+                yield judged(what, 'of the time', result, at_most=1.0)
                 yield judged(what, 'of the memory', result['memory_ratio'], at_most=1.0)
-    fastest = [step.FASTEST] if DEVICE.type == 'cuda' else []  # half precision is not fast on a CPU
-    for result in step.compare(runs, [], {}, size, batch_size, settings=('', *fastest)):
-        if result['config'].startswith('BPKD'):
-            what = f"step of {result['config']}, {result['size'][0]}x{result['size'][1]}, beside MMRazor's CWD"
-            if result['config'].endswith(step.FASTEST):
-                yield judged(what, 'of the time', result, at_most=0.5)
-                continue
-            yield judged(what, 'of the time', result, at_most=0.97)
-            yield judged(what, 'of the memory', result['memory_ratio'], at_most=0.9)
-            if DEVICE.type == 'cpu':
-                yield judged(what, "of the tensors' memory", result['tensor_ratio'], at_most=0.9)
+    fast = [step.FAST] if DEVICE.type == 'cuda' else []  # half precision is not fast on a CPU
+    for result in step.compare(runs, [], {}, size, batch_size, settings=('', *fast)):
+        if not result['config'].startswith('BPKD'):
+            continue
+        of = f'{result["config"]}, {result["size"][0]}x{result["size"][1]}'
+        what = f"step of {of}, beside MMRazor's CWD"
+        if result['config'].endswith(step.FAST):
+            yield judged(what, 'of the time', result, at_most=0.5)
+            continue
+        yield judged(what, 'of the time', result, at_most=0.97)
+        yield judged(what, 'of the memory', result['memory_ratio'], at_most=0.9)
+        if DEVICE.type == 'cpu':
+            yield judged(what, "of the tensors' memory", result['tensor_ratio'], at_most=0.9)
+        share = 100 * milliseconds_of_loss(result, runs) / result['ms']
+        yield judged(f'BPKD loss and masks in a step of {of}', '% of the time', share, at_most=SHARE)
     for result in testing.compare(runs):
         what = f'testing with all metrics beside mIoU alone, {result["case"]}'
         yield judged(what, 'of the time', result, at_most=1.1)
+
+
+def milliseconds_of_loss(step_result: dict, runs: int) -> float:
+    """BPKD, masks included, forward and backward, on logits as those of the step."""
+    num_classes = int(step_result['config'].split()[1])
+    (height, width), images = step_result['size'], step_result['batch_size']
+    given = losses.records(num_classes, min(11, num_classes), height, width, STRIDE, images)
+    call = partial(losses.forward_and_backward, 'BPKD', given)
+    return median(milliseconds_in_turn({'BPKD': call}, 10 * runs)['BPKD'])
 
 
 def judged(what: str, of: str, measured: Union[float, dict], at_least: float = 0, at_most: float = inf) -> dict:

@@ -28,7 +28,7 @@ FORMAT = (
     '{case}: {images_per_second:.0f} images a second and worker, {rival_images_per_second:.0f} with '
     "MMSegmentation's: {ratio:.2f} times its time ({ratio_least:.2f} to {ratio_most:.2f}); ms per image: {parts}"
 )
-OURS = osp.join(osp.dirname(osp.abspath(__file__)), '../../../configs/_base_/datasets')
+OURS = osp.join(osp.dirname(osp.abspath(__file__)), '../configs/_base_/datasets')
 CASES = {  # our file, MMSegmentation's, (width, height), format
     'Cityscapes 512x1024': ('cityscapes_512x1024.py', 'cityscapes.py', (2048, 1024), 'png'),
     'ADE20K 512x512': ('ade20k_512x512.py', 'ade20k.py', (683, 512), 'jpg'),

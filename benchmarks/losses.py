@@ -37,9 +37,10 @@ CASES = {  # classes, of them in an image, height, width, stride of the logits
 }
 
 
-def records(num_classes: int, present: int, height: int, width: int, stride: int) -> tuple:
-    preds_S, preds_T = torch.randn(2, 2, num_classes, height // stride, width // stride, device=DEVICE)
-    return preds_S.requires_grad_(), preds_T, regions(num_classes, present, height, width).to(DEVICE)
+def records(num_classes: int, present: int, height: int, width: int, stride: int, images: int = 2) -> tuple:
+    """Random logits of a student and a teacher, and a label, as a loss takes them."""
+    preds_S, preds_T = torch.randn(2, images, num_classes, height // stride, width // stride, device=DEVICE)
+    return preds_S.requires_grad_(), preds_T, regions(num_classes, present, height, width, images).to(DEVICE)
 
 
 def forward_and_backward(loss: str, given: tuple) -> None:

@@ -40,21 +40,20 @@ def ratio(times: List[float], reference: List[float]) -> Dict[str, float]:
 
 
 def peak_growth(make: Callable[[], Callable], warm_up: Callable[[], object] = int) -> float:
-    """MiB that are added at the peak of a call, and by what it was made of, in a process of its own.
+    """Peak memory in MiB of a call and of the objects that `make` creates for it.
 
-    On a GPU of what the allocator gives out, else of the resident set. Both arguments must be picklable. `warm_up` is
-    called first, and not counted; nor is what making the call needed for a while.
+    On a GPU: the growth of the memory that the allocator gives out. Else: the growth of the resident set of a new
+    process, to which both arguments are pickled. `warm_up` is called first and does not count.
     """
     if DEVICE.type == 'cuda':
-        torch.cuda.empty_cache()  # both processes are on one GPU
+        warm_up()
+        return _peak_growth_on_gpu(make)
     with multiprocessing.get_context('spawn').Pool(1, maxtasksperchild=1) as pool:
         return pool.apply(_peak_growth, (make, warm_up))
 
 
 def _peak_growth(make: Callable, warm_up: Callable) -> float:
     warm_up()
-    if DEVICE.type == 'cuda':
-        return _peak_growth_on_gpu(make)
     trim = ctypes.CDLL(None).malloc_trim
     trim(0)  # or what was freed would be used again, uncounted
     before = _kilobytes('VmRSS')
@@ -67,6 +66,7 @@ def _peak_growth(make: Callable, warm_up: Callable) -> float:
 
 
 def _peak_growth_on_gpu(make: Callable) -> float:
+    gc.collect()
     _synchronise()
     before = torch.cuda.memory_allocated()
     call = make()

@@ -1,7 +1,6 @@
-"""How a step of BPKD, PSPNet R101 to R18, grows with batch, crop, classes and processes; and what more GPUs would need.
+"""How the time of a BPKD step, PSPNet R101 to R18, grows with batch, crop, classes and processes.
 
-Processes are of one thread each, on the CPU, and share their gradients by gloo; their norms are not synchronised. The
-last lines are arithmetic on the sizes of the networks, under the assumptions that they name.
+Each process has one CPU thread. Processes share their gradients by gloo and do not synchronise their norms.
 """
 
 import os.path as osp
@@ -14,12 +13,10 @@ from typing import Iterator, Optional, Tuple
 
 import torch
 import torch.distributed as dist
-from torch.nn import SyncBatchNorm
 from torch.nn.utils import parameters_to_vector
 
 from mmseg_bpkd.launch import CPUDistributedDataParallel
 
-from . import data
 from .measuring import milliseconds_in_turn, peak_growth
 from .step import RECIPES, build, on_random_images, training_step, two_steps
 
@@ -27,8 +24,6 @@ FORMAT = '{what}: {shown}'
 SIZE, BATCH_SIZE = (256, 256), 2
 PROCESSES, PROCESS_SIZE, PROCESS_BATCH_SIZE = (1, 2, 4), (128, 128), 2
 CLASSES = {classes: {'num_classes': classes, 'model.num_classes': classes} for classes in (19, 59, 150)}
-LINKS = {4: ('one machine', 100, 20), 64: ('8 machines of 8', 10, 100)}  # assumed: GB/s of each GPU, microseconds
-STEP_SECONDS, IMAGES_PER_STEP, BUCKET = 0.25, 4, 25  # assumed: of each GPU; DDP's default, MB
 
 
 def compare(runs: int, size: Optional[Tuple[int, int]] = None, batch_size: Optional[int] = None) -> Iterator[dict]:
@@ -53,9 +48,6 @@ def compare(runs: int, size: Optional[Tuple[int, int]] = None, batch_size: Optio
         )
     for count in PROCESSES:
         yield of_processes(count, runs)
-    images_per_second = next(data.compare(runs))['images_per_second']
-    for gpus in LINKS:
-        yield extrapolation(gpus, images_per_second)
 
 
 def of_processes(count: int, runs: int) -> dict:
@@ -102,36 +94,3 @@ def _process(rank: int, count: int, port: int, runs: int, path: str) -> None:
         )
     dist.barrier()
     dist.destroy_process_group()
-
-
-def extrapolation(gpus: int, images_per_second: float) -> dict:
-    """Of a ring of GPUs, each of which sends every gradient twice but for its own share."""
-    model = build(RECIPES[19], {})[1]
-    where, gigabytes_per_second, microseconds = LINKS[gpus]
-    gradient = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) * 4 / 1e6
-    sent = 2 * (gpus - 1) / gpus * gradient
-    norms = sum(isinstance(module, SyncBatchNorm) for module in model.modules())
-    result = dict(
-        gpus=gpus,
-        gradient_megabytes=gradient,
-        sent_megabytes=sent,
-        sending_ms=sent / gigabytes_per_second,
-        not_overlapping_ms=sent / gigabytes_per_second * min(1, BUCKET / gradient),
-        synchronised_norms=norms,
-        norms_ms=2 * norms * microseconds / 1000,
-        images_per_second=IMAGES_PER_STEP / STEP_SECONDS,
-        workers=IMAGES_PER_STEP / STEP_SECONDS / images_per_second,
-    )
-    return dict(
-        result,
-        what=f'{gpus} GPUs, {where}',
-        shown=(
-            f'each sends {sent:.0f} MB of gradients a step, {result["sending_ms"]:.1f} ms at '
-            f'{gigabytes_per_second} GB/s, '
-            f'of which the last bucket, at most {result["not_overlapping_ms"]:.1f} ms, overlaps with no backward pass; '
-            f'{norms} synchronised norms wait twice for a message, {result["norms_ms"]:.1f} ms at {microseconds} '
-            f'us each; '
-            f'at {STEP_SECONDS} s a step each consumes {result["images_per_second"]:.0f} images a second, the work of '
-            f'{result["workers"]:.1f} workers'
-        ),
-    )

@@ -1,43 +1,43 @@
-"""Print what `benchmarks/benchmark.py ... --out` wrote as the Markdown tables of README and docs/speed.md.
+"""Print the results of `benchmarks/benchmark.py ... --out` as the Markdown tables of docs/speed.md.
 
 python benchmarks/tables.py [budgets step losses masks data test scale]
 """
 
 import json
+import re
 import sys
 from itertools import groupby
 from pathlib import Path
 from typing import Dict, Iterator, List
 
 RESULTS = Path(__file__).parent / 'results'
-RATIO = '{ratio:.2f} ({ratio_least:.2f} to {ratio_most:.2f})'
-BESIDE_CWD = '{%s[ratio]:.2f} ({%s[ratio_least]:.2f} to {%s[ratio_most]:.2f})'
-TABLES: Dict[str, List[Dict[str, str]]] = {  # columns; a row is printed of each result that has all that they show
-    'budgets': [{'': '{what}', 'measured': '{value:.2f} {of}{spread}', 'aim': '{aim}', 'met?': '{verdict}'}],
+RATIO = '{ratio:.2f}x ({ratio_least:.2f} to {ratio_most:.2f})'
+RELATIVE_TO_CWD = '{%s[ratio]:.2f}x ({%s[ratio_least]:.2f} to {%s[ratio_most]:.2f})'
+TABLES: Dict[str, List[Dict[str, str]]] = {  # {column: cell}; a table shows the results that have all of its values
+    'budgets': [{'': '{what}', 'measured': '{value:.2f}{unit}{spread}', 'budget': '{aim}', 'met?': '{verdict}'}],
     'step': [
         {
             'step': '{config}, {size[0]}x{size[1]}, batch {batch_size}',
             'time': '{ms:.0f} ms',
-            'beside the first': RATIO,
-            'memory of the process': '{megabytes:.0f} MiB, {memory_ratio:.2f} times',
-            'of tensors': '{tensor_megabytes:.0f} MiB, {tensor_ratio:.2f} times',
+            'relative to MMRazor': RATIO,
+            'memory of the process': '{megabytes:.0f} MiB, {memory_ratio:.2f}x',
+            'memory of tensors': '{tensor_megabytes:.0f} MiB, {tensor_ratio:.2f}x',
         }
     ],
     'losses': [
         {
             'logits': '{case}',
             "MMRazor's CWD": "{MMRazor's CWD[ms]:.1f} ms",
-            **{loss: BESIDE_CWD.replace('%s', loss) for loss in ('CWD', 'BPKD', 'BPKD, reference')},
-            'memory, CWD': '{CWD[memory_ratio]:.2f}',
-            'memory, BPKD': '{BPKD[memory_ratio]:.2f}',
+            **{f'{loss}, time': RELATIVE_TO_CWD.replace('%s', loss) for loss in ('CWD', 'BPKD', 'BPKD, reference')},
+            **{f'{loss}, memory': '{%s[memory_ratio]:.2f}x'.replace('%s', loss) for loss in ('CWD', 'BPKD')},
         }
     ],
     'masks': [
         {
             'labels': '{case}',
-            'ours': '{ms:.1f} ms',
-            'one-hot': '{rival_ms:.0f} ms',
-            'times faster': '{ratio:.0f} ({ratio_least:.0f} to {ratio_most:.0f})',
+            'time, ours': '{ms:.1f} ms',
+            'time, one-hot': '{rival_ms:.0f} ms',
+            'times faster': '{ratio:.0f}x ({ratio_least:.0f} to {ratio_most:.0f})',
             'memory, ours': '{megabytes:.0f} MiB',
             'memory, one-hot': '{rival_megabytes:.0f} MiB',
         }
@@ -45,42 +45,32 @@ TABLES: Dict[str, List[Dict[str, str]]] = {  # columns; a row is printed of each
     'data': [
         {
             'pipeline': '{case}',
-            'images a second, ours': '{images_per_second:.1f}',
-            "MMSegmentation's": '{rival_images_per_second:.1f}',
-            'time, ours / theirs': RATIO,
-            'of it, ours, ms': '{each_part}',
+            'images per second, ours': '{images_per_second:.1f}',
+            'images per second, MMSegmentation': '{rival_images_per_second:.1f}',
+            'time relative to MMSegmentation': RATIO,
+            'our time per transform, ms': '{each_part}',
         }
     ],
     'test': [
         {
             'test set': '{case}',
-            'time': '{ms:.0f} ms',
-            'beside `IoUMetric` alone': RATIO,
-            'metrics of an image': '{metrics_ms:.1f} ms',
-            '`IoUMetric` alone': '{iou_ms:.1f} ms',
+            'whole test, all metrics': '{ms:.0f} ms',
+            'relative to `IoUMetric` alone': RATIO,
+            'all metrics, per image': '{metrics_ms:.1f} ms',
+            '`IoUMetric`, per image': '{iou_ms:.1f} ms',
         }
     ],
     'scale': [
         {
-            'step of': '{what}',
-            'time': '{ms:.0f} ms',
+            'step': '{what}',
+            'time, median': '{ms:.0f} ms',
             'least to most': '{least:.0f} to {most:.0f} ms',
             'memory': '{megabytes:.0f} MiB',
         },
         {
-            'processes, one thread each': '{what}',
-            'step': '{ms:.0f} ms',
-            'to share the gradients alone': '{sharing_ms:.0f} ms',
-        },
-        {
-            '': '{what}',
-            'gradients': '{gradient_megabytes:.0f} MB',
-            'sent by each GPU': '{sent_megabytes:.0f} MB',
-            'that takes': '{sending_ms:.1f} ms',
-            'of it overlaps with nothing, at most': '{not_overlapping_ms:.1f} ms',
-            'SyncBN, two messages a norm': '{synchronised_norms} norms, {norms_ms:.1f} ms',
-            'images a second and GPU': '{images_per_second:.0f}',
-            'workers for them': '{workers:.1f}',
+            'processes with one thread each': '{what}',
+            'time of a step': '{ms:.0f} ms',
+            'time to share the gradients alone': '{sharing_ms:.0f} ms',
         },
     ],
 }
@@ -93,12 +83,14 @@ def lines(name: str) -> Iterator[str]:
         for result in results:
             try:
                 yield f'| {" | ".join(cell.format(**result) for cell in columns.values())} |'
-            except KeyError:  # of another table
+            except KeyError:  # the result belongs to another table
                 continue
 
 
 def rows(name: str, results: List[dict]) -> List[dict]:
-    """One per case of the losses, with a result under each one's name."""
+    """The results as the tables show them: one row per case of the losses, and units and lists as text."""
+    if name == 'budgets':
+        return [{**result, 'unit': re.sub('^ (times|of) ', 'x ', f' {result["of"]}')} for result in results]
     if name == 'losses':
         return [
             {'case': case, **{result['loss']: result for result in of_case}}

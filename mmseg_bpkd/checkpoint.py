@@ -1,4 +1,4 @@
-"""Reading checkpoints of plain and of distillation runs, with errors that say what is wrong."""
+"""Reading and loading checkpoints of plain runs and of distillations."""
 
 import pickle
 from typing import Dict
@@ -7,32 +7,38 @@ from mmengine.model import BaseModule
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-_init_weights = BaseModule.init_weights  # what does otherwise converts names itself
-STUDENT = ('architecture.model.', 'architecture.')  # where the algorithms of MMRazor 0.x and 1.x keep the student
+_init_weights = BaseModule.init_weights
+STUDENT = ('architecture.model.', 'architecture.')  # prefixes of the student in MMRazor 0.x and 1.x
 
 
 def read_checkpoint(source: str) -> dict:
-    """Reads a checkpoint from a file or an address, onto the CPU.
+    """Loads a checkpoint onto the CPU.
+
+    Args:
+        source: path or URL.
 
     Raises:
-        FileNotFoundError: if there is no such file, or it cannot be downloaded.
-        ValueError: if it is no checkpoint, or only a part of one.
+        FileNotFoundError: if the file does not exist or cannot be downloaded.
+        ValueError: if the file is not a checkpoint, or is truncated.
     """
     try:
         checkpoint = CheckpointLoader.load_checkpoint(source, map_location='cpu')
     except FileNotFoundError:
-        if '://' in source:  # that says where to put it
+        if '://' in source:  # the error of a failed download already says what to do
             raise
-        raise FileNotFoundError(f'no checkpoint {source}') from None
+        raise FileNotFoundError(f'no checkpoint {source}: give the path of a .pth file, or a URL') from None
     except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        raise ValueError(f'{source} is no readable checkpoint (truncated, or more than weights?): {error}') from error
+        raise ValueError(
+            f'cannot read the checkpoint {source}: it is truncated, or holds objects that torch.load refuses with '
+            f'weights_only=True. Copy or download it again ({error})'
+        ) from error
     if not isinstance(checkpoint, dict):
-        raise ValueError(f'{source} holds a {type(checkpoint).__name__}, expected a dict with the key "state_dict"')
+        raise ValueError(f'{source} holds a {type(checkpoint).__name__}: expected a dict with the key "state_dict"')
     return checkpoint
 
 
 def segmentor_state(checkpoint: dict) -> Dict[str, Tensor]:
-    """The plain segmentor's weights: the student's where the checkpoint is one of a distillation."""
+    """Returns the weights of the plain segmentor: of the student, if the checkpoint is that of a distillation."""
     state = {key.removeprefix('module.'): value for key, value in checkpoint.get('state_dict', checkpoint).items()}
     for prefix in STUDENT:
         student = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
@@ -42,13 +48,17 @@ def segmentor_state(checkpoint: dict) -> Dict[str, Tensor]:
 
 
 def check_pretrained(model: nn.Module) -> None:
-    """Looks into the checkpoints that parts of a model are to start from; mmengine loads what fits, if anything does.
+    """Checks the pretrained checkpoints that parts of a model are initialised from.
+
+    MMEngine loads the weights that fit and ignores the others, even if none fits.
 
     Raises:
-        ValueError: if one has less than half of the weights of its part.
+        FileNotFoundError: see `read_checkpoint`.
+        ValueError: if a checkpoint holds less than half of the weights of its part, or cannot be read.
     """
     for name, part in model.named_modules():
         init = getattr(part, 'init_cfg', None)
+        # A part that overrides init_weights() may rename the weights, so it is not checked.
         if isinstance(init, dict) and init.get('type') == 'Pretrained' and type(part).init_weights is _init_weights:
             checkpoint = read_checkpoint(init['checkpoint'])
             state = checkpoint.get('state_dict', checkpoint)
@@ -60,15 +70,19 @@ def check_pretrained(model: nn.Module) -> None:
             if 2 * len(fitting) < len(own):
                 raise ValueError(
                     f'{init["checkpoint"]} holds {len(fitting)} of the {len(own)} weights of {name}, '
-                    f'which is to start from it; it has {", ".join(list(state)[:3])}, ...'
+                    f'expected at least half; it has {", ".join(list(state)[:3])}, ... Set init_cfg or pretrained to '
+                    f'a checkpoint of this {type(part).__name__}'
                 )
 
 
 def load_strictly(model: nn.Module, state: Dict[str, Tensor], source: str) -> None:
-    """Loads all of `state` into all of `model`.
+    """Loads `state` into `model`. Every weight must be in both.
+
+    Args:
+        source: where `state` was read from, for the error message.
 
     Raises:
-        ValueError: if one has weights that the other lacks, or of another shape.
+        ValueError: if weights are missing, unexpected, or of another shape.
     """
     problems = []
     try:
@@ -85,5 +99,6 @@ def load_strictly(model: nn.Module, state: Dict[str, Tensor], source: str) -> No
     if problems:
         raise ValueError(
             f'{source} is not a checkpoint of this {type(model).__name__}: '
-            + '; '.join(problem.strip() for problem in problems[:3])
+            + '; '.join(problem.strip(' \t.') for problem in problems[:3])
+            + '. Give a checkpoint that was trained with the same model config'
         )

@@ -1,9 +1,10 @@
-"""Everything this project knows about what is broken in the packages below it.
+"""Repairs of the packages that this project depends on.
 
-`apply()` runs once, before anything else is imported. Each repair first asks whether the thing is
-broken, so a healthy installation is left alone, and running it twice changes nothing.
+`apply()` runs before the rest of the package is imported. Each repair first checks whether it is needed, so a healthy
+installation is not changed, and a second call does nothing.
 """
 
+import functools
 import importlib
 import importlib.util
 import os.path as osp
@@ -15,7 +16,7 @@ from importlib.machinery import ModuleSpec
 from typing import Callable
 from urllib.parse import urlparse
 
-# Import name -> what pip calls it. Some are not declared by the packages that import them.
+# Import name -> requirement for pip. Some of them are imported by packages that do not declare them.
 REQUIRED = {
     'torch': 'torch',
     'pkg_resources': '"setuptools<81"',  # mmengine imports it; setuptools 81 dropped it
@@ -31,16 +32,22 @@ REQUIRED = {
 
 
 def apply() -> None:
+    """Checks the installation and applies all repairs.
+
+    Raises:
+        ImportError: if a package is missing or does not load; it says what to install.
+    """
     require_packages()
     require_opencv()
     stand_in_for_mmcv_ops()
     stand_in_for_mmrazor_quantization()
     allow_mmengine_checkpoints()
     mend_downloads()
+    repair_class_weights()
 
 
 def require_packages() -> None:
-    """Raises: ImportError with the one command that installs all that is missing."""
+    """Raises ImportError if packages are missing, with one pip command that installs all of them."""
     missing = [pip for name, pip in REQUIRED.items() if not _installed(name)]
     if missing:
         raise ImportError(f'mmseg_bpkd needs packages that are not installed: pip install {" ".join(missing)}')
@@ -51,7 +58,7 @@ def _installed(name: str) -> bool:
 
 
 def require_opencv() -> None:
-    """Raises: ImportError saying what to install on a machine without libGL."""
+    """Raises ImportError if OpenCV does not load, as on a machine without libGL."""
     try:
         importlib.import_module('cv2')
     except ImportError as error:
@@ -61,9 +68,12 @@ def require_opencv() -> None:
 
 
 def stand_in_for_mmcv_ops() -> None:
-    """mmcv-lite has no compiled `mmcv._ext`, yet importing mmseg looks its functions up.
+    """Adds a module `mmcv._ext` whose functions raise when they are called, if mmcv-lite is installed.
 
-    Raises: ImportError if compiled operators are there but do not load (built for another torch).
+    mmcv-lite has no compiled operators, but importing mmseg looks up functions in `mmcv._ext`.
+
+    Raises:
+        ImportError: if compiled operators are installed but do not load, since they were built for another torch.
     """
     if _installed('mmcv._ext'):
         try:
@@ -72,7 +82,7 @@ def stand_in_for_mmcv_ops() -> None:
         except ImportError as error:
             raise ImportError(
                 f'the compiled operators of the installed mmcv do not load ({error}): rebuild mmcv for '
-                'this torch, or pip uninstall mmcv && pip install mmcv-lite==2.1.0'
+                'this torch, or run pip uninstall mmcv && pip install mmcv-lite==2.1.0'
             ) from error
         return
 
@@ -83,21 +93,24 @@ def stand_in_for_mmcv_ops() -> None:
 
             def missing(*args, **kwargs):
                 raise RuntimeError(
-                    f'{name} is a compiled operator of mmcv, and mmcv-lite is installed: '
-                    'install mmcv==2.1.0 built with its operators to use it'
+                    f'{name} is a compiled operator of mmcv, but mmcv-lite is installed, which has none: '
+                    'replace it by mmcv==2.1.0, built with operators'
                 )
 
             return missing
 
     stand_in = MissingOperators('mmcv._ext', 'Raises when a compiled operator is called.')
-    stand_in.__spec__ = ModuleSpec('mmcv._ext', loader=None)  # without a loader: mmengine sees that there are no ops
+    stand_in.__spec__ = ModuleSpec('mmcv._ext', loader=None)  # without a loader, mmengine reports that ops are missing
     sys.modules['mmcv._ext'] = stand_in
-    # Deformable attention in PyTorch on a GPU, too.
+    # Otherwise deformable attention calls the compiled operator on a GPU.
     importlib.import_module('mmcv.ops.multi_scale_deform_attn').IS_CUDA_AVAILABLE = False
 
 
 def stand_in_for_mmrazor_quantization() -> None:
-    """MMRazor's quantization imports names that torch >= 2.0 no longer has; the rest of MMRazor works."""
+    """Replaces MMRazor's quantization by an empty module if it cannot be imported.
+
+    It imports names that torch >= 2.0 no longer has. The rest of MMRazor works.
+    """
     name = 'mmrazor.structures.quantization'
     if name in sys.modules:
         return
@@ -109,9 +122,11 @@ def stand_in_for_mmrazor_quantization() -> None:
 
         class QConfigHandler:
             def __init__(self, *args, **kwargs):
-                raise RuntimeError('MMRazor 1.0.0 cannot quantize with this version of torch')
+                raise RuntimeError(
+                    'MMRazor 1.0.0 cannot quantize with this version of torch: its quantization needs torch < 2.0'
+                )
 
-        inert = types.ModuleType(name, 'Takes the place of what does not import.')
+        inert = types.ModuleType(name, 'Replaces a module that cannot be imported.')
         inert.__all__ = []
         inert.BackendConfigs = {}
         inert.QConfigHandler = QConfigHandler
@@ -119,7 +134,7 @@ def stand_in_for_mmrazor_quantization() -> None:
 
 
 def allow_mmengine_checkpoints() -> None:
-    """Let torch >= 2.6 load what mmengine writes into a checkpoint, without turning safe loading off."""
+    """Allows torch >= 2.6 to load the types that mmengine writes into checkpoints. Safe loading stays on."""
     import numpy as np
     import torch
     from mmengine.logging import HistoryBuffer
@@ -133,7 +148,10 @@ def allow_mmengine_checkpoints() -> None:
     def history_getattr(owner, name):
         if owner is HistoryBuffer and name in statistics:
             return getattr(owner, name)
-        raise pickle.UnpicklingError(f'a checkpoint may look up only the statistics of HistoryBuffer, not {name!r}')
+        raise pickle.UnpicklingError(
+            f'the checkpoint reads the attribute {name!r} of {owner!r}, but only min, max, mean and current of '
+            'HistoryBuffer are allowed: use a checkpoint that MMEngine wrote'
+        )
 
     multiarray = importlib.import_module('numpy._core.multiarray' if hasattr(np, '_core') else 'numpy.core.multiarray')
     torch.serialization.add_safe_globals(
@@ -152,17 +170,17 @@ def allow_mmengine_checkpoints() -> None:
 
 
 def mend_downloads() -> None:
-    """`torch.hub` still unpickles whatever an address delivers: mmengine gets the limits of `torch.load`.
+    """Makes mmengine load downloaded checkpoints with `weights_only=True`, and gives better errors.
 
-    And where a download fails, mmengine tells the reason only: here, also which file to put where.
+    `torch.hub` does not load safely by default. The errors say which file to download and where to put it.
     """
     from mmengine.runner import checkpoint
 
     if checkpoint.load_url.__module__ != __name__:
-        checkpoint.load_url = _mended(checkpoint.load_url)
+        checkpoint.load_url = _safe(checkpoint.load_url)
 
 
-def _mended(load_url: Callable) -> Callable:
+def _safe(load_url: Callable) -> Callable:
     import torch
 
     def download(url: str, *args, **kwargs):
@@ -172,12 +190,60 @@ def _mended(load_url: Callable) -> Callable:
         except (OSError, HTTPException) as error:
             reason = getattr(error, 'reason', error)
             raise FileNotFoundError(
-                f'cannot download {url} ({reason}): fetch it elsewhere and put it at {cache}, or '
-                'give the path of a file in place of the address'
+                f'cannot download {url} ({reason}): download it on another machine and copy it to {cache}, or '
+                'give the path of a file instead of the URL'
             ) from error
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise ValueError(
-                f'{cache}, from {url}, is no readable checkpoint: delete it, or put the right file there ({error})'
+                f'cannot read {cache}, from {url}, as a checkpoint: delete it, so that it is downloaded again, or '
+                f'replace it by the right file ({error})'
             ) from error
 
     return download
+
+
+def repair_class_weights() -> None:
+    """Makes MMSegmentation's `cross_entropy` accept class weights together with void labels.
+
+    For the average, MMSegmentation 1.2.2 looks up the class weight of every pixel. The void label 255 is out of range:
+    an IndexError on a CPU, a device-side assertion on a GPU. Repaired, void pixels have the weight 0.
+    """
+    losses = importlib.import_module('mmseg.models.losses')
+    module = importlib.import_module('mmseg.models.losses.cross_entropy_loss')
+    original = module.cross_entropy
+    if _fails_on_void(original):
+        # CrossEntropyLoss looks the name up in its module, other code imports it from the package.
+        module.cross_entropy = losses.cross_entropy = _with_weightless_void(original)
+
+
+def _fails_on_void(cross_entropy: Callable) -> bool:
+    import torch
+
+    logits, label = torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1), 255)
+    try:
+        cross_entropy(logits, label, class_weight=torch.ones(1), ignore_index=255)
+    except IndexError:
+        return True
+    return False
+
+
+def _with_weightless_void(original: Callable) -> Callable:
+    @functools.wraps(original)
+    def cross_entropy(
+        pred,
+        label,
+        weight=None,
+        class_weight=None,
+        reduction='mean',
+        avg_factor=None,
+        ignore_index=-100,
+        avg_non_ignore=False,
+    ):
+        if class_weight is not None and reduction == 'mean' and avg_factor is None:
+            num_classes = len(class_weight)
+            if not -num_classes <= ignore_index < num_classes:  # within this range the original finds a weight
+                void = label == ignore_index
+                avg_factor = class_weight[label.masked_fill(void, 0)].masked_fill(void, 0).sum()
+        return original(pred, label, weight, class_weight, reduction, avg_factor, ignore_index, avg_non_ignore)
+
+    return cross_entropy

@@ -5,6 +5,7 @@ from typing import Dict
 
 from mmengine.config import Config
 from mmengine.model import is_model_wrapper
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmseg.evaluation import IoUMetric
 
@@ -14,16 +15,26 @@ from .segmentors import student_config
 
 
 def evaluate(cfg: Config, checkpoint: str) -> Dict[str, dict]:
-    """Tests the segmentor that `cfg` describes, with the weights of `checkpoint`, on its test set.
+    """Tests a segmentor on the test set of its config.
+
+    Args:
+        cfg: the config of a distillation, whose student is tested, or of a plain segmentor. It is changed in place.
+        checkpoint: path or URL of a checkpoint of a distillation, of a plain run, or of an exported student.
 
     Returns:
-        {'metrics': {name: percent}, 'per_class': {name: {class: percent, or None where the class does not occur}}}
+        {'metrics': {name: percent}, 'per_class': {name: {class: percent, or None if the class does not occur}}}
+
+    Raises:
+        FileNotFoundError: if there is no such checkpoint.
+        ValueError: if the checkpoint cannot be read or does not fit the segmentor.
     """
-    cfg.model = student_config(cfg.model)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        cfg.model = student_config(cfg.model)
     cfg.load_from, cfg.resume = None, False
     runner = Runner.from_cfg(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    load_strictly(model, segmentor_state(read_checkpoint(checkpoint)), checkpoint)  # the Runner would only warn
+    # Not by `load_from`: the Runner only warns about weights that are missing.
+    load_strictly(model, segmentor_state(read_checkpoint(checkpoint)), checkpoint)
 
     runner._test_loop = runner.build_test_loop(runner._test_loop)
     kept = [keep_per_class(m) for m in runner.test_loop.evaluator.metrics if isinstance(m, IoUMetric)]

@@ -1,4 +1,4 @@
-"""What `tools/train.py` and `tools/test.py` do before a Runner exists: read the config, check it, find the devices."""
+"""Steps of `tools/train.py` and `tools/test.py` around the Runner: options, config, checks, devices, processes."""
 
 import argparse
 import os
@@ -11,28 +11,36 @@ from mmengine.config import Config, DictAction
 from mmengine.dist import init_dist, is_distributed
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.registry import MODEL_WRAPPERS
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--work-dir', help='where logs and results go; default: work_dirs/<name of the config>')
+    """Adds the options that training and testing share."""
+    parser.add_argument('--work-dir', help='folder for logs and results; default: work_dirs/<name of the config>')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
         default={},
         metavar='KEY=VALUE',
-        help='changes to the config: model.distiller.losses.loss_bpkd.tau_edge=2',
+        help='changes to the config, for example model.distiller.losses.loss_bpkd.tau_edge=2',
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by some launchers')
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """The config of the command line, with its options merged and a work directory."""
+    """Returns the config that the command line names, with its options merged and `work_dir` set.
+
+    Args:
+        args: `config`, and the options of `add_common_arguments`.
+
+    Raises:
+        FileNotFoundError: if there is no such config.
+    """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if not osp.isfile(args.config):
-        raise FileNotFoundError(f'no config {args.config}')
+        raise FileNotFoundError(f'no config {args.config}: give the path of a config file, see configs/')
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options)
     cfg.launcher = args.launcher
@@ -41,15 +49,56 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
+    """Applies the options of `tools/train.py` to a config, in place.
+
+    Args:
+        args: `seed`, `deterministic`, `amp`, `auto_scale_lr` and `resume`.
+
+    Raises:
+        FileNotFoundError: if the checkpoint of `--resume` does not exist.
+        ValueError: if `--auto-scale-lr` is given and the config has no base batch size.
+    """
+    cfg.setdefault('randomness', dict(seed=0))
+    if args.seed is not None:
+        cfg.randomness.seed = args.seed
+    if args.deterministic:
+        cfg.randomness.deterministic = True
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise ValueError(
+                '--auto-scale-lr: the config has no auto_scale_lr.base_batch_size. Set it to the total batch size '
+                'that the learning rate was chosen for'
+            )
+        cfg.auto_scale_lr.enable = True
+        # MMEngine's scaling ignores gradient accumulation.
+        cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get('accumulative_counts', 1)
+    if args.resume == 'auto':
+        last = find_latest_checkpoint(cfg.work_dir)
+        if last:  # otherwise this is the first start, and the config's own load_from stays
+            cfg.resume, cfg.load_from = True, last
+    elif args.resume:
+        if not osp.isfile(args.resume):
+            raise FileNotFoundError(f'--resume: no checkpoint {args.resume}. Give the path of a .pth file, or "auto"')
+        cfg.resume, cfg.load_from = True, args.resume
+
+
 def check_data_roots(cfg: Config, *dataloaders: str) -> None:
-    """Raises: FileNotFoundError for the first folder that a data loader names and that is not there, or empty."""
+    """Checks that the data folders of the named data loaders exist.
+
+    Raises:
+        FileNotFoundError: for the first folder that is missing or empty.
+    """
     for name in dataloaders:
         for place, folder in _data_folders(cfg.get(name) or {}, name):
             if '://' not in folder and not (osp.isdir(folder) and os.listdir(folder)):
                 state = 'an empty folder' if osp.isdir(folder) else 'not a folder'
                 raise FileNotFoundError(
-                    f'{place} is {folder!r}, which is {state}: docs/data.md says what belongs '
-                    f'there; --cfg-options {name}.dataset.data_root=PATH names another place; '
+                    f'{place} is {folder!r}, which is {state}: prepare the data as docs/data.md describes, or set '
+                    f'its folder with --cfg-options {name}.dataset.data_root=PATH. '
                     'tools/check_dataset.py CONFIG checks the whole data set'
                 )
 
@@ -69,7 +118,10 @@ def _data_folders(node, place: str) -> Iterator[Tuple[str, str]]:
 
 
 def use_available_devices(cfg: Config) -> None:
-    """Lets a distributed run work without CUDA, where mmengine would touch `torch.cuda` and need SyncBN's kernels."""
+    """Prepares a distributed run on a machine without CUDA; otherwise does nothing.
+
+    MMEngine would call `torch.cuda.set_device`, and SyncBN has no CPU implementation.
+    """
     if cfg.launcher == 'none' or torch.cuda.is_available():
         return
     if not is_distributed():
@@ -84,14 +136,20 @@ def use_available_devices(cfg: Config) -> None:
 
 
 def end_process_group() -> None:
-    """Ends what a launcher began, when all processes are here: threads of gloo that outlive Python abort it."""
+    """Destroys the process group, if there is one, once all processes have arrived.
+
+    Otherwise gloo's threads may outlive the interpreter and abort the process.
+    """
     if is_distributed():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
 
 
 def warn_of_another_batch_size(runner: Runner) -> None:
-    """Warns if all processes together train on another number of images per step than the learning rate is for."""
+    """Warns if the total batch size differs from the one that the learning rate was chosen for.
+
+    The total counts all processes and accumulated steps. There is no warning if the rate is scaled automatically.
+    """
     scaling = runner.cfg.get('auto_scale_lr') or {}
     recipe, batch_size = scaling.get('base_batch_size'), runner.cfg.train_dataloader.batch_size
     counts = runner.cfg.optim_wrapper.get('accumulative_counts', 1)
@@ -101,13 +159,13 @@ def warn_of_another_batch_size(runner: Runner) -> None:
     accumulated = f' x {counts} steps' if counts > 1 else ''
     runner.logger.warning(
         f'the batch is {total} ({runner.world_size} processes x {batch_size} images{accumulated}), but the learning '
-        f'rate is for {recipe}: set train_dataloader.batch_size, or let --auto-scale-lr scale the rate in proportion'
+        f'rate is for {recipe}: set train_dataloader.batch_size, or use --auto-scale-lr to scale the learning rate'
     )
 
 
 @MODEL_WRAPPERS.register_module()
 class CPUDistributedDataParallel(MMDistributedDataParallel):
-    """DDP of a model on the CPU: no device ids, and BN where SyncBN has no implementation."""
+    """DDP on the CPU: without device ids, and with BN in place of SyncBN, which has no CPU implementation."""
 
     def __init__(self, module: torch.nn.Module, device_ids=None, **kwargs) -> None:
         super().__init__(module=revert_sync_batchnorm(module), **kwargs)

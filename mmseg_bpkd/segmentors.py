@@ -1,8 +1,9 @@
-"""Segmentors described by the path of a config, with changes merged over it."""
+"""Model configs of segmentors: resolving a config path plus changes, and finding the student of a distillation."""
 
 import copy
 import os.path as osp
-from typing import Iterator, Optional
+from contextlib import suppress
+from typing import Any, Iterator, Optional
 
 from mmengine.config import Config, ConfigDict
 from mmengine.model import BaseModel
@@ -17,17 +18,17 @@ def resolve_segmentor(
     data_preprocessor: Optional[dict] = None,
     test_cfg: Optional[dict] = None,
 ) -> ConfigDict:
-    """The plain model config that `segmentor` stands for.
+    """Returns the plain model config that `segmentor` describes.
 
     Args:
-        segmentor: a model config; or dict(cfg_path=..., **changes), where `cfg_path` is 'package::path' within the
-            configs of an installed package ('mmseg::pspnet/...py') or a file, and `changes` are merged into its
-            `model` as a child config would merge them.
-        num_classes: of every head, if given.
-        data_preprocessor, test_cfg: replace the model's own, if given.
+        segmentor: a model config, or dict(cfg_path=..., **changes). `cfg_path` is 'package::path', relative to the
+            configs of an installed package ('mmseg::pspnet/...py'), or the path of a config file. `changes` are
+            merged into its `model` in the same way as a child config is.
+        num_classes: replaces `num_classes` of every head, if given.
+        data_preprocessor, test_cfg: replace those of the model, if given.
 
     Raises:
-        FileNotFoundError: if `cfg_path` leads to no file.
+        FileNotFoundError: if `cfg_path` does not exist.
     """
     changes = copy.deepcopy(ConfigDict(segmentor))
     path = changes.pop('cfg_path', None)
@@ -47,26 +48,38 @@ def resolve_segmentor(
 
 
 def student_config(model: dict) -> ConfigDict:
-    """The plain segmentor that a model config trains: the student of a distillation, or the model itself."""
+    """Returns the config of the plain segmentor that `model` trains: the student of a distillation, or the model.
+
+    Args:
+        model: the config of a `SegDistill` or a subclass, of a `PlainSegmentor`, of an algorithm of MMRazor, or of
+            any other model, which is returned unchanged.
+    """
     model = copy.deepcopy(ConfigDict(model))
-    kind = model.get('type')
-    if kind in ('SegDistill', 'PlainSegmentor'):
-        common = {key: model.get(key) for key in ('num_classes', 'data_preprocessor', 'test_cfg')}
-        segmentor = (
-            model.get('student')
-            if kind == 'SegDistill'
-            else {key: value for key, value in model.items() if key not in common and key != 'type'}
-        )
+    common = {key: model.get(key) for key in ('num_classes', 'data_preprocessor', 'test_cfg')}
+    if is_seg_distill(model):
+        return resolve_segmentor(model.student, **common)
+    if _registered(model.get('type')) is plain_segmentor:
+        segmentor = {key: value for key, value in model.items() if key not in common and key != 'type'}
         return resolve_segmentor(segmentor, **common)
     if 'architecture' in model:  # MMRazor's own algorithms
         architecture = model.architecture
         if 'cfg_path' in architecture:
-            architecture.pop('pretrained', None)  # there, whether to load published weights
+            # Beside `cfg_path`, MMRazor's `pretrained` is a bool: whether to download the published weights.
+            architecture.pop('pretrained', None)
         return resolve_segmentor(architecture, data_preprocessor=model.get('data_preprocessor'))
     return model
 
 
+def is_seg_distill(model: dict) -> bool:
+    """Whether the `type` of a model config is `SegDistill` or a subclass, under whichever name it is registered."""
+    from .algorithms import SegDistill  # at the top, it would be a circular import
+
+    kind = _registered(model.get('type'))
+    return isinstance(kind, type) and issubclass(kind, SegDistill)
+
+
 def build_segmentor(model: dict) -> BaseModel:
+    """Builds a model config in MMSegmentation's scope, whatever the default scope is."""
     with DefaultScope.overwrite_default_scope('mmseg'):
         return SEGMENTORS.build(model)
 
@@ -78,8 +91,21 @@ def plain_segmentor(
     test_cfg: Optional[dict] = None,
     **segmentor,
 ) -> BaseModel:
-    """Builds what `resolve_segmentor` describes: a teacher or a student on its own, as a model config."""
+    """Builds a teacher or a student as a model of its own. The arguments are those of `resolve_segmentor`."""
     return build_segmentor(resolve_segmentor(segmentor, num_classes, data_preprocessor, test_cfg))
+
+
+def _registered(kind: Any) -> Any:
+    """Returns the class or function that a config's `type` stands for; None if the name is not registered."""
+    if not isinstance(kind, str):
+        return kind
+    with MODELS.switch_scope_and_registry(None) as of_default_scope:
+        for registry in (of_default_scope, SEGMENTORS):  # the default scope may not be set yet
+            with suppress(RuntimeError):  # a name that is not registered raises or gives None
+                found = registry.get(kind)
+                if found is not None:
+                    return found
+    return None
 
 
 def _read_model(path: str) -> ConfigDict:
@@ -88,7 +114,10 @@ def _read_model(path: str) -> ConfigDict:
         package, inner = path.split('::', 1)
         file = osp.join(get_installed_path(package), '.mim', 'configs', inner)
     if not osp.isfile(file):
-        raise FileNotFoundError(f'cfg_path={path!r}: no config {file}')
+        raise FileNotFoundError(
+            f'cfg_path={path!r}: there is no config {file}. Give the path of a config file, or "package::path" for a '
+            'config of an installed package'
+        )
     cfg = Config.fromfile(file)
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)

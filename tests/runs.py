@@ -1,4 +1,4 @@
-"""Whole training runs of the command line, seconds long."""
+"""Helpers that run the command-line tools on configs that train in seconds."""
 
 import os
 import os.path as osp
@@ -17,10 +17,8 @@ ENVIRONMENT = dict(
     PYTHONUNBUFFERED='1',
     PYTHONPATH=osp.dirname(__file__),
     PATH=f'{osp.dirname(sys.executable)}:{os.environ["PATH"]}',
-)  # for the scripts, which call `python`
+)  # PATH: the shell scripts call `python`
 DEMO = 'bpkd/bpkd_pspnet-r18w16_pspnet-r18w8_1xb8-600_synthetic-112x112.py'
-
-
 INTERRUPTIBLE = """
 train_dataloader.update(num_workers=2, persistent_workers=True)
 default_hooks.update(slow=dict(type="SlowStepHook"))
@@ -29,7 +27,14 @@ custom_imports = dict(imports=["mmseg_bpkd", "slow_step"])
 
 
 def write_config(folder, max_iters: int = 6, base: str = DEMO, more: str = '') -> str:
-    """A config of the repository, shrunk: networks, crops and schedule. The teacher's checkpoint lies beside it."""
+    """Writes a config of the repository with smaller networks, crops and schedule, and the teacher's checkpoint.
+
+    Args:
+        more: lines to append to the config.
+
+    Returns:
+        The path of the config.
+    """
     teacher = osp.join(folder, 'teacher.pth')
     if not osp.isfile(teacher):
         tiny.save_teacher(teacher, width=8, num_classes=9)
@@ -70,7 +75,7 @@ def call(tool: str, *args, check: bool = True, python_path: str = '') -> subproc
 
 
 def kill_when(ready, tool: str, *args) -> None:
-    """Starts a tool and sends SIGKILL to it and all of its workers as soon as `ready()`."""
+    """Starts a tool and sends SIGKILL to it and its workers as soon as `ready()` is true."""
     process = subprocess.Popen(
         command(tool, *args),
         env=dict(ENVIRONMENT, SLOW_STEPS='1'),
@@ -82,7 +87,7 @@ def kill_when(ready, tool: str, *args) -> None:
     deadline = time.time() + 120
     while not ready():
         assert process.poll() is None, f'{tool} ended before it could be killed'
-        assert time.time() < deadline, f'{tool} did not get there in time'
+        assert time.time() < deadline, f'{tool} was not ready after 120 s'
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -1,4 +1,4 @@
-"""A hook for tests that interrupt: steps, and on demand the writing of a checkpoint, take long enough to be hit."""
+"""A hook that slows down steps, and optionally checkpoint writing, for tests that interrupt a run at that point."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""ViT-Adapter: shapes, names, weights, and its deformable attention."""
+"""ViT-Adapter: shapes, parameter names, checkpoints and deformable attention."""
 
 import hashlib
 import sys
@@ -10,7 +10,7 @@ import torch
 from mmengine.registry import MODELS
 
 from mmseg_bpkd.backbones import ViTAdapter
-from mmseg_bpkd.backbones.vit_adapter import Geometry, as_maps, as_tokens, cell_centres
+from mmseg_bpkd.backbones.vit_adapter import AttentionGeometry, as_maps, as_tokens, cell_centres
 
 SMALL = dict(
     embed_dims=24,
@@ -42,7 +42,7 @@ def small(**changes) -> ViTAdapter:
 
 
 def deit(width: int, layers: int) -> dict:
-    """A checkpoint under the names of DeiT's repository, classifier and class token included."""
+    """A random checkpoint with the names of DeiT's repository, including the classifier and the class token."""
     shapes = dict(cls_token=(1, 1, width), pos_embed=(1, 197, width))
     shapes.update(
         {
@@ -69,7 +69,7 @@ def deit(width: int, layers: int) -> dict:
     ('extent', 'sizes'),
     [((64, 96), [(16, 24), (8, 12), (4, 6), (2, 3)]), ((70, 33), [(18, 9), (9, 5), (5, 3), (3, 2)])],
 )
-def test_four_maps_come_at_strides_4_to_32_from_images_of_any_size(extent, sizes):
+def test_output_has_strides_4_to_32_for_any_image_size(extent, sizes):
     maps = small()(torch.randn(2, 3, *extent))
     assert [tuple(x.shape) for x in maps] == [(2, 24, *size) for size in sizes]
 
@@ -85,19 +85,19 @@ def test_four_maps_come_at_strides_4_to_32_from_images_of_any_size(extent, sizes
     ],
     ids=['tiny', 'base'],
 )
-def test_weights_have_the_names_and_shapes_of_the_authors_code(config, digest):
-    """The digests are of ViT-Adapter's own modules, built with the settings of its UPerNet configs."""
+def test_parameters_have_the_names_and_shapes_of_the_authors_code(config, digest):
+    """The digests were computed from the authors' modules, built with the settings of their UPerNet configs."""
     state = MODELS.build(dict(type='ViTAdapter', **config)).state_dict()
     lines = [f'{key} {tuple(value.shape)}' for key, value in sorted(state.items())]
     assert len(lines) == 410
     assert hashlib.sha256('\n'.join(lines).encode()).hexdigest() == digest
 
 
-def test_positions_of_384_pixel_images_would_make_the_base_networks_published_133_9_million():
-    """Our count, of the 224x224 positions of DeiT's weights, is 0.29 M below; see docs/recipes.md."""
+def test_pretrain_size_384_explains_the_published_133_9_million_parameters():
+    """With DeiT's 224x224 position embeddings, the base network has 0.29 M parameters less. See docs/recipes.md."""
     base = dict(embed_dims=768, num_heads=12, deform_num_heads=12, deform_ratio=0.5)
     backbone, larger = (ViTAdapter(**base, pretrain_size=size) for size in (224, 384))
-    head = 133636876 - count(backbone)  # UPerNet's, from experiments/complexity.json
+    head = 133636876 - count(backbone)  # UPerNet head: total from experiments/complexity.json
     assert round((count(larger) + head) / 1e6, 1) == 133.9
 
 
@@ -105,7 +105,7 @@ def count(model: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def test_deits_weights_load_under_their_published_names(tmp_path):
+def test_deit_checkpoint_loads(tmp_path):
     checkpoint = deit(24, 4)
     torch.save(checkpoint, tmp_path / 'deit.pth')
     model = small(init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'deit.pth')))
@@ -117,14 +117,14 @@ def test_deits_weights_load_under_their_published_names(tmp_path):
     assert (state['blocks.0.gamma1'] == 1).all()
 
 
-def test_weights_of_another_transformer_are_refused(tmp_path):
+def test_checkpoint_of_another_transformer_raises_value_error(tmp_path):
     torch.save(deit(48, 4), tmp_path / 'deit.pth')
     model = small(init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'deit.pth')))
-    with pytest.raises(ValueError, match='deit.pth holds no weights of this transformer: .* of 51 .*another shape'):
+    with pytest.raises(ValueError, match='deit.pth does not fit this transformer: .* of 51 .*another shape.* width 24'):
         model.init_weights()
 
 
-def test_the_transformers_blocks_are_those_of_the_formula():
+def test_transformer_block_equals_the_formula():
     block = small(drop_path_rate=0.0).blocks[0]
     x = torch.randn(2, 5, 24)
     with torch.no_grad():
@@ -138,59 +138,59 @@ def test_the_transformers_blocks_are_those_of_the_formula():
         torch.testing.assert_close(block(x), x1 + block.mlp(block.norm2(x1)))
 
 
-def test_at_first_nothing_is_injected_into_the_transformer():
-    """So that a pretrained transformer starts as it is."""
+def test_injector_starts_as_identity():
+    """A pretrained transformer must be unchanged at the start of training."""
     model = small()
     x, c = torch.randn(1, 4, 24), torch.randn(1, 21, 24)
-    injected = model.interactions[0].injector(x, c, Geometry([(2, 2)], [(4, 4), (2, 2), (1, 1)], x))
+    injected = model.interactions[0].injector(x, c, AttentionGeometry([(2, 2)], [(4, 4), (2, 2), (1, 1)], x))
     assert torch.equal(injected, x)
 
 
-def test_tokens_and_maps_are_each_others_inverse():
+def test_as_maps_inverts_as_tokens():
     maps = [torch.randn(2, 3, 4, 6), torch.randn(2, 3, 2, 3)]
     assert all(torch.equal(a, b) for a, b in zip(as_maps(as_tokens(maps), [(4, 6), (2, 3)]), maps))
 
 
-def test_each_level_starts_where_the_one_before_it_ends():
-    """Only the compiled operator reads that."""
-    geometry = Geometry([(2, 2)], [(4, 4), (2, 3), (1, 1)], torch.zeros(2, 4, 24))
+def test_attention_geometry_describes_the_levels():
+    """Only the compiled operator reads `level_start_index`."""
+    geometry = AttentionGeometry([(2, 2)], [(4, 4), (2, 3), (1, 1)], torch.zeros(2, 4, 24))
     assert geometry.level_start_index.tolist() == [0, 16, 22]
     assert geometry.spatial_shapes.tolist() == [[4, 4], [2, 3], [1, 1]]
     assert geometry.reference_points.shape == (2, 4, 3, 2)
 
 
-def test_cell_centres_are_x_and_y_in_row_order():
+def test_cell_centres_are_xy_in_row_major_order():
     centres = cell_centres([(1, 2), (2, 1)], torch.zeros(1))[0, :, 0]
     np.testing.assert_allclose(centres, [[0.25, 0.5], [0.75, 0.5], [0.5, 0.25], [0.5, 0.75]])
 
 
-def test_every_parameter_is_trained():
+def test_every_parameter_gets_a_gradient():
     model = ViTAdapter(**SMALL).train()
     sum(x.square().mean() for x in model(torch.randn(2, 3, 64, 64))).backward()
-    idle = [name for name, parameter in model.named_parameters() if parameter.grad is None]
-    assert not idle
+    without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert not without
 
 
-def test_positions_are_interpolated_to_the_size_of_the_image():
+def test_position_embeddings_are_resized_to_the_image():
     model = small()
     with torch.no_grad():
         model.pos_embed[:, 1:] = model.pos_embed[:, 1:2] * 0 + torch.arange(24.0)
-        same = model._positions((14, 14))
+        same = model._resized_pos_embed((14, 14))
         assert torch.allclose(same, model.pos_embed[:, 1:])
-        assert torch.allclose(model._positions((4, 6)), torch.arange(24.0).expand(1, 24, 24), atol=1e-5)
+        assert torch.allclose(model._resized_pos_embed((4, 6)), torch.arange(24.0).expand(1, 24, 24), atol=1e-5)
 
 
 compiled = sys.modules['mmcv._ext'].__spec__.loader is not None
 
 
 @pytest.mark.skipif(not (compiled and torch.cuda.is_available()), reason='needs compiled mmcv operators and a GPU')
-def test_the_compiled_operator_agrees_with_pytorch():
+def test_compiled_operator_equals_pytorch():
     model, image = small(), torch.randn(1, 3, 64, 96)
     expected = model(image)
     for ours, theirs in zip(model.cuda()(image.cuda()), expected):
         torch.testing.assert_close(ours.cpu(), theirs, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.skipif(compiled, reason='mmcv has its compiled operators')
-def test_without_compiled_operators_a_gpu_takes_the_pytorch_form():
+@pytest.mark.skipif(compiled, reason='needs mmcv without compiled operators')
+def test_gpu_uses_pytorch_without_compiled_operators():
     assert multi_scale_deform_attn.IS_CUDA_AVAILABLE is False

@@ -1,11 +1,18 @@
-"""The repairs, each in a process of its own: what they touch is imported once per process."""
+"""The repairs. Most tests run in a process of their own, since a module is imported once per process."""
 
 import os.path as osp
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 from conftest import ROOT
+from mmengine.registry import MODELS
+from mmseg.models.losses import cross_entropy
+from mmseg.models.losses import cross_entropy_loss as mmseg_cross_entropy
+
+from mmseg_bpkd import compat
 
 
 def python(code: str) -> subprocess.CompletedProcess:
@@ -13,7 +20,7 @@ def python(code: str) -> subprocess.CompletedProcess:
 
 
 def hide(*names: str) -> str:
-    """Code that makes packages look as if they were not installed."""
+    """Returns code that makes packages appear not to be installed."""
     return f"""
 import importlib.util, sys
 real = importlib.util.find_spec
@@ -138,7 +145,9 @@ try:
     read_checkpoint('https://example.org/bad.pth')
 except ValueError as error:
     print('refused')""")
-    assert done.stdout.splitlines()[1::2] == ['1.0', 'refused'], done.stdout + done.stderr  # between lines of the log
+    assert done.stdout.splitlines()[1::2] == ['1.0', 'refused'], (
+        done.stdout + done.stderr
+    )  # every other line is of the log
 
 
 def test_mmrazor_without_quantization_says_so_when_it_is_used():
@@ -149,6 +158,90 @@ try:
     QConfigHandler({})
 except RuntimeError as error:
     print(error)
-except Exception as error:  # the real one, on a healthy installation
+except Exception as error:  # of the real QConfigHandler, if MMRazor's quantization can be imported
     print('cannot quantize', error)""")
     assert 'cannot quantize' in done.stdout, done.stderr
+
+
+CLASS_WEIGHT = [0.5, 2.0, 3.0]
+
+
+def weighted_cross_entropy(logits: np.ndarray, label: np.ndarray, reduction: str) -> np.ndarray:
+    """Per pixel -w[y] * log softmax(logits)[y], and 0 for void; the mean divides by the weights of the valid pixels."""
+    loss, weights = np.zeros(label.shape), 0.0
+    for n, i, j in np.ndindex(label.shape):
+        y = label[n, i, j]
+        if y != 255:
+            x = logits[n, :, i, j]
+            loss[n, i, j] = CLASS_WEIGHT[y] * (np.log(np.exp(x).sum()) - x[y])
+            weights += CLASS_WEIGHT[y]
+    return {'none': loss, 'sum': loss.sum(), 'mean': loss.sum() / max(weights, 1e-7)}[reduction]
+
+
+def logits_and_label(void: str) -> tuple:
+    logits, label = torch.randn(2, 3, 4, 5, dtype=torch.float64), torch.randint(0, 3, (2, 4, 5))
+    label[{'no void': slice(0), 'some void': (0, 1), 'all void': slice(None)}[void]] = 255
+    return logits, label
+
+
+@pytest.mark.parametrize('void', ['no void', 'some void', 'all void'])
+@pytest.mark.parametrize('reduction', ['mean', 'sum', 'none'])
+@pytest.mark.parametrize('avg_non_ignore', [False, True])
+def test_void_pixels_have_no_class_weight(void, reduction, avg_non_ignore):
+    logits, label = logits_and_label(void)
+    expected = torch.from_numpy(np.asarray(weighted_cross_entropy(logits.numpy(), label.numpy(), reduction)))
+    weight = logits.new_tensor(CLASS_WEIGHT)
+    common = dict(class_weight=weight, reduction=reduction, ignore_index=255, avg_non_ignore=avg_non_ignore)
+    torch.testing.assert_close(cross_entropy(logits, label, **common), expected, rtol=1e-6, atol=1e-9)
+
+    module = MODELS.build(
+        dict(
+            type='mmseg.CrossEntropyLoss',
+            class_weight=CLASS_WEIGHT,
+            reduction=reduction,
+            avg_non_ignore=avg_non_ignore,
+            loss_weight=0.4,
+        )
+    )
+    logits.requires_grad_()
+    loss = module(logits, label, ignore_index=255)
+    torch.testing.assert_close(loss, 0.4 * expected, rtol=1e-6, atol=1e-9)
+    loss.sum().backward()
+    void_pixels = (label == 255)[:, None].expand_as(logits)
+    assert torch.isfinite(logits.grad).all() and (logits.grad[void_pixels] == 0).all()
+    assert (logits.grad[~void_pixels] != 0).all()
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        dict(class_weight=None),
+        dict(class_weight=None, avg_non_ignore=True),
+        dict(ignore_index=1),  # a label that has a weight: MMSegmentation counts it unless avg_non_ignore
+        dict(ignore_index=1, avg_non_ignore=True),
+        dict(weight=torch.linspace(0, 1, 12).reshape(1, 3, 4)),
+        dict(avg_factor=7.0),
+    ],
+    ids=str,
+)
+def test_what_mmsegmentation_could_compute_is_unchanged(changes):
+    original = mmseg_cross_entropy.cross_entropy
+    original = getattr(original, '__wrapped__', original)  # a healthy MMSegmentation has no wrapper
+    logits, label = torch.randn(1, 3, 3, 4), torch.randint(0, 3, (1, 3, 4))
+    arguments = dict(class_weight=torch.tensor(CLASS_WEIGHT), ignore_index=255) | changes
+    assert torch.equal(cross_entropy(logits, label, **arguments), original(logits, label, **arguments))
+
+
+def test_a_healthy_cross_entropy_is_left_alone(monkeypatch):
+    def healthy(pred, label, class_weight=None, ignore_index=-100):
+        return pred.sum()
+
+    monkeypatch.setattr(mmseg_cross_entropy, 'cross_entropy', healthy)
+    compat.repair_class_weights()
+    assert mmseg_cross_entropy.cross_entropy is healthy
+
+
+def test_class_weights_are_repaired_once():
+    repaired = mmseg_cross_entropy.cross_entropy
+    compat.apply()
+    assert mmseg_cross_entropy.cross_entropy is repaired is cross_entropy

@@ -1,8 +1,7 @@
-"""Parameters and operations, against hand counts and the published ones."""
+"""Parameters and operations, compared with hand counts and with the published numbers."""
 
 import json
 import os.path as osp
-import sys
 
 import pytest
 import runs
@@ -12,13 +11,10 @@ from conftest import ROOT
 from mmengine.config import Config
 from torch import nn
 
+from mmseg_bpkd.complexity import measure, operations, segmentors
 from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor, student_config
 
-sys.path.append(osp.join(ROOT, 'tools/analysis'))
-
-from complexity import measure, operations  # noqa: E402
-
-PUBLISHED = {  # by the paper's authors, in their repository: 10^6 parameters, 10^9 operations, 150 classes, 512x512
+PUBLISHED = {  # in the authors' repository, for 150 classes and 512x512: 10^6 parameters, 10^9 operations
     'pspnet-r101': (68.07, 256.89),
     'pspnet-r18': (12.82, 54.53),
     'fcn-hr48': (65.95, 95.64),
@@ -33,7 +29,7 @@ with open(osp.join(ROOT, 'experiments/complexity.json')) as file:
 
 
 def operations_by_hand(model: nn.Module, image: torch.Tensor) -> int:
-    """Of a PSPNet: convolutions, one for each value that is pooled, two where normalised, four where resized."""
+    """Of a PSPNet: multiply-adds of convolutions; 1 per pooled value, 2 per normalised and 4 per resized value."""
     total = 0
 
     def count(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
@@ -67,6 +63,16 @@ def test_attention_is_counted_though_mmengine_does_not():
     assert operations(Attention(), torch.randn(2, 3, 7, 4)) == 2 * 3 * 7 * 5 * (4 + 4)
 
 
+def test_a_subclass_of_seg_distill_has_a_teacher_and_a_student():
+    subclass = type('SubclassOfSegDistill', (tiny.SegDistill,), {})
+    for kind in ('SegDistill', subclass):
+        model = dict(type=kind, teacher=tiny.pspnet(8), student=tiny.pspnet(4), data_preprocessor=tiny.PREPROCESSOR)
+        found = {role: config.backbone.base_channels for role, config in segmentors(Config(dict(model=model)))}
+        assert found == dict(teacher=8, student=4)
+    plain = Config(dict(model=resolve_segmentor(tiny.pspnet(4))))
+    assert [role for role, _ in segmentors(plain)] == ['network']
+
+
 def test_the_auxiliary_head_is_counted_apart():
     model = build_segmentor(resolve_segmentor(tiny.pspnet(4), 3, tiny.PREPROCESSOR)).eval()
     result = measure(model, (32, 32), runs=1)
@@ -78,7 +84,7 @@ def test_the_auxiliary_head_is_counted_apart():
 
 @pytest.mark.parametrize('network', PUBLISHED)
 def test_the_committed_counts_are_the_published_ones(network):
-    """The published operations hold the resizing of the logits to the image: four for each of their values."""
+    """The published operations include resizing the logits to the image, four operations per value."""
     parameters, gflops = PUBLISHED[network]
     result = MEASURED[network]
     assert result['size'] == [512, 512]

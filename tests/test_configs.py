@@ -52,6 +52,11 @@ def named(*parts: str) -> list:
     return [path for path in LEAVES if any(part in osp.basename(path) for part in parts)]
 
 
+def read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
+
+
 @pytest.mark.parametrize('method', METHODS)
 def test_every_pair_has_every_method_on_every_data_set(method):
     data = ['cityscapes-512x1024', 'ade20k-512x512', 'pascal-context-59-480x480']
@@ -98,6 +103,33 @@ def test_a_config_is_what_its_name_says(path):
         assert [loss.type for loss in cfg.model.distiller.losses.values()] == [loss.type for loss in losses.values()]
         for owner, network in (('teacher', teacher), ('student', student)):
             assert resolve_segmentor(cfg.model[owner]).decode_head.type == HEADS[network.split('-')[0]]
+
+
+@pytest.mark.parametrize('path', LEAVES, ids=name)
+def test_a_model_gets_classes_preprocessing_and_test_settings_from_the_task_of_its_data_set(path):
+    cfg = load(path)
+    assert cfg.task.keys() == {'num_classes', 'data_preprocessor', 'test_cfg'}
+    assert cfg.task.num_classes == cfg.num_classes
+    if '/mmrazor/' in path:  # MMRazor cannot override classes and test settings of a network
+        assert cfg.model.data_preprocessor == dict(cfg.task.data_preprocessor, _scope_='mmseg')
+    else:
+        assert {key: cfg.model[key] for key in cfg.task} == cfg.task
+
+
+def test_pairs_and_leaves_do_not_repeat_the_parts_of_the_task():
+    pairs = glob(osp.join(ROOT, 'configs/_base_/pairs/*.py'))
+    assert pairs
+    for path in pairs + LEAVES:
+        text = read(path)
+        if re.search("type='(SegDistill|PlainSegmentor)'", text):
+            assert re.search(r'\*\*(_base_\.)?task\b', text), path
+        if '/mmrazor/' not in path:
+            assert not re.search(r'\b(num_classes|data_preprocessor)\b', text), path
+
+
+def test_the_metrics_are_written_once():
+    files = glob(osp.join(ROOT, 'configs/**/*.py'), recursive=True)
+    assert [osp.relpath(path, ROOT) for path in files if 'TrimapIoU' in read(path)] == ['configs/_base_/evaluators.py']
 
 
 @pytest.mark.parametrize('path', LEAVES, ids=name)

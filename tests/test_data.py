@@ -23,14 +23,14 @@ def take(sampler, n):
     return list(itertools.islice(sampler, n))
 
 
-def test_every_epoch_is_a_new_permutation():
+def test_sampler_shuffles_each_epoch_differently():
     stream = take(ResumableSampler(range(7), seed=3), 21)
     epochs = [stream[i : i + 7] for i in (0, 7, 14)]
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
 
 
-def test_a_stream_can_start_anywhere_and_carries_the_same_seeds():
+def test_sampler_can_start_at_any_position_with_the_same_indices_and_seeds():
     whole, rest = ResumableSampler(range(7), seed=3), ResumableSampler(range(7), seed=3)
     rest.start = 16
     expected = take(whole, 40)[16:]
@@ -39,7 +39,7 @@ def test_a_stream_can_start_anywhere_and_carries_the_same_seeds():
 
 
 @pytest.mark.parametrize('start', [0, 9])
-def test_ranks_share_one_stream(monkeypatch, start):
+def test_ranks_take_turns_in_one_stream(monkeypatch, start):
     streams = []
     for rank in range(2):
         monkeypatch.setattr('mmseg_bpkd.datasets.sampler.get_dist_info', lambda rank=rank: (rank, 2))
@@ -52,22 +52,22 @@ def test_ranks_share_one_stream(monkeypatch, start):
     assert joined == single and [i.seed for i in joined] == [i.seed for i in single]
 
 
-def test_other_seeds_give_other_streams():
+def test_sampler_streams_differ_between_seeds():
     assert take(ResumableSampler(range(50), seed=0), 50) != take(ResumableSampler(range(50), seed=1), 50)
     assert take(ResumableSampler(range(50), seed=0), 100)[50:] != take(ResumableSampler(range(50), seed=1), 50)
 
 
-def test_without_shuffling_the_order_is_kept():
+def test_sampler_without_shuffling_keeps_the_order():
     assert take(ResumableSampler(range(3), shuffle=False, seed=0), 7) == [0, 1, 2, 0, 1, 2, 0]
 
 
-def test_the_seed_survives_the_way_to_a_worker():
+def test_sample_index_keeps_its_seed_when_pickled():
     index = pickle.loads(pickle.dumps(SampleIndex(5, 77)))
     assert index == 5 and index.seed == 77
 
 
 class Noise:
-    """Random numbers behind `SeedAugmentation`, of every generator that transforms use."""
+    """A dataset of random numbers from Python, NumPy and PyTorch, seeded by `SeedAugmentation`."""
 
     def __init__(self):
         self.seed = TRANSFORMS.build(dict(type='SeedAugmentation'))
@@ -86,10 +86,10 @@ def test_augmentation_does_not_depend_on_the_number_of_workers():
         loader = DataLoader(Noise(), 2, sampler=ResumableSampler(range(6), seed=1), num_workers=workers)
         streams.append([[x.tolist() for x in batch] for batch in itertools.islice(loader, 8)])
     assert streams[0] == streams[1]
-    assert len({tuple(batch[1]) for batch in streams[0]}) == 8  # and differs from batch to batch
+    assert len({tuple(batch[1]) for batch in streams[0]}) == 8  # differs from batch to batch
 
 
-def test_a_plain_index_has_no_seed_to_offer():
+def test_seed_augmentation_refuses_an_index_without_seed():
     with pytest.raises(TypeError, match='ResumableSampler'):
         TRANSFORMS.build(dict(type='SeedAugmentation'))(dict(sample_idx=3))
 
@@ -101,7 +101,7 @@ def test_a_plain_index_has_no_seed_to_offer():
         dict(type='ConcatDataset', datasets=2 * [dict(type='SyntheticScenes', num_scenes=3)]),
     ],
 )
-def test_the_seed_survives_mmengines_data_set_wrappers(wrapper):
+def test_mmengine_dataset_wrappers_keep_the_seed(wrapper):
     pipeline = [dict(type='SeedAugmentation'), dict(type='RenderScene'), dict(type='RandomFlip', prob=0.5)]
     for inner in wrapper.get('datasets', [wrapper.get('dataset')]):
         inner['pipeline'] = pipeline
@@ -111,9 +111,13 @@ def test_the_seed_survives_mmengines_data_set_wrappers(wrapper):
     assert first == again and len({flip for _, flip in first}) == 2
 
 
-def of_both(seed: int, image: np.ndarray, label: np.ndarray, *configs: dict) -> list:
-    """What MMSegmentation's transforms, and ours of the same name, make from the same seed; and what is drawn next."""
-    made = []
+def apply_original_and_fast(seed: int, image: np.ndarray, label: np.ndarray, *configs: dict) -> list:
+    """Applies MMSegmentation's transforms, and then our fast versions, with the same seed.
+
+    Returns:
+        For each of the two: image, label, shape, and the next random number, which shows how many were drawn before.
+    """
+    outputs = []
     for prefix in ('', 'Fast'):
         np.random.seed(seed)
         results = dict(img=image.copy(), gt_seg_map=label.copy(), seg_fields=['gt_seg_map'], img_shape=image.shape[:2])
@@ -121,39 +125,39 @@ def of_both(seed: int, image: np.ndarray, label: np.ndarray, *configs: dict) -> 
             results = TRANSFORMS.build(dict(cfg, type=prefix + cfg['type']) if cfg['type'] != 'RandomFlip' else cfg)(
                 results
             )
-        made.append((results['img'], results['gt_seg_map'], results['img_shape'], np.random.rand()))
-    return made
+        outputs.append((results['img'], results['gt_seg_map'], results['img_shape'], np.random.rand()))
+    return outputs
 
 
 @pytest.mark.parametrize('share_of_void', [0, 0.5, 1])
 @pytest.mark.parametrize('share_of_one_class', [0.3, 0.7, 0.8, 1])
 @pytest.mark.parametrize(('crop_size', 'ignore_index'), [((12, 20), 255), ((60, 16), 255), ((12, 20), -1)])
-def test_fast_crops_are_mmsegmentations(crop_size, ignore_index, share_of_one_class, share_of_void):
-    """Also where no crop has a mixture, and where the image is smaller than the crop."""
+def test_fast_random_crop_equals_mmsegmentation(crop_size, ignore_index, share_of_one_class, share_of_void):
+    """Covers labels for which no crop satisfies `cat_max_ratio`, and images that are smaller than the crop."""
     init_default_scope('mmseg')
     crop = dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75, ignore_index=ignore_index)
-    tries = set()
+    next_numbers = set()
     for seed in range(20):
         generator = np.random.default_rng(seed)
         image = generator.integers(0, 256, (40, 50, 3), np.uint8)
         label = generator.integers(1, 5, (5, 5), np.uint8)
         label[generator.random((5, 5)) < share_of_one_class] = 0
         label[generator.random((5, 5)) < share_of_void] = 255
-        theirs, ours = of_both(seed, image, label.repeat(8, 0).repeat(10, 1), crop)
+        theirs, ours = apply_original_and_fast(seed, image, label.repeat(8, 0).repeat(10, 1), crop)
         for a, b in zip(theirs, ours):
             np.testing.assert_array_equal(a, b)
-        tries.add(theirs[3])
-    assert len(tries) == 20
+        next_numbers.add(theirs[3])
+    assert len(next_numbers) == 20
 
 
-def test_fast_distortion_is_mmsegmentations():
-    """Also of a flipped crop, whose pixels do not lie in memory one behind the other."""
+def test_fast_photo_metric_distortion_equals_mmsegmentation():
+    """The images are flipped crops, whose memory is not contiguous."""
     init_default_scope('mmseg')
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
     label = np.zeros((40, 50), np.uint8)
     changed = []
     for seed in range(30):
-        theirs, ours = of_both(
+        theirs, ours = apply_original_and_fast(
             seed,
             image,
             label,
@@ -175,24 +179,24 @@ def labelled(tmp_path) -> dict:
     return dict(img_path='image.png', seg_map_path=str(tmp_path / 'label.png'), seg_fields=[], reduce_zero_label=False)
 
 
-def test_a_label_outside_the_classes_is_named_with_its_file(labelled):
+def test_invalid_label_value_raises_value_error_with_the_file(labelled):
     load = TRANSFORMS.build(dict(type='LoadCheckedAnnotations', num_classes=11))
     with pytest.raises(ValueError, match=r'label\.png has the values \[11\]: expected classes 0 to 10, or 255'):
         load(labelled)
 
 
-def test_a_label_within_the_classes_is_read_as_it_is(labelled):
+def test_valid_label_is_loaded_unchanged(labelled):
     results = TRANSFORMS.build(dict(type='LoadCheckedAnnotations', num_classes=12))(labelled)
     assert results['gt_seg_map'][0].tolist() == [0, 10, 255, 11]
 
 
-def test_a_missing_label_is_named_with_its_image(labelled):
+def test_missing_label_raises_file_not_found_error_with_the_image(labelled):
     load = TRANSFORMS.build(dict(type='LoadCheckedAnnotations', num_classes=11))
     with pytest.raises(FileNotFoundError, match=r'image image\.png has no label: expected .*missing\.png'):
         load(dict(labelled, seg_map_path=labelled['seg_map_path'].replace('label.png', 'missing.png')))
 
 
-def tutorial_layout(root, splits=('train', 'val')):
+def write_tutorial_layout(root, splits=('train', 'val')):
     for split in splits:
         (root / split).mkdir(parents=True)
         (root / f'{split}annot').mkdir()
@@ -209,8 +213,8 @@ def convert(*args):
     )
 
 
-def test_the_camvid_converter_writes_what_the_data_set_reads(tmp_path):
-    tutorial_layout(tmp_path / 'CamVid')
+def test_camvid_dataset_reads_the_output_of_the_converter(tmp_path):
+    write_tutorial_layout(tmp_path / 'CamVid')
     done = convert(tmp_path / 'CamVid', tmp_path / 'camvid')
     assert done.returncode == 0 and 'train: 2 images (the published split has 367)' in done.stdout
     pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadCheckedAnnotations', num_classes=11)]
@@ -225,22 +229,22 @@ def test_the_camvid_converter_writes_what_the_data_set_reads(tmp_path):
     assert (sample['gt_seg_map'] == np.where(expected == 11, 255, expected)).all()
 
 
-def test_the_camvid_converter_says_what_is_wrong(tmp_path):
+def test_camvid_converter_reports_invalid_input(tmp_path):
     assert 'none of the folders' in convert(tmp_path, tmp_path / 'camvid').stderr
-    tutorial_layout(tmp_path / 'unpaired')
+    write_tutorial_layout(tmp_path / 'unpaired')
     (tmp_path / 'unpaired/trainannot/1.png').unlink()
     assert 'only one of' in convert(tmp_path / 'unpaired', tmp_path / 'camvid').stderr
-    tutorial_layout(tmp_path / 'wrong')
+    write_tutorial_layout(tmp_path / 'wrong')
     Image.fromarray(np.full((6, 8), 30, np.uint8)).save(tmp_path / 'wrong/valannot/0.png')
     assert 'expected one channel with values 0 to 11' in convert(tmp_path / 'wrong', tmp_path / 'camvid').stderr
 
 
-def test_camvid_without_its_folder_says_which(tmp_path):
+def test_camvid_without_image_folder_raises_file_not_found_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=str(tmp_path / 'images/train')):
         CamVidDataset(data_root=str(tmp_path), data_prefix=dict(img_path='images/train', seg_map_path='a'))
 
 
-def test_camvid_has_its_published_sizes_and_labels(camvid):
+def test_real_camvid_has_the_published_number_and_size_of_images(camvid):
     pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadCheckedAnnotations', num_classes=11)]
     for split, count in (('train', 367), ('val', 101)):
         data = CamVidDataset(
@@ -252,7 +256,7 @@ def test_camvid_has_its_published_sizes_and_labels(camvid):
         assert data[0]['img'].shape == (360, 480, 3) and data[0]['gt_seg_map'].shape == (360, 480)
 
 
-def test_a_scene_depends_on_its_split_and_index_alone():
+def test_scene_depends_only_on_split_and_index():
     image, label = render_scene('train', 5)
     random.random(), np.random.random()
     again = render_scene('train', 5)
@@ -260,17 +264,17 @@ def test_a_scene_depends_on_its_split_and_index_alone():
     assert image.shape == (120, 160, 3) and label.shape == (120, 160) and image.dtype == label.dtype == np.uint8
 
 
-def test_no_two_scenes_are_the_same_within_or_across_splits():
+def test_all_scenes_differ_within_and_across_splits():
     scenes = {render_scene(split, i)[1].tobytes() for split in ('train', 'val', 'test') for i in range(10)}
     assert len(scenes) == 30
 
 
-def test_scenes_come_in_any_size():
+def test_scene_has_the_requested_size():
     image, label = render_scene('val', 0, (96, 64))
     assert image.shape == (64, 96, 3) and label.shape == (64, 96)
 
 
-def test_every_class_occurs_and_thin_ones_are_thin():
+def test_every_class_occurs_and_wires_are_thin():
     labels = np.stack([render_scene('train', i)[1] for i in range(20)])
     assert set(np.unique(labels)) == set(range(len(CLASSES)))
     wire = labels == CLASSES.index('wire')
@@ -283,24 +287,24 @@ def test_every_class_occurs_and_thin_ones_are_thin():
     assert 2 <= np.median(runs) <= 4
 
 
-def test_labels_lie_where_the_image_changes():
-    """A mean step between neighbours across label borders, and within classes: textures and noise stay below it."""
+def test_image_changes_more_at_label_boundaries():
+    """Neighbouring pixels differ more across a label boundary than within a class, despite texture and noise."""
     across, within = [], []
     for i in range(10):
         image, label = render_scene('train', i)
         step = np.abs(np.diff(image.astype(float), axis=1)).mean(2)
-        border = label[:, 1:] != label[:, :-1]
-        across.append(step[border].mean()), within.append(step[~border].mean())
+        boundary = label[:, 1:] != label[:, :-1]
+        across.append(step[boundary].mean()), within.append(step[~boundary].mean())
     assert np.mean(across) > 1.5 * np.mean(within)
 
 
-def test_augmentation_leaves_the_stored_scene_alone():
+def test_changing_a_sample_does_not_change_the_cached_scene():
     data = DATASETS.build(dict(type='SyntheticScenes', num_scenes=2, pipeline=[dict(type='RenderScene')]))
     before = copy.deepcopy(data[0]['img'])
     data[0]['img'][:] = 0
     assert (data[0]['img'] == before).all()
 
 
-def test_an_unknown_split_is_refused():
+def test_unknown_split_raises_value_error():
     with pytest.raises(ValueError, match="'valid'"):
         DATASETS.build(dict(type='SyntheticScenes', split='valid'))

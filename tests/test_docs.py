@@ -1,29 +1,64 @@
-"""What the documentation shows, runs, and was measured."""
+"""The examples of the documentation run, its tables show the committed results, and what it names exists."""
 
+import io
 import json
 import os.path as osp
 import re
+import runpy
+import shutil
+from contextlib import redirect_stdout
+from glob import glob
 
+import layouts
+import numpy as np
 import pytest
 import runs
+import tiny
 import torch
 from conftest import ROOT
+from mmseg.evaluation import IoUMetric
 
 from benchmarks import tables
 
+PAGES = ['README.md', *sorted(osp.relpath(path, ROOT) for path in glob(osp.join(ROOT, 'docs/*.md')))]
+GUIDES = [page for page in PAGES if 'adding_a_' in page]
+LEAF = 'configs/bpkd/bpkd_pspnet-r101_pspnet-r18_4xb4-80k_cityscapes-512x1024.py'
 
-def code_blocks(path: str) -> list:
-    return re.findall(r'```python\n(.*?)```', open(osp.join(ROOT, path)).read(), re.DOTALL)
+
+def read(path: str) -> str:
+    with open(osp.join(ROOT, path)) as file:
+        return file.read()
+
+
+def python_blocks(page: str) -> list:
+    return re.findall(r'```python\n(.*?)```', read(page), re.DOTALL)
+
+
+def examples(page: str) -> dict:
+    """{file name: content} of the Python blocks, each of which follows a line that starts with the name of its file."""
+    return dict(re.findall(r'^`([\w./-]+\.py)`[^\n]*:\n\n```python\n(.*?)```', read(page), re.DOTALL | re.MULTILINE))
+
+
+def write_examples(page: str, folder) -> dict:
+    """Writes the examples of a guide, unchanged, beside a copy of the configs."""
+    shutil.copytree(osp.join(ROOT, 'configs'), folder / 'configs')
+    files = examples(page)
+    for name, content in files.items():
+        assert not (folder / name).exists(), f'the example {name} of {page} has the name of a file of the repository'
+        (folder / name).write_text(content)
+    return files
+
+
+@pytest.mark.parametrize('page', GUIDES)
+def test_every_block_of_a_guide_is_a_file_that_a_test_can_write(page):
+    assert list(examples(page).values()) == python_blocks(page) != []
 
 
 def test_the_example_of_a_new_method_trains(tmp_path):
-    loss, config = code_blocks('docs/adding_a_method.md')
-    lines = [line for line in (loss + config).splitlines() if line.strip()]
+    files = write_examples('docs/adding_a_method.md', tmp_path)
+    lines = [line for content in files.values() for line in content.splitlines() if line.strip()]
     assert len(lines) <= 30
-    (tmp_path / 'my_method.py').write_text(loss)
-    leaf = tmp_path / 'leaf.py'
-    leaf.write_text(config.replace("'_base_/", f"'{ROOT}/configs/_base_/"))
-    path = runs.write_config(tmp_path, 4, leaf)
+    path = runs.write_config(tmp_path, 4, tmp_path / 'configs/my_method.py')
     done = runs.call('train.py', path, '--work-dir', tmp_path / 'run', python_path=tmp_path)
     values = [float(value) for value in re.findall(r'distill.loss_mine: ([\d.]+)', done.stdout)]
     assert len(values) == 4 and min(values) > 0
@@ -31,11 +66,119 @@ def test_the_example_of_a_new_method_trains(tmp_path):
     assert state['distiller.distill_losses.loss_mine.projector.weight'].shape == (16, 8, 1, 1)
 
 
+def test_the_example_of_a_new_metric_is_reported_beside_the_others(tmp_path):
+    write_examples('docs/adding_a_metric.md', tmp_path)
+    path = runs.write_config(tmp_path, base=tmp_path / 'configs/my_metric.py')
+    student = tiny.save_teacher(tmp_path / 'student.pth', width=4, num_classes=9)
+    folders = ('--out', tmp_path / 'results.json', '--work-dir', tmp_path / 'test')
+    runs.call('test.py', path, student, *folders, python_path=tmp_path)
+    results = json.loads((tmp_path / 'results.json').read_text())
+    assert {'mIoU', 'trimap/mIoU@3px', 'boundary/mIoU@0.005diag', 'body/mIoU'} <= results['metrics'].keys()
+    assert len(results['per_class']['body/IoU']) == 9
+
+
+def test_the_example_of_a_new_metric_does_not_see_errors_at_boundaries():
+    namespace = {}
+    exec(examples('docs/adding_a_metric.md')['my_metric.py'], namespace)
+    label = np.zeros((20, 40), int)
+    label[:, 20:] = 1
+    at_boundary, in_body = label.copy(), label.copy()
+    at_boundary[:, 20:23] = 0
+    in_body[:, 30:33] = 0
+
+    def miou(metric: IoUMetric, pred: np.ndarray) -> float:
+        metric.dataset_meta = dict(classes=('left', 'right'))
+        maps = dict(pred_sem_seg=pred, gt_sem_seg=label)
+        metric.process({}, [{name: dict(data=torch.tensor(value[None])) for name, value in maps.items()}])
+        return next(value for name, value in metric.evaluate(1).items() if name.endswith('mIoU'))
+
+    assert miou(namespace['BodyIoU'](half_width=3), at_boundary) == 100 > miou(IoUMetric(), at_boundary)
+    assert miou(namespace['BodyIoU'](half_width=3), in_body) < 100
+
+
+def write_my_data(folder) -> tuple:
+    """Writes the example of a data set, with generated images; returns its config and options with their place."""
+    (name,) = write_examples('docs/adding_a_dataset.md', folder)
+    root = str(folder / 'my_data')
+    for split, seeds in (('train', range(4)), ('val', range(4, 8))):
+        for seed in seeds:
+            label = layouts.blocks(seed, [0, 1, 2, 255], (64, 48))
+            layouts.save(label, root, 'annotations', split, f'{seed:04d}.png')
+            layouts.save(layouts.picture(seed, label), root, 'images', split, f'{seed:04d}.jpg')
+    return folder / name, layouts.data_root_options(root)
+
+
+def test_the_example_of_a_new_data_set_passes_the_check(tmp_path):
+    config, options = write_my_data(tmp_path)
+    arguments = ('--workers', 0, '--out', tmp_path / 'check', '--cfg-options', *options)
+    done = runs.call('check_dataset.py', config, *arguments)
+    assert 'error:' not in done.stdout and 'warning:' not in done.stdout
+    assert osp.isfile(tmp_path / 'check/report.json')
+
+
+def test_the_example_of_a_new_data_set_trains(tmp_path):
+    config, options = write_my_data(tmp_path)
+    leaf = tmp_path / 'leaf.py'
+    leaf.write_text(f"""
+_base_ = ['{config}', '{ROOT}/configs/_base_/schedules/short.py', '{ROOT}/configs/_base_/default_runtime.py']
+model = dict(type='PlainSegmentor', **_base_.task, **{tiny.pspnet()})
+""")
+    options += ['train_cfg.max_iters=2', 'train_dataloader.batch_size=2']
+    done = runs.call('train.py', leaf, '--work-dir', tmp_path / 'run', '--cfg-options', *options)
+    assert re.search(r'\| +tree +\|', done.stdout) and 'trimap/mIoU@3px' in done.stdout
+
+
+def test_the_example_of_a_new_pair_trains(tmp_path):
+    pair, leaf = write_examples('docs/adding_a_pair.md', tmp_path)
+    teacher = tiny.save_teacher(tmp_path / 'teacher.pth', width=16, num_classes=9)
+    options = [f'model.teacher_ckpt={teacher}', 'train_cfg.max_iters=2', 'default_hooks.logger.interval=1']
+    options += ['train_dataloader.batch_size=2', 'train_dataloader.dataset.num_scenes=4', 'train_cfg.val_begin=3']
+    done = runs.call('train.py', tmp_path / leaf, '--work-dir', tmp_path / 'run', '--cfg-options', *options)
+    values = [float(value) for value in re.findall(r'distill.loss_bpkd_edge: ([\d.]+)', done.stdout)]
+    assert len(values) == 2 and min(values) > 0
+    state = torch.load(tmp_path / 'run/iter_2.pth')['state_dict']
+    assert state['architecture.decode_head.c1_bottleneck.conv.weight'].shape == (4, 8, 1, 1)  # of a DeepLabV3+
+
+
+def test_the_config_that_the_readme_shows_exists():
+    assert python_blocks('README.md') == [read(LEAF)]
+
+
+def test_the_readme_has_at_most_100_lines():
+    assert len(read('README.md').splitlines()) <= 100
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_what_a_page_names_exists(page):
+    text = read(page)
+    named = set(re.findall(r'(?:configs|tools|experiments|benchmarks|tests|mmseg_bpkd|docs)/[\w./-]+\.\w+', text))
+    linked = {osp.join(osp.dirname(page), link) for link in re.findall(r'\]\((?!http)([\w./-]+)', text)}
+    paths = (named - examples(page).keys()) | linked
+    assert not [path for path in sorted(paths) if not osp.exists(osp.join(ROOT, path))]
+
+
 @pytest.mark.parametrize('name', tables.TABLES)
 def test_every_table_of_a_benchmark_is_what_its_results_print(name):
-    text = open(osp.join(ROOT, 'README.md' if name == 'budgets' else 'docs/speed.md')).read()
-    shown = [line.strip() for line in text.splitlines()]
+    shown = [line.strip() for line in read('docs/speed.md').splitlines()]
     printed = [line for line in tables.lines(name) if line]
     results = json.loads((tables.RESULTS / f'{name}_2_cores.json').read_text())[name]
     assert len(printed) == 2 * len(tables.TABLES[name]) + len(tables.rows(name, results))  # no result is left out
     assert len(printed) > 2 and not [line for line in printed if line not in shown]
+
+
+@pytest.mark.parametrize(
+    ('experiment', 'pages'),
+    [('camvid_cpu_pair', ['README.md', 'docs/results.md']), ('methods', ['docs/results.md', 'docs/methods.md'])],
+)
+def test_every_table_of_an_experiment_is_what_its_results_print(experiment, pages):
+    with redirect_stdout(io.StringIO()) as printed:
+        runpy.run_path(osp.join(ROOT, f'experiments/{experiment}/table.py'), run_name='__main__')
+    rows = [line for line in printed.getvalue().splitlines() if line]
+    assert len(rows) > 2 and not [row for row in rows if not any(row in read(page) for page in pages)]
+
+
+def test_the_readme_repeats_the_measured_cost_of_a_step():
+    results = json.loads((tables.RESULTS / 'budgets_2_cores.json').read_text())['budgets']
+    of_step = {r['of']: r['value'] for r in results if r['what'].startswith('step of BPKD, 19 classes, 512x1024')}
+    sentence = f'{of_step["of the time"]:.2f}x the time and {of_step["of the memory"]:.2f}x the memory of MMRazor'
+    assert sentence in ' '.join(read('README.md').split())

@@ -1,4 +1,4 @@
-"""The heads' own losses, whose gradients are made early: MMSegmentation's, on less memory."""
+"""Early gradients give MMSegmentation's losses and gradients with less memory."""
 
 import copy
 import weakref
@@ -12,7 +12,7 @@ from mmengine.registry import OPTIM_WRAPPERS
 from mmseg.models.utils import resize
 from torch.nn.utils import parameters_to_vector
 
-from mmseg_bpkd.algorithms import early_gradient, seg_distill
+from mmseg_bpkd.algorithms import early_gradient
 from mmseg_bpkd.algorithms.early_gradient import EarlyGradient, ImageByImage, make_gradients_early
 from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor
 
@@ -38,7 +38,7 @@ def student(**head):
 
 
 def batch(size: int = 3, void: int = 255) -> dict:
-    """One image is nearly all void."""
+    """A batch in which one image is almost completely void."""
     data = tiny.batch(size)
     data['data_samples'][0].gt_sem_seg.data[:, 4:] = 255
     for sample in data['data_samples']:
@@ -59,7 +59,7 @@ def test_losses_accuracies_and_gradients_are_mmsegmentations(kind, head):
     model = student(**head).double()
     make_gradients_early(model)
     assert type(model.decode_head.loss_by_feat) is kind
-    # MMSegmentation adds 1e-7 to the number of pixels that it divides by
+    # The tolerance covers the 1e-7 that MMSegmentation adds to the number of pixels.
     for ours, theirs in zip(losses_and_gradients(model, 3.0), losses_and_gradients(student(**head).double(), 3.0)):
         assert ours.keys() == theirs.keys()
         for name in theirs:
@@ -69,7 +69,7 @@ def test_losses_accuracies_and_gradients_are_mmsegmentations(kind, head):
 
 
 def kept_at_the_end_of_forward(model) -> int:
-    """How many numbers of maps as large as the label autograd keeps."""
+    """Counts the values that autograd keeps in tensors of the label's size."""
     kept = weakref.WeakSet()
 
     class Kept:
@@ -85,7 +85,7 @@ def kept_at_the_end_of_forward(model) -> int:
 
 def test_nothing_as_large_as_the_label_is_kept_for_the_backward_pass():
     model = student()
-    images = 3 * 3 * 32 * 32  # of three channels, as there are classes: the first convolution keeps them
+    images = 3 * 3 * 32 * 32  # three channels, like the logits; the first convolution keeps them
     assert kept_at_the_end_of_forward(model) >= 2 * images
     make_gradients_early(model)
     assert kept_at_the_end_of_forward(model) == images
@@ -143,7 +143,7 @@ def test_a_head_that_changes_its_labels_trains_on_the_changed_ones():
 
 
 def test_a_loss_without_gradient_is_only_a_number():
-    """As those of MMSegmentation that find no valid pixel return one."""
+    """Some losses of MMSegmentation return such a value if there is no valid pixel."""
     early = EarlyGradient(student().decode_head)
     early.loss_by_feat = lambda logits, samples: {'loss': logits.new_tensor(0.0)}
     assert not early(torch.ones(1, 3, 4, 4, requires_grad=True), [])['loss'].requires_grad
@@ -205,11 +205,9 @@ def test_half_precision_loses_no_gradient_before_it_is_scaled():
     torch.testing.assert_close(logits.grad, torch.full_like(logits, 16 / 768))
 
 
-def trained(teacher_ckpt: str, wrapper: dict, early: bool, monkeypatch) -> torch.Tensor:
-    """How far a step on two batches takes the student's weights; with a second one, rounding would grow at will."""
-    if not early:
-        monkeypatch.setattr(seg_distill, 'make_gradients_early', lambda student: None)
-    model = tiny.distillation(teacher_ckpt)
+def trained(teacher_ckpt: str, wrapper: dict, early: bool) -> torch.Tensor:
+    """Returns the change of the student's weights in one step on two batches; more steps would amplify rounding."""
+    model = tiny.distillation(teacher_ckpt, early_gradients=early)
     assert (type(model.student.decode_head.loss_by_feat) is ImageByImage) is early
     for head in (model.student.decode_head, model.student.auxiliary_head):
         head.dropout = None
@@ -234,7 +232,7 @@ def test_accumulated_and_scaled_training_is_mmsegmentations(tmp_path, monkeypatc
     monkeypatch.setattr(amp_optimizer_wrapper, 'is_cuda_available', lambda: True)
     monkeypatch.setattr(amp_optimizer_wrapper, 'GradScaler', partial(torch.amp.GradScaler, 'cpu'))
     teacher_ckpt = tiny.save_teacher(tmp_path / 'teacher.pth')
-    ours, theirs = (trained(teacher_ckpt, wrapper, early, monkeypatch) for early in (True, False))
+    ours, theirs = (trained(teacher_ckpt, wrapper, early) for early in (True, False))
     assert theirs.norm() > 0.01 and (ours - theirs).norm() < tolerance * theirs.norm()
 
 
@@ -248,7 +246,7 @@ RECORDED = {
 
 @pytest.mark.parametrize('recorder', RECORDED.values(), ids=RECORDED)
 def test_what_a_recorder_finds_in_a_loss_is_the_whole_batch_and_trains_the_student(tmp_path, recorder):
-    """As MMRazor's recipes and configs/mmrazor record labels."""
+    """MMRazor's recipes and configs/mmrazor record labels like this."""
     inputs = dict(recorder='loss', from_student=True)
     distiller = dict(
         type='SegDistiller',

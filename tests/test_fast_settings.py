@@ -1,4 +1,4 @@
-"""What makes a step faster changes nothing but its time."""
+"""Settings that make a step faster do not change its losses and gradients."""
 
 import copy
 
@@ -22,7 +22,7 @@ def teacher_ckpt(tmp_path_factory) -> str:
 def losses_and_gradients(model) -> tuple:
     for module in model.modules():
         if isinstance(module, nn.Dropout2d):
-            module.p = 0.0  # which channels are dropped depends on the memory format
+            module.p = 0.0  # the memory format decides which channels are dropped
     losses = tiny.losses_of(model.train())
     sum(value for key, value in losses.items() if 'loss' in key).backward()
     return losses, {name: parameter.grad for name, parameter in model.named_parameters()}
@@ -39,6 +39,22 @@ def test_losses_and_gradients_are_the_same(teacher_ckpt, setting):
         torch.testing.assert_close(fast_losses[key], losses[key], rtol=1e-4, atol=1e-5)
     for name in gradients:
         torch.testing.assert_close(fast_gradients[name], gradients[name], rtol=1e-3, atol=1e-4)
+
+
+def test_without_early_gradients_the_heads_are_unchanged_and_the_losses_are_the_same(teacher_ckpt):
+    early = tiny.distillation(teacher_ckpt)
+    plain = tiny.distillation(teacher_ckpt, early_gradients=False)
+    for model, replaced in ((early, True), (plain, False)):
+        heads = (model.student.decode_head, model.student.auxiliary_head)
+        assert ['loss_by_feat' in vars(head) for head in heads] == [replaced, replaced]
+    losses, gradients = losses_and_gradients(plain)
+    early_losses, early_gradients = losses_and_gradients(early)
+    assert early_losses.keys() == losses.keys() and early_gradients.keys() == gradients.keys()
+    for key in losses:
+        torch.testing.assert_close(early_losses[key].mean(), losses[key].mean(), rtol=1e-4, atol=1e-5)
+    for name in gradients:
+        torch.testing.assert_close(early_gradients[name], gradients[name], rtol=1e-3, atol=1e-4)
+    assert max(gradient.abs().max() for gradient in gradients.values()) > 1e-2
 
 
 def norms(model) -> list:
@@ -94,7 +110,7 @@ def test_what_is_recorded_between_a_convolution_and_its_norm_is_not_changed(teac
     ],
 )
 def test_the_students_of_the_recipes_can_be_folded_too(pair):
-    """They stand for the teachers, which are of the same kind and take longer to build."""
+    """The students stand for the teachers, which have the same architecture and take longer to build."""
     cfg = load(named(f'bpkd_{pair}_4xb4-80k_ade20k')[0])
     model = build_segmentor(resolve_segmentor(cfg.model.student, 150, cfg.model.data_preprocessor)).eval()
     for module in model.modules():
@@ -109,7 +125,7 @@ def test_the_students_of_the_recipes_can_be_folded_too(pair):
 
 
 class NormInFront(BaseModel):
-    """Registers the norm behind a convolution, but calls it in front of it."""
+    """Registers the norm after the convolution, but calls it before the convolution."""
 
     def __init__(self) -> None:
         super().__init__(SegDataPreProcessor())
@@ -128,7 +144,9 @@ def test_a_network_that_calls_its_norms_elsewhere_is_refused():
 def test_a_network_is_tried_on_an_image_of_its_own_size():
     model = NormInFront()
     model.data_preprocessor.size = (32, 64)
-    model.norm = nn.Sequential(nn.Flatten(2), nn.Unflatten(2, (32, 64)))  # takes as many pixels, as a transformer may
+    model.norm = nn.Sequential(
+        nn.Flatten(2), nn.Unflatten(2, (32, 64))
+    )  # accepts one size only, like some transformers
     fold_batch_norm(model)
 
 

@@ -13,7 +13,7 @@ CLASSES = ('a', 'b', 'c', 'd')
 
 
 def maps(seed: int = 0) -> tuple:
-    """Two predictions and labels of 19x23 pixels: blobs of classes 0 to 2, with void; class 3 never occurs."""
+    """Two predictions and two labels of 19x23 pixels: blobs of classes 0 to 2, with void. Class 3 never occurs."""
     rng = np.random.default_rng(seed)
     preds, labels = [], []
     for _ in range(2):
@@ -32,7 +32,7 @@ def evaluate(metric, preds, labels) -> dict:
 
 
 @pytest.mark.parametrize('half_width', [1, 3])
-def test_trimap_iou_is_the_oracles(half_width):
+def test_trimap_iou_equals_the_oracle(half_width):
     preds, labels = maps()
     metric = TrimapIoU(half_width)
     kept = keep_per_class(metric)
@@ -43,21 +43,21 @@ def test_trimap_iou_is_the_oracles(half_width):
     assert results[f'trimap/mIoU@{half_width}px'] == pytest.approx(np.nanmean(expected), abs=0.005)
 
 
-def test_a_list_of_widths_gives_the_curve_of_single_ones():
+def test_list_of_widths_equals_separate_metrics():
     preds, labels = maps()
     curve = evaluate(TrimapIoU([1, 2, 4]), preds, labels)
     singles = [evaluate(TrimapIoU(width), preds, labels) for width in (1, 2, 4)]
     assert curve == {key: value for single in singles for key, value in single.items()}
 
 
-def test_a_band_that_covers_the_image_gives_mmsegs_miou():
+def test_trimap_iou_equals_miou_if_the_band_covers_the_image():
     preds, labels = maps()
     ours = evaluate(TrimapIoU(23), preds, labels)
     mmsegs = evaluate(IoUMetric(), preds, labels)
     assert {key.removeprefix('trimap/').removesuffix('@23px'): value for key, value in ours.items()} == mmsegs
 
 
-def test_an_error_far_from_borders_does_not_move_trimap_iou():
+def test_trimap_iou_ignores_errors_far_from_boundaries():
     label = np.zeros((1, 20, 40), int)
     label[:, :, 20:] = 1
     pred = label.copy()
@@ -67,8 +67,8 @@ def test_an_error_far_from_borders_does_not_move_trimap_iou():
 
 
 @pytest.mark.parametrize(('ratio', 'distance'), [(0.001, 1), (0.07, 2), (0.12, 4), (0.9, 27)])
-def test_boundary_iou_is_the_oracles(ratio, distance):
-    """The diagonal of 19x23 is 29.8 pixels."""
+def test_boundary_iou_equals_the_oracle(ratio, distance):
+    """The diagonal of a 19x23 image is 29.8 pixels."""
     preds, labels = maps()
     metric = BoundaryIoU(ratio)
     kept = keep_per_class(metric)
@@ -78,23 +78,23 @@ def test_boundary_iou_is_the_oracles(ratio, distance):
     assert results[f'boundary/mIoU@{ratio}diag'] == pytest.approx(np.nanmean(expected), abs=0.005)
 
 
-def test_the_frame_is_contour_for_boundary_iou():
+def test_boundary_iou_counts_the_image_frame_as_contour():
     label = np.zeros((1, 30, 30), int)
     pred = label.copy()
-    pred[0, 15, 15] = 1  # far from the frame, but its surroundings become contour of the prediction
+    pred[0, 15, 15] = 1  # far from the frame: its 8 neighbours become contour of the prediction
     results = evaluate(BoundaryIoU(0.03), pred, label)  # d = 1
     frame = 4 * 29
     assert results['boundary/mIoU@0.03diag'] == pytest.approx(100 * np.mean([frame / (frame + 8), 0]), abs=0.005)
 
 
-def test_a_perfect_prediction_has_100_whatever_void_says():
+def test_perfect_prediction_scores_100_whatever_it_predicts_at_void():
     _, labels = maps()
     preds = [np.where(label == VOID, 3, label) for label in labels]
     for metric, key in ((TrimapIoU(2), 'trimap/mIoU@2px'), (BoundaryIoU(0.05), 'boundary/mIoU@0.05diag')):
         assert evaluate(metric, preds, labels)[key] == 100
 
 
-def test_all_three_metrics_stand_side_by_side():
+def test_all_three_metrics_work_in_one_evaluator():
     metrics = Evaluator([dict(type='IoUMetric'), dict(type='TrimapIoU'), dict(type='BoundaryIoU')])
     assert [type(metric) for metric in metrics.metrics] == [IoUMetric, TrimapIoU, BoundaryIoU]
     preds, labels = maps()
@@ -103,7 +103,7 @@ def test_all_three_metrics_stand_side_by_side():
 
 
 @pytest.mark.parametrize('metric', ['TrimapIoU', 'BoundaryIoU'])
-def test_a_misspelt_argument_is_refused(metric):
+def test_misspelt_argument_raises_type_error(metric):
     with pytest.raises(TypeError, match='half_widht'):
         METRICS.build(dict(type=metric, half_widht=3))
 
@@ -111,12 +111,12 @@ def test_a_misspelt_argument_is_refused(metric):
 @pytest.mark.parametrize(
     ('metric', 'value'), [(TrimapIoU, 0), (TrimapIoU, []), (TrimapIoU, [3, -1]), (BoundaryIoU, 0.0), (BoundaryIoU, 1.5)]
 )
-def test_an_impossible_band_is_refused(metric, value):
+def test_invalid_band_raises_value_error(metric, value):
     with pytest.raises(ValueError, match='half_width|ratio'):
         metric(value)
 
 
-def test_per_class_values_of_mmsegs_own_metric_are_kept_too():
+def test_keep_per_class_works_for_mmsegs_iou_metric():
     preds, labels = maps()
     metric = IoUMetric()
     kept = keep_per_class(metric)

@@ -1,13 +1,12 @@
-"""Checkpoints that the paper's authors released, made with MMSegmentation 0.26 and MMRazor 0.x.
+"""Checkpoints in the format that the paper's authors released, of MMSegmentation 0.26 and MMRazor 0.x.
 
-released_students.json has the names and shapes of the weights that MMSegmentation 0.26.0 gives to the students of the
-authors' evaluation configs, as a digest: nothing of the package went into it.
+released_students.json holds a digest of the names and shapes of the students' weights. It was computed with
+MMSegmentation 0.26.0 from the authors' evaluation configs, without this package.
 """
 
 import hashlib
 import json
 import os.path as osp
-import sys
 
 import pytest
 import runs
@@ -16,11 +15,8 @@ from conftest import ROOT
 from mmengine.config import Config
 
 from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint, segmentor_state
+from mmseg_bpkd.export import dataset_meta
 from mmseg_bpkd.segmentors import build_segmentor, student_config
-
-sys.path.append(osp.join(ROOT, 'tools'))
-
-from export_student import dataset_meta  # noqa: E402
 
 with open(osp.join(ROOT, 'tests/released_students.json')) as file:
     RELEASED = json.load(file)
@@ -36,7 +32,7 @@ def digest(state: dict) -> str:
 
 
 def released(state: dict) -> dict:
-    """What MMRazor 0.x wrote: the student one level deeper than now, the teacher inside of the distiller."""
+    """A checkpoint as MMRazor 0.x wrote it: the student one level deeper than today, the teacher in the distiller."""
     return dict(
         meta=dict(epoch=1, iter=80000, mmseg_version='0.26.0', CLASSES=['road', 'car'], PALETTE=[[0, 0, 0], [9, 9, 9]]),
         state_dict={f'architecture.model.{key}': value for key, value in state.items()}
@@ -96,5 +92,5 @@ def test_without_names_in_the_checkpoint_they_are_the_configs_or_the_data_sets(m
 
 def test_classes_that_nobody_names_are_an_error():
     cfg = Config(dict(test_dataloader=dict(dataset=dict(type='BaseSegDataset'))))
-    with pytest.raises(ValueError, match='neither the checkpoint nor BaseSegDataset says how the classes are called'):
+    with pytest.raises(ValueError, match='neither the checkpoint nor BaseSegDataset has the names and colours of the'):
         dataset_meta(cfg, dict(state_dict={}))

@@ -1,4 +1,4 @@
-"""A killed run loses nothing but the steps since its last checkpoint."""
+"""A killed run loses only the steps since its last checkpoint, and resuming it is exact."""
 
 import os
 import os.path as osp
@@ -18,14 +18,15 @@ from mmseg_bpkd.hooks.atomic_checkpoint import AtomicLocalBackend
 
 @pytest.fixture(scope='module')
 def uninterrupted(tmp_path_factory):
-    """A config with dropout, augmentation and two workers, and the work directory of a whole run of 8 iterations."""
+    """A config with dropout, augmentation and two workers, and the folder of an uninterrupted run of 8 iterations."""
     folder = tmp_path_factory.mktemp('run')
     config = runs.write_config(folder, 8, more=runs.INTERRUPTIBLE)
     runs.call('train.py', config, '--work-dir', folder / 'whole')
     return config, folder
 
 
-def log_lines(folder) -> str:
+def log_text(folder) -> str:
+    """The contents of all log files in a folder."""
     text = ''
     for place, _, files in os.walk(folder):
         for file in files:
@@ -34,11 +35,11 @@ def log_lines(folder) -> str:
     return text
 
 
-def test_a_killed_and_resumed_run_ends_with_the_same_weights_bit_for_bit(uninterrupted):
+def test_killed_and_resumed_run_gives_bit_identical_weights(uninterrupted):
     config, folder = uninterrupted
     work_dir = folder / 'killed'
-    # Iteration 5 is done and not in a checkpoint: the last one is that of iteration 4.
-    runs.kill_when(lambda: 'Iter(train) [5/8]' in log_lines(work_dir), 'train.py', config, '--work-dir', work_dir)
+    # Kill after iteration 5. The last checkpoint is that of iteration 4.
+    runs.kill_when(lambda: 'Iter(train) [5/8]' in log_text(work_dir), 'train.py', config, '--work-dir', work_dir)
     assert open(work_dir / 'last_checkpoint').read().endswith('iter_4.pth') and not osp.exists(work_dir / 'iter_8.pth')
     done = runs.call('train.py', config, '--work-dir', work_dir, '--resume', 'auto')
     assert re.search(r'resumed epoch: 0, iter: 4', done.stdout + done.stderr)
@@ -49,8 +50,8 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights_bit_for_bit(uninter
 
 
 @pytest.mark.slow
-def test_another_seed_gives_other_weights_and_resuming_keeps_the_checkpoints(uninterrupted):
-    """Both random streams, of initialisation and of data, follow the seed; --seed need not be repeated."""
+def test_seed_changes_the_weights_and_resuming_uses_the_seed_of_the_checkpoint(uninterrupted):
+    """The seed controls initialisation and data. --seed need not be repeated to resume."""
     config, folder = uninterrupted
     runs.call('train.py', config, '--work-dir', folder / 'seed', '--seed', 5)
     expected = runs.student(folder / 'seed/iter_8.pth')
@@ -61,9 +62,9 @@ def test_another_seed_gives_other_weights_and_resuming_keeps_the_checkpoints(uni
     assert runs.same(runs.student(folder / 'seed2/iter_8.pth'), expected)
 
 
-def test_killing_a_run_while_it_writes_a_checkpoint_leaves_a_loadable_one(uninterrupted):
+def test_run_killed_while_writing_a_checkpoint_leaves_a_complete_one(uninterrupted):
     config, folder = uninterrupted
-    work_dir = folder / 'torn'
+    work_dir = folder / 'writing'
     os.makedirs(work_dir)
     runs.kill_when(
         lambda: osp.exists(work_dir / 'iter_4.pth.part'),
@@ -81,25 +82,25 @@ def test_killing_a_run_while_it_writes_a_checkpoint_leaves_a_loadable_one(uninte
     assert not [name for name in os.listdir(work_dir) if name.endswith('.part')]
 
 
-def test_a_distillation_checkpoint_contains_no_teacher(uninterrupted):
+def test_distillation_checkpoint_contains_no_teacher(uninterrupted):
     _, folder = uninterrupted
-    checkpoint = torch.load(folder / 'whole/iter_8.pth')  # safe loading is on: nothing but data in it
+    checkpoint = torch.load(folder / 'whole/iter_8.pth')  # loads with weights_only=True
     assert all(key.startswith('architecture.') for key in checkpoint['state_dict'])
     teacher_shapes = {tuple(v.shape) for v in torch.load(folder / 'teacher.pth')['state_dict'].values()}
-    assert (64, 64, 3, 3) in teacher_shapes  # the last stage: in no tensor of the student, nor of the optimiser
+    assert (64, 64, 3, 3) in teacher_shapes  # last stage: no tensor of student or optimiser has this shape
     sizes = [tuple(v.shape) for v in checkpoint['state_dict'].values()]
     sizes += [tuple(v['momentum_buffer'].shape) for v in checkpoint['optimizer']['state'].values()]
     assert (64, 64, 3, 3) not in sizes
 
 
-def test_a_checkpoint_to_resume_from_that_is_not_there_is_an_error(uninterrupted):
+def test_resuming_from_a_missing_checkpoint_is_an_error(uninterrupted):
     config, folder = uninterrupted
     done = runs.call('train.py', config, '--work-dir', folder / 'none', '--resume', 'nowhere.pth', check=False)
     assert done.returncode and 'no checkpoint nowhere.pth' in done.stderr
 
 
-def test_automatic_resuming_goes_before_load_from_and_makes_up_for_a_missed_validation(uninterrupted):
-    """A run that ended between its last checkpoint and the validation that was due there."""
+def test_resume_auto_overrides_load_from_and_runs_a_missed_validation(uninterrupted):
+    """The first run ends after its last checkpoint, without the validation that is due at this iteration."""
     config, folder = uninterrupted
     work_dir = folder / 'unvalidated'
     stop = ['--cfg-options', 'train_cfg.max_iters=4', 'train_cfg.val_begin=9']
@@ -111,7 +112,7 @@ def test_automatic_resuming_goes_before_load_from_and_makes_up_for_a_missed_vali
 
 
 @pytest.mark.parametrize('processes', [1, 2, 4])
-def test_with_another_number_of_processes_the_data_goes_on_where_it_had_got_to(processes):
+def test_resuming_with_another_number_of_processes_continues_the_data(processes):
     sampler = ResumableSampler(range(100), seed=3)
     sampler.world_size = 2
     hook, checkpoint = ExactResumeHook(), dict(meta=dict(iter=5))
@@ -131,7 +132,7 @@ def test_with_another_number_of_processes_the_data_goes_on_where_it_had_got_to(p
 
 
 def training(sampler, iteration: int):
-    """A runner at an iteration of a loop with batches of four."""
+    """A runner at the given iteration of a training loop with batches of 4."""
     loop = IterBasedTrainLoop.__new__(IterBasedTrainLoop)
     loop._iter = iteration
     loop.dataloader = DataLoader(range(100), 4, sampler=sampler)
@@ -141,7 +142,7 @@ def training(sampler, iteration: int):
 
 
 class FakeRunner:
-    """What `AtomicCheckpointHook` needs of a Runner."""
+    """The part of a Runner that `AtomicCheckpointHook` uses."""
 
     def __init__(self, folder):
         self.work_dir, self.iter, self.epoch = str(folder), 0, 0
@@ -162,7 +163,7 @@ class FakeRunner:
         get_file_backend(out_dir, backend_args=backend_args).put(b'weights', osp.join(out_dir, filename))
 
 
-def test_the_old_checkpoint_is_there_until_the_new_one_is_written(tmp_path):
+def test_old_checkpoint_is_kept_until_the_new_one_is_written(tmp_path):
     runner = FakeRunner(tmp_path)
     hook = AtomicCheckpointHook(by_epoch=False, interval=1, max_keep_ckpts=1, save_best='mIoU', rule='greater')
     hook.before_train(runner)
@@ -177,13 +178,13 @@ def test_the_old_checkpoint_is_there_until_the_new_one_is_written(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ['best_mIoU_iter_2.pth', 'iter_2.pth', 'last_checkpoint']
 
 
-def test_leftovers_of_a_killed_run_are_removed(tmp_path):
+def test_partial_files_of_a_killed_run_are_removed(tmp_path):
     (tmp_path / 'iter_4.pth.part').write_bytes(b'half')
     AtomicCheckpointHook(by_epoch=False).before_train(FakeRunner(tmp_path))
     assert os.listdir(tmp_path) == []
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
+def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = str(tmp_path / 'a.pth')
     AtomicLocalBackend().put(b'old', path)
 
@@ -199,11 +200,11 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ('iteration_based', 'message'),
     [
-        (True, 'needs train_dataloader.sampler.*got SequentialSampler'),
-        (False, 'needs an IterBasedTrainLoop, got object'),
+        (True, r'needs a ResumableSampler, got SequentialSampler: set train_dataloader\.sampler'),
+        (False, 'needs an IterBasedTrainLoop, got object: set train_cfg'),
     ],
 )
-def test_what_cannot_be_resumed_exactly_is_said_before_training(iteration_based, message):
+def test_unsupported_loop_or_sampler_raises_type_error_before_training(iteration_based, message):
     runner = training(SequentialSampler(range(4)), 0)
     if not iteration_based:
         runner.train_loop = object()
@@ -211,8 +212,8 @@ def test_what_cannot_be_resumed_exactly_is_said_before_training(iteration_based,
         ExactResumeHook().before_train(runner)
 
 
-def test_mmengine_still_needs_all_this():
-    """When one of these is mended upstream, what works around it here can go."""
+def test_mmengine_still_needs_the_workarounds():
+    """If one of these assertions fails, MMEngine has fixed the problem and its workaround can be removed."""
     import inspect
 
     from mmengine.hooks import CheckpointHook

@@ -9,8 +9,9 @@ import torch
 from mmengine.hooks import EMAHook
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import OptimWrapper
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 from mmseg.models import ResNetV1c
+from mmseg.registry import MODELS as SEGMENTORS
 
 from mmseg_bpkd.algorithms import SegDistill
 from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint, segmentor_state
@@ -185,7 +186,7 @@ def test_validation_runs_the_student_alone(model, monkeypatch):
 
 
 def test_a_student_starts_from_the_weights_it_would_have_without_a_teacher(teacher_ckpt):
-    """So that "the same seed" makes runs with and without distillation pairs."""
+    """Otherwise runs with and without distillation would not be comparable, even with the same seed."""
     torch.manual_seed(1)
     alone = build_segmentor(resolve_segmentor(tiny.pspnet(4), 3, tiny.PREPROCESSOR))
     torch.manual_seed(2)
@@ -228,7 +229,7 @@ def test_when_distillation_is_stopped_the_teacher_rests(model, monkeypatch):
 
 
 def test_once_distillation_stops_trained_parts_get_a_gradient_of_zero(teacher_ckpt):
-    """DDP waits for one."""
+    """DDP expects a gradient of every trained parameter."""
     model = tiny.distillation(teacher_ckpt, dict(loss_cirkd=dict(type='CrossImageLoss'))).train()
     model.distillation_stopped = True
     losses = tiny.losses_of(model)
@@ -283,7 +284,7 @@ def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
 def test_a_truncated_checkpoint_is_named(teacher_ckpt, tmp_path):
     whole = open(teacher_ckpt, 'rb').read()
     (tmp_path / 'half.pth').write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match='half.pth is no readable checkpoint'):
+    with pytest.raises(ValueError, match='cannot read the checkpoint .*half.pth: it is truncated'):
         tiny.distillation(str(tmp_path / 'half.pth'))
 
 
@@ -309,7 +310,7 @@ def test_a_checkpoint_of_another_architecture_is_an_error_that_says_where(tmp_pa
 
 
 def test_the_teachers_own_imagenet_weights_are_never_fetched(teacher_ckpt, monkeypatch):
-    """The student's are: removing them there would be a silent change of the experiment."""
+    """The student keeps its ImageNet weights: removing them would silently change the experiment."""
     fetched = []
     monkeypatch.setattr(ResNetV1c, 'init_weights', lambda self: fetched.append(self.init_cfg))
     tiny.distillation(
@@ -391,6 +392,26 @@ def test_what_is_deployed_is_the_student(kind):
     assert student_config(cfg) == student
 
 
+@pytest.mark.parametrize('registry', [MODELS, SEGMENTORS], ids=['root', 'mmseg'])
+@pytest.mark.parametrize('scope', [None, 'mmseg', 'mmrazor'])
+def test_the_student_of_a_registered_subclass_is_found(registry, scope, monkeypatch):
+    class Subclass(SegDistill):
+        pass
+
+    monkeypatch.setitem(registry._module_dict, 'SubclassOfSegDistill', Subclass)
+    student = dict(student=tiny.pspnet(4), num_classes=3, data_preprocessor=tiny.PREPROCESSOR)
+    expected = resolve_segmentor(tiny.pspnet(4), 3, tiny.PREPROCESSOR)
+    monkeypatch.setattr(DefaultScope, '_instance_dict', {})
+    with DefaultScope.overwrite_default_scope(scope):
+        for kind in ('SubclassOfSegDistill', f'{registry.scope}.SubclassOfSegDistill', Subclass, SegDistill):
+            assert student_config(dict(type=kind, **student)) == expected
+
+
+def test_a_model_of_an_unknown_type_is_returned_unchanged():
+    model = dict(type='NoSuchModel', student=tiny.pspnet(4))
+    assert student_config(model) == model
+
+
 def test_a_plain_segmentor_is_mmsegs():
     model = MODELS.build(dict(type='PlainSegmentor', num_classes=3, **tiny.pspnet(4)))
     assert type(model).__name__ == 'EncoderDecoder' and model.decode_head.num_classes == 3
@@ -457,7 +478,7 @@ def test_loading_strictly_counts_what_is_missing(model):
 
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
-    """A network that answers with this error; the cache is tmp_path/checkpoints."""
+    """Returns a function that makes every download fail with an error. The cache is tmp_path/checkpoints."""
 
     def answer(error: Exception) -> None:
         monkeypatch.setattr('torch.hub.urlopen', mock.Mock(side_effect=error))
@@ -485,7 +506,7 @@ def test_a_failed_download_of_imagenet_weights_says_which_file_to_put_where(offl
 
 
 def test_imagenet_weights_of_another_network_are_an_error(teacher_ckpt, tmp_path):
-    """MMEngine loads what fits, which may be nothing, and trains on."""
+    """MMEngine loads the weights that fit, even if none does, and continues."""
     torch.save(dict(state_dict=tiny.distillation(teacher_ckpt).state_dict()), tmp_path / 'wrong.pth')
     with pytest.raises(ValueError, match=r'wrong.pth holds 0 of the \d+ weights of backbone, .* it has architecture'):
         tiny.distillation(teacher_ckpt, student=tiny.pspnet(4, pretrained=str(tmp_path / 'wrong.pth')))
@@ -505,7 +526,7 @@ def test_a_teacher_that_is_not_there_yet_is_told_from_a_wrong_one():
 
 
 def test_what_a_broken_download_left_in_the_cache_is_named(offline, tmp_path):
-    """A proxy's page, say: every later start would find it there again."""
+    """For example the HTML page of a proxy. Every later run would read it again."""
     (tmp_path / 'checkpoints').mkdir()
     (tmp_path / 'checkpoints/teacher-1234.pth').write_text('<html>')
     with pytest.raises(ValueError, match=r'checkpoints/teacher-1234\.pth, from https.*delete it'):

@@ -1,4 +1,4 @@
-"""The command line, as users type it."""
+"""The command-line tools, called as users call them."""
 
 import json
 import os
@@ -15,13 +15,16 @@ import tiny
 import torch
 from conftest import ROOT
 from mmengine.config import Config
+from mmengine.registry import MODELS
 
+from mmseg_bpkd.evaluate import evaluate
+from mmseg_bpkd.export import export_student
 from mmseg_bpkd.launch import check_data_roots, end_process_group, warn_of_another_batch_size
 
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    """A distillation of two steps: its config and its folder, which holds run/iter_2.pth."""
+    """A distillation of two steps: its config, and the folder with run/iter_2.pth."""
     folder = tmp_path_factory.mktemp('trained')
     config = runs.write_config(folder, 2)
     runs.call('train.py', config, '--work-dir', folder / 'run')
@@ -148,6 +151,28 @@ def test_an_exported_student_has_the_metrics_of_the_distilled_one(trained, expor
     }
 
 
+@pytest.mark.parametrize('by', ['name', 'class'])
+def test_a_subclass_of_seg_distill_is_tested_and_exported(trained, exported, tested, by, tmp_path, monkeypatch):
+    config, folder = trained
+    subclass = type('RegisteredSubclass', (tiny.SegDistill,), {})
+    monkeypatch.setitem(MODELS._module_dict, 'RegisteredSubclass', subclass)
+    cfg = Config.fromfile(config)
+    cfg.model.type = 'RegisteredSubclass' if by == 'name' else subclass
+    cfg.work_dir = str(tmp_path)
+    checkpoint = str(folder / 'run/iter_2.pth')
+    written = export_student(cfg, checkpoint, str(tmp_path / 'student.pth'))
+    assert Config.fromfile(written).model == Config.fromfile(exported[0]).model
+    assert runs.same(runs.student(tmp_path / 'student.pth'), runs.student(exported[1]))
+    assert evaluate(cfg, checkpoint)['per_class'] == tested['per_class']
+
+
+def test_an_exported_checkpoint_has_the_ending_pth(trained, tmp_path):
+    config, folder = trained
+    with pytest.raises(ValueError, match=r'must be named \*\.pth, got .*x\.pt$'):
+        export_student(Config.fromfile(config), str(folder / 'run/iter_2.pth'), str(tmp_path / 'x.pt'))
+    assert not os.listdir(tmp_path)
+
+
 def test_mmseg_loads_the_exported_student_and_it_gives_exactly_the_distilled_ones_logits(trained, exported):
     from mmseg.apis import init_model
 
@@ -170,7 +195,6 @@ def test_the_exported_checkpoint_is_plain_data_with_mmsegs_names(exported):
 
 
 def test_a_plain_mmseg_state_dict_loads_strictly_into_the_exported_student():
-    from mmengine.registry import MODELS
     from mmseg.apis import init_model
 
     cfg = Config.fromfile(osp.join(ROOT, 'configs/bpkd/bpkd_pspnet-r101_pspnet-r18_4xb4-80k_cityscapes-512x1024.py'))
@@ -267,7 +291,7 @@ def shell(*args, **environment) -> subprocess.CompletedProcess:
 
 
 def test_two_processes_train_resume_and_test(trained, tested):
-    """torchrun and gloo on the CPU; a checkpoint of theirs tests as any other, on one process and on two."""
+    """With torchrun and gloo on the CPU. One process and two processes give the same test results."""
     config, folder = trained
     two, stopped = folder / 'two', folder / 'stopped'
     shell('tools/dist_train.sh', config, 2, '--work-dir', two)
@@ -284,7 +308,7 @@ def test_two_processes_train_resume_and_test(trained, tested):
 
 
 def test_a_process_group_is_ended_and_none_is_no_error(tmp_path):
-    """Threads of gloo that outlived Python aborted a run that had done all of its work, now and then."""
+    """Otherwise gloo's threads sometimes outlive Python and abort a run that was complete."""
     end_process_group()
     torch.distributed.init_process_group('gloo', f'file://{tmp_path}/store', rank=0, world_size=1)
     end_process_group()
@@ -343,7 +367,7 @@ def test_slurm_scripts_hand_everything_to_srun(tmp_path):
 
 
 def test_camvid_trains_tests_and_exports(camvid, tmp_path):
-    """Real images through every tool, in the CPU-size pair's own config."""
+    """Runs every tool on real images, with the config of the CPU-size pair."""
     config = 'configs/bpkd/bpkd_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py'
     teacher = tiny.save_teacher(tmp_path / 'teacher.pth', width=32, num_classes=11)
     roots = [f'{loader}_dataloader.dataset.data_root={camvid}' for loader in ('train', 'val', 'test')]

@@ -1,4 +1,4 @@
-"""Networks and batches of a size that tests can afford."""
+"""Small networks and batches for tests."""
 
 import torch
 from mmengine.structures import PixelData
@@ -33,7 +33,7 @@ def pspnet(width: int = 4, **changes) -> dict:
 
 
 def save_teacher(path, width: int = 8, num_classes: int = 3, seed: int = 7) -> str:
-    """A checkpoint as MMSegmentation would write it, auxiliary head included; batch norm away from its start."""
+    """Writes a checkpoint in MMSegmentation's format, with auxiliary head and random batch norm statistics."""
     torch.manual_seed(seed)
     teacher = build_segmentor(resolve_segmentor(pspnet(width), num_classes, PREPROCESSOR))
     for module in teacher.modules():
@@ -45,7 +45,7 @@ def save_teacher(path, width: int = 8, num_classes: int = 3, seed: int = 7) -> s
 
 
 def distillation(teacher_ckpt: str, losses: dict = None, **changes) -> SegDistill:
-    """A SegDistill of width 8 to width 4 with three classes, its weights initialised."""
+    """Builds and initialises a SegDistill with three classes, of a teacher of width 8 and a student of width 4."""
     losses = losses or dict(loss_bpkd=dict(type='BPKDLoss'))
     cfg = dict(
         distiller=dict(type='SegDistiller', losses=losses),
@@ -62,7 +62,7 @@ def distillation(teacher_ckpt: str, losses: dict = None, **changes) -> SegDistil
 
 
 def batch(size: int = 2, extent: int = 32, seed: int = 3) -> dict:
-    """What a data loader hands to `train_step`: raw images and labels with borders and void."""
+    """Returns the input of `train_step`: raw images, and labels with class boundaries and void."""
     generator = torch.Generator().manual_seed(seed)
     inputs, samples = [], []
     for _ in range(size):
@@ -80,6 +80,6 @@ def batch(size: int = 2, extent: int = 32, seed: int = 3) -> dict:
 
 
 def losses_of(model: SegDistill, data: dict = None) -> dict:
-    """One forward pass of training, preprocessing included."""
+    """Returns the losses of a training step, with preprocessing."""
     data = model.data_preprocessor(data or batch(), True)
     return model(**data, mode='loss')

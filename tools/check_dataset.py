@@ -1,10 +1,12 @@
-"""Say what is wrong with the data sets of a config.
+"""Check the data sets of a config for errors.
 
     python tools/check_dataset.py configs/bpkd/bpkd_pspnet-r101_pspnet-r18_4xb4-80k_cityscapes-512x1024.py
     python tools/check_dataset.py CONFIG --all --workers 8 --cfg-options num_images.train=1000
 
-Looks at the names, counts and ends of all files and decodes as many as a minute allows. Prints one sentence for each
-problem and writes report.json and samples.png. Exit code: 0 unless there are errors (1) or nothing to check (2).
+Checks the names, number and last bytes of all files, and decodes as many as it can in one minute. Prints one sentence
+per problem and writes report.json and samples.png.
+
+Exit code: 0 without errors, 1 with errors, 2 if the config cannot be used or has no data set.
 """
 
 import argparse
@@ -15,8 +17,8 @@ import sys
 import warnings
 from typing import Optional, Sequence
 
-sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # a checkout works without being installed
-warnings.filterwarnings('ignore')  # of the packages below, about things this tool does not do
+sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # run from a checkout that is not installed
+warnings.filterwarnings('ignore')  # of the dependencies, about features that are not used here
 
 import mmseg_bpkd  # noqa: F401
 from mmengine.config import Config, DictAction
@@ -25,27 +27,31 @@ from mmseg_bpkd.dataset_check import as_json, as_text, check_datasets, draw_samp
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    """The arguments, with `cfg`, the config they name, and `splits`, its data sets."""
+    """Returns the arguments, plus `cfg`, the loaded config, and `splits`, its data sets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config')
-    parser.add_argument('--seconds', type=float, default=60, help='for decoding; what looks broken comes first')
-    parser.add_argument('--all', action='store_true', help='decode every file, however long it takes')
-    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes that decode; 0: no other')
-    parser.add_argument('--out', help='where results go; default: work_dirs/check_dataset/<name of the config>')
-    parser.add_argument('--samples', type=int, default=8, help='how many to draw')
+    parser.add_argument(
+        '--seconds', type=float, default=60, help='time limit for decoding; suspicious files come first'
+    )
+    parser.add_argument('--all', action='store_true', help='decode every file, without a time limit')
+    parser.add_argument(
+        '--workers', type=int, default=os.cpu_count(), help='number of worker processes; 0 decodes in this process'
+    )
+    parser.add_argument('--out', help='folder for the results; default: work_dirs/check_dataset/<config>')
+    parser.add_argument('--samples', type=int, default=8, help='number of samples in samples.png')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
         default={},
         metavar='KEY=VALUE',
-        help='changes to the config: num_images.train=1000',
+        help='changes to the config, for example num_images.train=1000',
     )
     args = parser.parse_args(argv)
     if args.seconds < 0 or args.workers < 0 or args.samples < 0:
         parser.error('--seconds, --workers and --samples must not be negative')
     if not osp.isfile(args.config):
-        parser.error(f'no config {args.config}')
+        parser.error(f'no config {args.config}: give the path of a config file, see configs/')
     try:
         args.cfg = Config.fromfile(args.config)
         args.cfg.merge_from_dict(args.cfg_options)
@@ -53,7 +59,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         args.out = args.out or osp.join('work_dirs/check_dataset', osp.splitext(osp.basename(args.config))[0])
         os.makedirs(args.out, exist_ok=True)
     except Exception as error:
-        parser.error(f'{args.config} or the options cannot be used: {type(error).__name__}: {error}')
+        parser.error(f'{args.config} with these options cannot be used: {type(error).__name__}: {error}')
     if not args.splits:
         parser.error(f'{args.config} has no data set in train_dataloader, val_dataloader or test_dataloader')
     return args
@@ -71,7 +77,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         args.splits, args.cfg.get('num_images') or {}, None if args.all else args.seconds, args.workers, show_progress
     )
     picture = osp.join(args.out, 'samples.png')
-    if osp.isfile(picture):  # of a former call
+    if osp.isfile(picture):  # of an earlier run
         os.remove(picture)
     result.attempt('samples.png', draw_samples, result, args.samples, picture)
     with open(osp.join(args.out, 'report.json'), 'w') as file:

@@ -1,9 +1,9 @@
-"""Train a small teacher, then one student alone and distilled with KD, CWD and BPKD; compare all five.
+"""Train a small teacher, then the same student without distillation and with KD, CWD and BPKD; compare all five.
 
-    python tools/demo.py                       on scenes that are drawn on demand
-    python tools/demo.py --data data/camvid    the same on CamVid
+    python tools/demo.py                       on synthetic scenes, without a download
+    python tools/demo.py --data data/camvid    on CamVid
 
-Prints a table and writes it, the results and a picture to work_dirs/demo/. An interrupted demo continues where it was.
+Prints a table. Writes the table, the results and a picture to work_dirs/demo/. An interrupted demo resumes.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from statistics import median
 from typing import Dict, List, Optional
 
 ROOT = osp.join(osp.dirname(osp.abspath(__file__)), '..')
-sys.path.insert(0, ROOT)  # a checkout works without being installed
-warnings.filterwarnings('ignore')  # of the packages below, about things this demo does not do
+sys.path.insert(0, ROOT)  # run from a checkout that is not installed
+warnings.filterwarnings('ignore')  # of the dependencies, about features that are not used here
 
 import mmseg_bpkd  # noqa: F401
 import matplotlib
@@ -59,7 +59,7 @@ COLUMNS = {'mIoU': 'mIoU', 'trimap/mIoU@3px': 'trimap mIoU', 'boundary/mIoU@0.00
 
 
 class Progress(Hook):
-    """One line that counts, and the time of each step."""
+    """Prints a progress line and records the time of each step."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -82,16 +82,16 @@ class Progress(Hook):
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--data', metavar='PATH', help='a CamVid folder, instead of drawn scenes')
-    parser.add_argument('--iterations', type=int, default=600, help='of each of the five runs')
-    parser.add_argument('--work-dir', help='default: work_dirs/demo, or work_dirs/demo_camvid')
+    parser.add_argument('--data', metavar='PATH', help='folder of CamVid; default: synthetic scenes')
+    parser.add_argument('--iterations', type=int, default=600, help='number of iterations of each of the five runs')
+    parser.add_argument('--work-dir', help='default: work_dirs/demo or work_dirs/demo_camvid')
     args = parser.parse_args()
     args.work_dir = args.work_dir or osp.join('work_dirs', 'demo_camvid' if args.data else 'demo')
     return args
 
 
 def demo_config(name: str, args: argparse.Namespace) -> Config:
-    """The repository's config of a run, at the demo's length and place."""
+    """Returns the repository's config of a run, with the iterations, data and work directory of the demo."""
     pair = CAMVID if args.data else SYNTHETIC
     if name in ('teacher', 'student'):
         run = pair.get(f'{name}_run', pair['run'])
@@ -103,7 +103,7 @@ def demo_config(name: str, args: argparse.Namespace) -> Config:
         cfg.train_dataloader.dataset.data_root = cfg.test_dataloader.dataset.data_root = args.data
         check_data_roots(cfg, 'train_dataloader', 'test_dataloader')
     cfg.train_cfg.max_iters = cfg.param_scheduler[0].end = args.iterations
-    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None  # tested once, afterwards
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None  # tested once, after training
     cfg.default_hooks.checkpoint.save_best = None
     cfg.work_dir = osp.join(args.work_dir, name)
     cfg.log_level = 'ERROR'
@@ -111,7 +111,11 @@ def demo_config(name: str, args: argparse.Namespace) -> Config:
 
 
 def claim_work_dir(args: argparse.Namespace) -> None:
-    """Raises: SystemExit if the folder holds results of other settings."""
+    """Creates the work directory and records the settings in it.
+
+    Raises:
+        SystemExit: if it holds results of other settings.
+    """
     settings = dict(data=args.data and osp.abspath(args.data), iterations=args.iterations)
     record = osp.join(args.work_dir, 'settings.json')
     if osp.isfile(record):
@@ -119,7 +123,8 @@ def claim_work_dir(args: argparse.Namespace) -> None:
             kept = json.load(file)
         if kept != settings:
             raise SystemExit(
-                f'{args.work_dir} holds a demo with {kept}, not {settings}: remove it, or name another with --work-dir'
+                f'{args.work_dir} holds a demo with {kept}, not with {settings}: remove it, or choose another folder '
+                'with --work-dir'
             )
     os.makedirs(args.work_dir, exist_ok=True)
     with open(record, 'w') as file:
@@ -131,7 +136,7 @@ def checkpoint(name: str, args: argparse.Namespace) -> str:
 
 
 def train(name: str, args: argparse.Namespace) -> Optional[float]:
-    """Trains, or continues; returns the milliseconds of a step."""
+    """Trains or resumes a run. Returns the median milliseconds per step; None if the run was complete."""
     cfg = demo_config(name, args)
     cfg.resume = True
     runner = Runner.from_cfg(cfg)
@@ -142,7 +147,7 @@ def train(name: str, args: argparse.Namespace) -> Optional[float]:
 
 
 def run(name: str, args: argparse.Namespace) -> dict:
-    """Trains and tests one of the five, unless a former call did."""
+    """Trains and tests one of the five networks, or reads the results of an earlier call."""
     record = osp.join(args.work_dir, f'{name}.json')
     if osp.isfile(record):
         with open(record) as file:
@@ -185,7 +190,7 @@ def table(results: Dict[str, dict]) -> str:
 
 
 def draw(args: argparse.Namespace, path: str, scenes: int = 3, half_width: int = 3) -> None:
-    """A row a scene: image, label, and each network's prediction with its errors in the boundary band in red."""
+    """Draws one row per scene: image, label, and the predictions, with errors in the boundary band in red."""
     cfg = demo_config('teacher', args)
     runner_data = Runner.build_dataloader(cfg.test_dataloader).dataset
     palette = np.array(runner_data.metainfo['palette'], np.uint8)
@@ -215,7 +220,7 @@ def main() -> None:
     args = parse_args()
     init_default_scope('mmseg')
     claim_work_dir(args)
-    print(f'Five runs of {args.iterations} steps; they are kept in {args.work_dir} and continued if interrupted.')
+    print(f'Five runs of {args.iterations} steps each. Results are kept in {args.work_dir}; interrupted runs resume.')
     results = {name: run(name, args) for name in RUNS}
     text = table(results)
     with open(osp.join(args.work_dir, 'table.md'), 'w') as file:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Test on several GPUs of this machine, or processes where there is no GPU:
+# Test on several GPUs of this machine, or in several processes if it has no GPU:
 #     tools/dist_test.sh CONFIG CHECKPOINT GPUS [arguments of tools/test.py]
-# On several machines: the same on each, with NNODES, its own NODE_RANK, and the MASTER_ADDR and PORT of the first.
+# On several machines, run it on each. Set NNODES, a different NODE_RANK on each, and MASTER_ADDR and PORT of the first.
 set -euo pipefail
 [ $# -ge 3 ] || { sed -n 2,4p "$0"; exit 2; }
 python -m torch.distributed.run --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" \

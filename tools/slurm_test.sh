@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Test through Slurm:
 #     GPUS=4 tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [arguments of tools/test.py]
-# GPUS in all, GPUS_PER_NODE and CPUS_PER_TASK may be set; SRUN_ARGS is handed to srun.
+# Optional variables: GPUS (the total), GPUS_PER_NODE, CPUS_PER_TASK, and SRUN_ARGS, which are passed to srun.
 set -euo pipefail
 [ $# -ge 4 ] || { sed -n 2,4p "$0"; exit 2; }
 GPUS=${GPUS:-4}

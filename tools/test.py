@@ -3,7 +3,7 @@
     python tools/test.py configs/bpkd/bpkd_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py CHECKPOINT
     python tools/test.py CONFIG CHECKPOINT --out results.json --show-dir pictures
 
-CONFIG may be a distillation config or a plain one, CHECKPOINT one of a distillation, of a plain run or an exported
+CONFIG is a distillation config or a plain config. CHECKPOINT is from a distillation, a plain run or an exported
 student. The teacher is neither built nor downloaded. Several GPUs: tools/test.sh CONFIG CHECKPOINT GPUS.
 """
 
@@ -13,7 +13,7 @@ import os
 import os.path as osp
 import sys
 
-sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # a checkout works without being installed
+sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # run from a checkout that is not installed
 
 import mmseg_bpkd  # noqa: F401
 from mmengine.dist import is_main_process
@@ -31,8 +31,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config')
     parser.add_argument('checkpoint')
-    parser.add_argument('--out', metavar='JSON', help='write every metric, per class too')
-    parser.add_argument('--show-dir', help='write a picture of each prediction beside its label')
+    parser.add_argument('--out', metavar='JSON', help='write all metrics to this file, with the values of each class')
+    parser.add_argument('--show-dir', help='draw each prediction beside its label into this folder')
     add_common_arguments(parser)
     return parser.parse_args()
 
@@ -40,14 +40,14 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
-    cfg.work_dir = args.work_dir or osp.join(cfg.work_dir, 'test')  # leave the config of the training alone
+    cfg.work_dir = args.work_dir or osp.join(cfg.work_dir, 'test')  # do not overwrite the config of the training
     if args.show_dir:
         cfg.default_hooks.visualization = dict(type='DrawPredictionsHook', draw=True, interval=1)
         cfg.visualizer.save_dir = args.show_dir
     check_data_roots(cfg, 'test_dataloader')
     use_available_devices(cfg)
     if args.out:
-        os.makedirs(osp.dirname(args.out) or '.', exist_ok=True)  # fail now, not when the test has run
+        os.makedirs(osp.dirname(args.out) or '.', exist_ok=True)  # fail before the test, not after it
     results = evaluate(cfg, args.checkpoint)
     if args.out and is_main_process():
         with open(args.out, 'w') as file:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# mIoU, trimap mIoU and boundary IoU, on any number of GPUs:
+# Measure mIoU, trimap mIoU and boundary IoU on any number of GPUs:
 #     tools/test.sh CONFIG CHECKPOINT [GPUS] [arguments of tools/test.py]
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n 2,3p "$0"; exit 2; }

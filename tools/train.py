@@ -1,4 +1,4 @@
-"""Train a plain or a distillation config.
+"""Train a plain config or a distillation config.
 
     python tools/train.py configs/bpkd/bpkd_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py
     python tools/train.py CONFIG --resume auto --amp --seed 1 --cfg-options model.teacher_ckpt=teacher.pth
@@ -10,13 +10,13 @@ import argparse
 import os.path as osp
 import sys
 
-sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # a checkout works without being installed
+sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # run from a checkout that is not installed
 
 import mmseg_bpkd  # noqa: F401
-from mmengine.config import Config
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 from mmseg_bpkd.launch import (
     add_common_arguments,
+    apply_training_options,
     check_data_roots,
     end_process_group,
     load_config,
@@ -33,43 +33,18 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='PATH',
-        help='continue from a checkpoint; from the last one in the work directory if "auto" or empty',
+        help='resume from this checkpoint; with "auto" or no value, from the last one in the work directory',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision')
-    parser.add_argument('--seed', type=int, help='default: the one of the config; of the checkpoint when resuming')
-    parser.add_argument('--deterministic', action='store_true', help='only deterministic kernels on a GPU')
+    parser.add_argument('--seed', type=int, help='default: the seed of the config, or of the checkpoint if resuming')
+    parser.add_argument('--deterministic', action='store_true', help='use only deterministic GPU kernels')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate by the batch of all processes over the one of the recipe',
+        help='scale the learning rate in proportion to the total batch size of all processes',
     )
     add_common_arguments(parser)
     return parser.parse_args()
-
-
-def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
-    cfg.setdefault('randomness', dict(seed=0))
-    if args.seed is not None:
-        cfg.randomness.seed = args.seed
-    if args.deterministic:
-        cfg.randomness.deterministic = True
-    if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    if args.auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            raise ValueError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size to scale by')
-        cfg.auto_scale_lr.enable = True
-        # mmengine does not count the steps that are accumulated
-        cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get('accumulative_counts', 1)
-    if args.resume == 'auto':
-        last = find_latest_checkpoint(cfg.work_dir)
-        if last:  # otherwise this is the first start, which may load_from elsewhere
-            cfg.resume, cfg.load_from = True, last
-    elif args.resume:
-        if not osp.isfile(args.resume):
-            raise FileNotFoundError(f'--resume: no checkpoint {args.resume}')
-        cfg.resume, cfg.load_from = True, args.resume
 
 
 def main() -> None:

@@ -1,9 +1,2 @@
 _base_ = '../_base_/pairs/fcn-hr48_fcn-hr18s_ade20k.py'
-model = dict(
-    _delete_=True,
-    type='PlainSegmentor',
-    num_classes=_base_.num_classes,
-    data_preprocessor=_base_.data_preprocessor,
-    test_cfg=_base_.inference,
-    **_base_.model.student,
-)
+model = dict(_delete_=True, type='PlainSegmentor', **_base_.task, **_base_.model.student)

@@ -1,11 +1,11 @@
-# The same distillation without SegDistill: MMRazor's own algorithm and distiller, with the loss wired by hand.
-# MMRazor keeps the teacher's dropout on, computes its task loss, and puts it into every checkpoint.
+# BPKD in a stock MMRazor recipe: its algorithm and distiller, with explicit recorders and mappings. Unlike SegDistill,
+# MMRazor keeps the teacher's dropout on, computes the teacher's task loss, and saves the teacher in every checkpoint.
 _base_ = ['../_base_/datasets/cityscapes_512x1024.py', '../_base_/schedules/80k.py', '../_base_/default_runtime.py']
 logits = dict(type='ModuleOutputs', source='decode_head.conv_seg')
 model = dict(
     _scope_='mmrazor',
     type='SingleTeacherDistill',
-    data_preprocessor=dict(_base_.data_preprocessor, _scope_='mmseg'),
+    data_preprocessor=dict(_base_.task.data_preprocessor, _scope_='mmseg'),
     architecture=dict(cfg_path='mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py', pretrained=False),
     teacher=dict(cfg_path='mmseg::pspnet/pspnet_r101-d8_4xb2-80k_cityscapes-512x1024.py', pretrained=False),
     teacher_ckpt='https://download.openmmlab.com/mmsegmentation/v0.5/pspnet/pspnet_r101-d8_512x1024_80k_cityscapes/'

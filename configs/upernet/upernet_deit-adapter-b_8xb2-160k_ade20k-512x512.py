@@ -1,12 +1,5 @@
 _base_ = '../_base_/pairs/upernet-deit-adapter-b_upernet-deit-adapter-t_ade20k.py'
-model = dict(
-    _delete_=True,
-    type='PlainSegmentor',
-    num_classes=_base_.num_classes,
-    data_preprocessor=_base_.data_preprocessor,
-    test_cfg=_base_.model.test_cfg,
-    **_base_.model.teacher,
-)
+model = dict(_delete_=True, type='PlainSegmentor', **_base_.task, **_base_.model.teacher)
 optim_wrapper = dict(optimizer=dict(lr=6e-5))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, begin=0, end=1500, by_epoch=False),

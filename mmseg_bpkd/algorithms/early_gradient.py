@@ -1,7 +1,8 @@
-"""The gradient of a head's own loss, made as soon as the loss is.
+"""Computing the gradient of a head's own loss in the forward pass, to save memory.
 
-A head enlarges its logits to the size of the label, 64 times as many, and autograd keeps tensors of that size, of every
-head, until the backward pass. All that is needed of them is the gradient with respect to the logits as they were.
+A head upsamples its logits to the size of the label: 64 times as many values at stride 8. Autograd keeps several
+tensors of that size, for every head, until the backward pass. Only the gradient with respect to the small logits is
+needed. Computing it together with the loss frees the large tensors at once.
 """
 
 from typing import Dict, List, Tuple
@@ -18,15 +19,19 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from ..losses.functional import upcast
 
-Results = Tuple[Dict[str, Tensor], Dict[str, Tensor]]  # what a head logs, and the gradients of the losses among it
-EPS = torch.finfo(torch.float32).eps  # of MMSegmentation's accuracy
+# What a head logs, and the gradients of those values that are losses.
+Results = Tuple[Dict[str, Tensor], Dict[str, Tensor]]
+EPS = torch.finfo(torch.float32).eps  # MMSegmentation's accuracy adds it to both counts
 
 
 def make_gradients_early(model: BaseModel) -> None:
-    """The same losses and gradients on less memory, in all heads with MMSegmentation's usual way from logits to losses.
+    """Replaces `loss_by_feat` of the heads of a segmentor, in place. Losses and gradients stay the same.
 
-    Not in those with a way of their own, nor where a loss has parameters to train, or hooks: a recorder of its inputs
-    would find those of single images, without a way back to the student.
+    These heads are left unchanged:
+
+    - heads that override `loss_by_feat`,
+    - heads whose losses have trained parameters: the gradient is computed for the logits only,
+    - heads whose losses have hooks: a recorder would get the logits of single images, detached from the student.
     """
     for head in model.modules():
         if isinstance(head, BaseDecodeHead) and _is_usual(head):
@@ -57,7 +62,13 @@ def _losses(head: BaseDecodeHead) -> List[nn.Module]:
 
 
 class EarlyGradient:
-    """A head's `loss_by_feat`, whose losses bring their gradient along. It is made in float32, as AMP scales later."""
+    """A `loss_by_feat` that computes the gradient of each loss together with its value.
+
+    The gradient is computed in float32: AMP scales the loss later, so small values would be lost in half precision.
+
+    Args:
+        head: its `loss_by_feat` computes the losses.
+    """
 
     def __init__(self, head: BaseDecodeHead) -> None:
         self.head = head
@@ -73,14 +84,24 @@ class EarlyGradient:
         }
 
     def results(self, seg_logits: Tensor, samples: List[SegDataSample]) -> Results:
+        """Computes what the head logs, and the gradients of the losses.
+
+        Args:
+            seg_logits: detached, (N, C, h, w).
+        """
         logits = upcast(seg_logits).requires_grad_()
         values = self.loss_by_feat(logits, samples)
-        losses = {name: value.mean() for name, value in values.items() if value.requires_grad}  # as MMEngine would
+        losses = {
+            name: value.mean() for name, value in values.items() if value.requires_grad
+        }  # MMEngine takes this mean
         return {name: value.detach() for name, value in {**values, **losses}.items()}, gradients_of(losses, logits)
 
 
 class ImageByImage(EarlyGradient):
-    """Where the loss is a mean over the images: no more than one is in memory, and nothing waits for the accuracy."""
+    """An `EarlyGradient` for losses that are a mean over the images.
+
+    Images are processed one by one, so only one is in memory at full size. The accuracy needs no GPU synchronisation.
+    """
 
     def results(self, seg_logits: Tensor, samples: List[SegDataSample]) -> Results:
         labels = self.head._stack_batch_gt(samples)
@@ -98,7 +119,12 @@ class ImageByImage(EarlyGradient):
         return values, {name: torch.cat(of_images) for name, of_images in gradients.items()}
 
     def of_image(self, logits: Tensor, label: Tensor) -> Tuple[Dict[str, Tensor], Tensor]:
-        """Its losses, and how many pixels are right. The enlarged logits end here: no loss needs them any more."""
+        """Returns the losses of one image and the number of correct pixels. The upsampled logits are freed on return.
+
+        Args:
+            logits: (1, C, h, w).
+            label: (1, H, W).
+        """
         head = self.head
         enlarged = resize(logits, label.shape[1:], mode='bilinear', align_corners=head.align_corners)
         losses = {}
@@ -110,13 +136,13 @@ class ImageByImage(EarlyGradient):
 
 
 def gradients_of(losses: Dict[str, Tensor], logits: Tensor) -> Dict[str, Tensor]:
-    """What the losses were made with is forgotten with the last of them."""
+    """Returns the gradient of each loss with respect to the logits, and frees the graph after the last loss."""
     last = next(reversed(losses), None)
     return {name: torch.autograd.grad(value, logits, retain_graph=name != last)[0] for name, value in losses.items()}
 
 
 class PrecomputedGradient(Function):
-    """A value whose gradient is known."""
+    """Returns `value`, and gives `gradient` as its gradient with respect to `x`."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, value: Tensor, gradient: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Batch norm of a network that only infers, as a part of the convolutions in front of it."""
+"""Folding batch norm into convolutions, for a network that only runs inference."""
 
 import torch
 from mmcv.cnn import fuse_conv_bn
@@ -7,21 +7,25 @@ from mmrazor.models.task_modules.recorder import ModuleInputsRecorder
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-FLOAT_ERROR = 1e-3  # of the largest logit
+FLOAT_ERROR = 1e-3  # relative to the largest logit
 
 
 @torch.no_grad()
 def fold_batch_norm(model: BaseModel) -> None:
-    """Folds each batch norm into the convolution registered before it, in place.
+    """Folds each batch norm into the convolution that is registered before it, in place, and freezes the model.
+
+    Args:
+        model: a segmentor with its final weights. Its hooks must be the recorders of a distillation.
 
     Raises:
-        ValueError: if a norm has no scale or no statistics, if a recorder listens to what folding changes, or if the
-            logits change by more than float error, since the norms are not called where they are registered.
+        ValueError: if a norm has no scale or no running statistics; if folding changes what a recorder records; or if
+            the logits change by more than float error, because the model calls its norms in another order than it
+            registers them.
     """
     for name, norm in model.named_modules():
         if isinstance(norm, _BatchNorm) and (norm.weight is None or norm.running_mean is None):
             raise ValueError(
-                f'the batch norm {name} has no scale or no running statistics, so it cannot be folded: '
+                f'the batch norm {name} has no scale or no running statistics, but folding needs both: '
                 'set fold_teacher=False'
             )
     recorded = {
@@ -31,7 +35,7 @@ def fold_batch_norm(model: BaseModel) -> None:
     }
     training = model.training
     model.eval()
-    size = model.data_preprocessor.size or (128, 128)  # some networks take images of one size only
+    size = model.data_preprocessor.size or (128, 128)  # some networks accept one size only
     image = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0)).to(next(model.parameters()))
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         before = model(image, mode='tensor')
@@ -39,15 +43,16 @@ def fold_batch_norm(model: BaseModel) -> None:
         change = (model(image, mode='tensor') - before).abs().max() / before.abs().max()
     if not change < FLOAT_ERROR:
         raise ValueError(
-            f'folding batch norm changes the logits of this {type(model).__name__} by {change:.1%}: its '
-            'norms do not follow the convolutions that they are registered behind; set fold_teacher=False'
+            f'folding batch norm changes the logits of this {type(model).__name__} by {change:.1%}, expected less than '
+            f'{FLOAT_ERROR:.1%}: it does not call its norms right after the convolutions that they are registered '
+            'after. Set fold_teacher=False'
         )
     for name, (module, weight) in recorded.items():
-        gone, changed = model.get_submodule(name) is not module, getattr(module, 'weight', None) is not weight
-        if gone or changed and not _only_inputs_are_recorded(module):
+        replaced, reweighted = model.get_submodule(name) is not module, getattr(module, 'weight', None) is not weight
+        if replaced or reweighted and not _only_inputs_are_recorded(module):
             raise ValueError(
-                f'what is recorded of {name} changes when batch norm is folded into the convolution in '
-                'front of it: set fold_teacher=False'
+                f'what is recorded of {name} changes if batch norm is folded into the convolution before it: '
+                'set fold_teacher=False, or record another module'
             )
     model.requires_grad_(False).train(training)
 

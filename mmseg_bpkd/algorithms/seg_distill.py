@@ -1,8 +1,8 @@
-"""One frozen teacher, one student."""
+"""Distillation of one frozen teacher into one student."""
 
 import copy
 import os.path as osp
-from typing import List, Optional, Sequence, Union
+from typing import List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.model import BaseModel, revert_sync_batchnorm
@@ -23,32 +23,36 @@ from .folding import fold_batch_norm
 
 @MODELS.register_module()
 class SegDistill(SingleTeacherDistill):
-    """Trains a student segmentor on its task and on what a distiller makes of a frozen teacher.
+    """Trains a student segmentor on its task losses and on the losses between it and a frozen teacher.
 
-    The teacher runs without gradient, in eval mode and up to its logits only. It is no submodule: optimiser, DDP, EMA
-    and checkpoints see the student and the trainable parts of the losses. Validation runs the student alone.
+    The teacher runs without gradient, in eval mode, and up to its logits only. It is not a submodule, so the optimiser,
+    DDP, EMA and checkpoints handle the student and the trained layers of the losses only. Validation runs the student.
 
     Args:
         distiller: config of a `SegDistiller`.
-        teacher: dict(cfg_path=..., **changes) or a model config (see `resolve_segmentor`), whose weights
-            `init_weights()` reads from `teacher_ckpt`; or a built segmentor, which is taken as it is.
-        student: likewise; keeps its ImageNet initialisation.
-        teacher_ckpt: file or address; a distillation checkpoint stands for its student.
+        teacher: dict(cfg_path=..., **changes) or a model config, see `resolve_segmentor`. `init_weights()` loads its
+            weights from `teacher_ckpt`. A segmentor that is already built is used unchanged.
+        student: as `teacher`. It keeps its ImageNet initialisation.
+        teacher_ckpt: path or URL of the teacher's checkpoint. Of a distillation checkpoint, the student is loaded.
         teacher_eval: False leaves the teacher's dropout on, as MMRazor does.
-        num_classes: of every head.
-        data_preprocessor: the student's, and the only one that runs: a teacher with another mean, std or channel order
-            gets its input converted.
-        test_cfg: the student's.
-        fold_teacher: fold the batch norm of the teacher into its convolutions, unless it was built already: the same
-            logits, within float error. An error if a recorder looks between them.
-        channels_last: the memory format of both networks and of their input.
-        compile: 'teacher', 'student' or both: their backbones are compiled by `torch.compile`.
+        num_classes: replaces that of every head.
+        data_preprocessor: replaces the student's. Only the student's preprocessor runs; if the teacher has another
+            mean, std or channel order, its input is converted.
+        test_cfg: replaces the student's.
+        fold_teacher: whether to fold the teacher's batch norm into its convolutions, which is faster. The logits are
+            equal within float error. A teacher that is already built is not folded.
+        early_gradients: whether the student's heads compute the gradients of their own losses in the forward pass,
+            which takes less memory. Losses and gradients are equal within float error. It has no effect if a recorder
+            of the student records a function or a method.
+        channels_last: whether both networks and their input use the channels-last memory format.
+        compile: 'teacher', 'student' or both: the networks whose backbone is compiled with `torch.compile`.
 
     Raises:
-        ValueError, FileNotFoundError: from `init_weights()`, if the teacher has no checkpoint, it does not fit, or what
-            the student is to start from holds hardly any of its weights.
-        RuntimeError: from `loss()`, if the teacher's weights were never loaded.
-        TypeError: if the teacher's preprocessing cannot be converted to.
+        FileNotFoundError: by `init_weights()`, if the teacher's checkpoint does not exist.
+        ValueError: if `compile` names another network. By `init_weights()`, if the teacher has no checkpoint or one
+            that does not fit, if it cannot be folded, or if the student's pretrained checkpoint does not fit.
+        RuntimeError: by `loss()`, if the teacher's weights were not loaded.
+        TypeError: if the student's input cannot be converted to the teacher's.
     """
 
     def __init__(
@@ -62,37 +66,41 @@ class SegDistill(SingleTeacherDistill):
         data_preprocessor: Optional[dict] = None,
         test_cfg: Optional[dict] = None,
         fold_teacher: bool = True,
+        early_gradients: bool = True,
         channels_last: bool = False,
         compile: Sequence[str] = (),
     ) -> None:
-        if not isinstance(student, BaseModel):  # first, so that it starts from the same weights as without a teacher
+        if not isinstance(student, BaseModel):  # before the teacher, to draw the same random weights as without one
             student = build_segmentor(resolve_segmentor(student, num_classes, data_preprocessor, test_cfg))
-        self_made = isinstance(teacher, BaseModel)
-        if not self_made:
+        already_built = isinstance(teacher, BaseModel)
+        if not already_built:
             teacher = build_segmentor(_teacher_config(teacher, num_classes, data_preprocessor))
         super().__init__(distiller=distiller, teacher=revert_sync_batchnorm(teacher), architecture=student)
-        # Out of the module tree, into plain sight: nothing that walks the tree copies, saves or averages it.
+        # Kept outside the module tree, so that EMA, DDP and checkpoints ignore it.
         self.__dict__['teacher'] = self._modules.pop('teacher')
         self.teacher_ckpt = teacher_ckpt
         self.teacher_eval = teacher_eval
-        self.teacher_loaded = self_made
+        self.teacher_loaded = already_built
         self.teacher.eval()
         self._compare_preprocessing()
-        self.fold_teacher = fold_teacher and not self_made
+        self.fold_teacher = fold_teacher and not already_built
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.compiled = _networks(compile)
-        if not any(
+        # Early gradients call the losses image by image. A recorder of a function or method may record these calls.
+        calls_are_recorded = any(
             isinstance(recorder, (FunctionOutputsRecorder, MethodOutputsRecorder))
             for recorder in self.distiller.student_recorders.recorders.values()
-        ):
-            make_gradients_early(self.student)  # which calls the losses otherwise, and they may be what is recorded
-        self.student.to(memory_format=self.memory_format)  # now, since DDP lays out its gradients by the weights
+        )
+        if early_gradients and not calls_are_recorded:
+            make_gradients_early(self.student)
+        self.student.to(memory_format=self.memory_format)  # before DDP, whose gradients have the weights' layout
         if 'student' in self.compiled:
             self.student.backbone.compile()
 
     def init_weights(self) -> None:
+        """Initialises the student and the losses, and loads and optimises the teacher."""
         check_pretrained(self.student)
-        self.student.to(memory_format=torch.contiguous_format)  # so that random weights do not depend on the setting
+        self.student.to(memory_format=torch.contiguous_format)  # random weights depend on the memory format
         super().init_weights()
         self.student.to(memory_format=self.memory_format)
         if not self.teacher_loaded:
@@ -100,7 +108,7 @@ class SegDistill(SingleTeacherDistill):
         self.optimize_teacher()
 
     def optimize_teacher(self) -> None:
-        """Makes the teacher, whose weights are there and stay, as fast as it is asked to be."""
+        """Folds, converts and compiles the teacher, as the arguments say. Its weights must be loaded."""
         if self.fold_teacher:
             fold_batch_norm(self.teacher)
         self.teacher.to(memory_format=self.memory_format)
@@ -110,13 +118,13 @@ class SegDistill(SingleTeacherDistill):
     def _load_teacher(self) -> None:
         if self.teacher_ckpt is None:
             raise ValueError(
-                'the teacher has no checkpoint, and an untrained one has nothing to teach: '
-                'set model.teacher_ckpt to a file or an address'
+                'the teacher has no checkpoint, but it must be trained: set model.teacher_ckpt to the path or URL of '
+                'a checkpoint'
             )
         if '://' not in self.teacher_ckpt and not osp.isfile(self.teacher_ckpt):
             raise FileNotFoundError(
-                f'no checkpoint {self.teacher_ckpt} of the teacher: train it (README says with '
-                'which config), or name another file by model.teacher_ckpt'
+                f'no checkpoint {self.teacher_ckpt} of the teacher: train it (the README names the config), or set '
+                'model.teacher_ckpt to another file or URL'
             )
         state = segmentor_state(read_checkpoint(self.teacher_ckpt))
         state = {key: value for key, value in state.items() if not key.startswith('auxiliary_head.')}
@@ -124,19 +132,20 @@ class SegDistill(SingleTeacherDistill):
         self.teacher_loaded = True
 
     def loss(self, inputs: Tensor, data_samples: List[SegDataSample]) -> dict:
-        """One training step's losses.
+        """Computes the losses of a training step.
 
         Args:
             inputs: preprocessed images, (N, 3, H, W).
+            data_samples: N samples with labels.
 
         Returns:
             {'student.decode.loss_ce': ..., 'distill.loss_bpkd_edge': ..., ...}
         """
         if not self.teacher_loaded:
             raise RuntimeError('the weights of the teacher were not loaded: call init_weights() before training')
-        if self.distillation_stopped:  # by MMRazor's StopDistillHook
+        if self.distillation_stopped:  # set by MMRazor's StopDistillHook
             losses = add_prefix(self.student(inputs, data_samples, mode='loss'), 'student')
-            idle = [0 * parameter.sum() for parameter in self.distiller.parameters()]  # DDP waits for every gradient
+            idle = [0 * parameter.sum() for parameter in self.distiller.parameters()]  # DDP expects a gradient of each
             return {**losses, 'distill.loss_stopped': sum(idle)} if idle else losses
         inputs = inputs.contiguous(memory_format=self.memory_format)
         with self.distiller.teacher_recorders, torch.no_grad():
@@ -148,6 +157,7 @@ class SegDistill(SingleTeacherDistill):
         return losses
 
     def train(self, mode: bool = True) -> 'SegDistill':
+        """Sets the student's mode. The teacher stays in eval mode, except for its dropout if `teacher_eval` is off."""
         if not self.teacher_eval:
             self.teacher.train(mode)
         super().train(mode)  # puts the teacher's batch norm back into eval mode
@@ -158,7 +168,7 @@ class SegDistill(SingleTeacherDistill):
         return super()._apply(fn, recurse)
 
     def __deepcopy__(self, memo: dict) -> 'SegDistill':
-        """A copy (EMA makes one) shares the frozen teacher, what its hooks record into, and memories of features."""
+        """Copies the model, as EMA does. The copy shares the teacher, its recorders, and the memories of features."""
         memories = [module for module in self.distiller.modules() if isinstance(module, ClassMemory)]
         for shared in (self.teacher, self.distiller.teacher_recorders, *memories):
             memo[id(shared)] = shared
@@ -167,13 +177,17 @@ class SegDistill(SingleTeacherDistill):
         return new
 
     def _compare_preprocessing(self) -> None:
-        """Finds y = scale * x + shift (of flipped channels) between the normalised inputs of student and teacher."""
+        """Sets `teacher_scale` and `teacher_shift`, which convert the student's normalised input to the teacher's.
+
+        Raises:
+            TypeError: if one of them has another preprocessor than `SegDataPreProcessor`.
+        """
         ours, theirs = self.data_preprocessor, self.teacher.data_preprocessor
         for owner, preprocessor in (('student', ours), ('teacher', theirs)):
             if type(preprocessor) is not SegDataPreProcessor:
                 raise TypeError(
-                    f'the {owner} has a {type(preprocessor).__name__}: the input of the student can be '
-                    'converted to that of the teacher only if both have a SegDataPreProcessor'
+                    f'the {owner} has a {type(preprocessor).__name__}, expected a SegDataPreProcessor: otherwise the '
+                    "student's input cannot be converted to the teacher's. Set its data_preprocessor"
                 )
         self.flip_channels = ours.channel_conversion != theirs.channel_conversion
         mean_S, std_S = _normalisation(ours, self.flip_channels)
@@ -197,7 +211,7 @@ def _networks(compile: Sequence[str]) -> Sequence[str]:
 
 
 def _teacher_config(teacher: dict, num_classes: Optional[int], data_preprocessor: Optional[dict]) -> dict:
-    """Only what makes logits, and nothing to download: the checkpoint brings every weight."""
+    """Returns the teacher's config without its auxiliary head and without pretrained weights to download."""
     model = resolve_segmentor(teacher, num_classes)
     model.pop('auxiliary_head', None)
     model.pop('pretrained', None)
@@ -208,7 +222,7 @@ def _teacher_config(teacher: dict, num_classes: Optional[int], data_preprocessor
     return model
 
 
-def _normalisation(preprocessor: SegDataPreProcessor, flip: bool) -> tuple:
+def _normalisation(preprocessor: SegDataPreProcessor, flip: bool) -> Tuple[Tensor, Tensor]:
     if not preprocessor._enable_normalize:
         return torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
     stats = preprocessor.mean.clone(), preprocessor.std.clone()

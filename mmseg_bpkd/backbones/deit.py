@@ -1,4 +1,4 @@
-"""The plain vision transformer of DeiT (Touvron et al., arXiv 2012.12877), under the key names of its weights."""
+"""The vision transformer of DeiT (Touvron et al., arXiv 2012.12877), with the parameter names of its checkpoints."""
 
 import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
@@ -10,6 +10,8 @@ EPS = 1e-6
 
 
 class Attention(nn.Module):
+    """Multi-head self-attention: (N, L, D) to (N, L, D)."""
+
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
@@ -25,6 +27,8 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
+    """Two linear layers with a GELU between them: (N, L, D) to (N, L, D)."""
+
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, hidden)
@@ -35,7 +39,10 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm attention and MLP, each scaled per channel (from 1; DeiT's own weights have no such scale)."""
+    """Pre-norm attention and MLP, each with a learned scale per channel: (N, L, D) to (N, L, D).
+
+    DeiT has no such scale, but the authors of ViT-Adapter add it. It starts at 1, where it has no effect.
+    """
 
     def __init__(self, width: int, num_heads: int, mlp_ratio: float, drop_path: float) -> None:
         super().__init__()
@@ -53,7 +60,7 @@ class Block(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """(N, 3, H, W) to (N, H / 16 * W / 16, D)."""
+    """Linear embedding of patches of P x P pixels: (N, 3, H, W) to (N, H / P * W / P, D)."""
 
     def __init__(self, width: int, patch_size: int) -> None:
         super().__init__()
@@ -64,12 +71,14 @@ class PatchEmbed(nn.Module):
 
 
 def init_linear(module: nn.Module) -> None:
+    """Initialises a linear layer like DeiT: weights from a truncated normal distribution, biases 0."""
     if isinstance(module, nn.Linear):
         trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
 
 
 def init_convolution(module: nn.Module) -> None:
+    """Initialises a convolution like ViT-Adapter: weights from a normal distribution (He, fan out), biases 0."""
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
         nn.init.normal_(
             module.weight, std=(2 * module.groups / module.weight[0, 0].numel() / module.out_channels) ** 0.5

@@ -20,7 +20,7 @@ STRIDES = (4, 8, 16, 32)
 
 
 class SpatialPrior(nn.Module):
-    """A convolutional stem: (N, 3, H, W) to maps of `width` channels at strides 4, 8, 16 and 32."""
+    """The spatial prior module, a convolutional stem: (N, 3, H, W) to four maps of `width` channels at `STRIDES`."""
 
     def __init__(self, width: int, stem_width: int, norm_cfg: dict) -> None:
         def layer(i: int, o: int, stride: int) -> list:
@@ -42,8 +42,14 @@ class SpatialPrior(nn.Module):
         return [self.fc1(c1), self.fc2(c2), self.fc3(c3), self.fc4(c4)]
 
 
-class Geometry:
-    """Where the cells of one set of maps lie, and how another set that they look at is laid out; sizes are (h, w)."""
+class AttentionGeometry:
+    """The arguments of deformable attention that depend only on the sizes of the maps.
+
+    Args:
+        query_sizes: (h, w) of each map whose cells are the queries.
+        feat_sizes: (h, w) of each map that they attend to.
+        like: any tensor with the batch size, device and dtype of the queries.
+    """
 
     def __init__(self, query_sizes: Sequence[tuple], feat_sizes: Sequence[tuple], like: Tensor) -> None:
         self.spatial_shapes = torch.tensor(feat_sizes, device=like.device)
@@ -52,7 +58,7 @@ class Geometry:
 
 
 class CrossAttention(nn.Module):
-    """Deformable attention of one set of maps to another, both normalised; maps are flattened and joined: (N, L, D)."""
+    """Layer norms and deformable attention from one set of maps to another. Each set is given as tokens, (N, L, D)."""
 
     def __init__(self, width: int, num_heads: int, levels: int, ratio: float) -> None:
         super().__init__()
@@ -62,25 +68,28 @@ class CrossAttention(nn.Module):
             width, num_heads, levels, num_points=4, dropout=0, batch_first=True, value_proj_ratio=ratio
         )
 
-    def attend(self, query: Tensor, feat: Tensor, geometry: Geometry) -> Tensor:
+    def attend(self, query: Tensor, feat: Tensor, geometry: AttentionGeometry) -> Tensor:
         return self.attn(
             self.query_norm(query), value=self.feat_norm(feat), identity=query.new_zeros(()), **vars(geometry)
         )
 
 
 class Injector(CrossAttention):
-    """Adds what the transformer's map finds in the adapter's; at first nothing."""
+    """Adds attention from the transformer's map to the adapter's maps, scaled by `gamma`.
+
+    `gamma` starts at 0, so that a pretrained transformer is unchanged at first.
+    """
 
     def __init__(self, width: int, num_heads: int, ratio: float) -> None:
         super().__init__(width, num_heads, levels=3, ratio=ratio)
         self.gamma = nn.Parameter(torch.zeros(width))
 
-    def forward(self, x: Tensor, c: Tensor, x_on_c: Geometry) -> Tensor:
-        return x + self.gamma * self.attend(x, c, x_on_c)
+    def forward(self, x: Tensor, c: Tensor, x_to_c: AttentionGeometry) -> Tensor:
+        return x + self.gamma * self.attend(x, c, x_to_c)
 
 
 class Extractor(CrossAttention):
-    """Adds what the adapter's maps find in the transformer's, and a convolutional feed-forward layer."""
+    """Adds attention from the adapter's maps to the transformer's map, then a convolutional feed-forward layer."""
 
     def __init__(self, width: int, num_heads: int, ratio: float, ffn_ratio: float, drop_path: float) -> None:
         super().__init__(width, num_heads, levels=1, ratio=ratio)
@@ -88,13 +97,13 @@ class Extractor(CrossAttention):
         self.ffn_norm = nn.LayerNorm(width, EPS)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, c: Tensor, c_sizes: list, x: Tensor, c_on_x: Geometry) -> Tensor:
-        c = c + self.attend(c, x, c_on_x)
+    def forward(self, c: Tensor, c_sizes: list, x: Tensor, c_to_x: AttentionGeometry) -> Tensor:
+        c = c + self.attend(c, x, c_to_x)
         return c + self.drop_path(self.ffn(self.ffn_norm(c), c_sizes))
 
 
 class ConvFFN(nn.Module):
-    """A feed-forward layer with a depth-wise convolution of each map."""
+    """A feed-forward layer with a depth-wise 3x3 convolution of each map: (N, L, D) to (N, L, D)."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -109,7 +118,7 @@ class ConvFFN(nn.Module):
 
 
 class Interaction(nn.Module):
-    """Injection into the transformer, some of its blocks, and extraction from it."""
+    """Injection into the transformer, some transformer blocks, and extraction into the adapter's maps."""
 
     def __init__(
         self, width: int, num_heads: int, ratio: float, ffn_ratio: float, drop_path: float, extra: int
@@ -122,28 +131,44 @@ class Interaction(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, c: Tensor, c_sizes: list, x_on_c: Geometry, c_on_x: Geometry, blocks: nn.Sequential
+        self,
+        x: Tensor,
+        c: Tensor,
+        c_sizes: list,
+        x_to_c: AttentionGeometry,
+        c_to_x: AttentionGeometry,
+        blocks: nn.Sequential,
     ) -> tuple:
-        x = blocks(self.injector(x, c, x_on_c))
+        x = blocks(self.injector(x, c, x_to_c))
         for extractor in (self.extractor, *self.extra_extractors):
-            c = extractor(c, c_sizes, x, c_on_x)
+            c = extractor(c, c_sizes, x, c_to_x)
         return x, c
 
 
 @MODELS.register_module()
 class ViTAdapter(BaseModule):
-    """A plain DeiT with an adapter that exchanges features with it and gives maps at strides 4, 8, 16 and 32.
+    """ViT-Adapter (Chen et al., ICLR 2023, arXiv 2205.08534): a DeiT transformer with a convolutional adapter.
 
-    Parameters have the names of the authors' code, and those of the transformer the names of DeiT's weights. Deformable
-    attention runs by mmcv's compiled operator on a GPU where there is one, else in PyTorch.
+    Transformer and adapter exchange features in four interactions. Parameters have the names of the authors' code;
+    those of the transformer have the names of DeiT's checkpoints. On a GPU, deformable attention uses mmcv's compiled
+    operator if it is installed. Otherwise it uses PyTorch.
 
     Args:
-        embed_dims, num_layers, num_heads: of the transformer: 192, 12, 3 (tiny); 768, 12, 12 (base).
-        deform_num_heads, deform_ratio: of the deformable attention: 6, 1.0 (tiny); 12, 0.5 (base).
-        drop_path_rate: of the last block; those before it have linearly less.
-        interaction_indexes: first and last block of each of the four interactions.
-        pretrain_size: of the images that the positions were learnt for.
-        init_cfg: dict(type='Pretrained', checkpoint=...) with weights of DeiT, from its own repository.
+        embed_dims, num_layers, num_heads: of the transformer. Tiny: 192, 12, 3; base: 768, 12, 12.
+        mlp_ratio: hidden width of the transformer's MLPs, relative to `embed_dims`.
+        drop_path_rate: drop rate of the last block and of the adapter. In the blocks, it grows linearly from 0.
+        patch_size: in pixels. Only 16 is supported, because the transformer's map has stride 16.
+        pretrain_size: image size in pixels for which the position embeddings were trained.
+        conv_inplane: channels of the first layers of the convolutional stem.
+        deform_num_heads, deform_ratio: heads and relative value width of deformable attention. Tiny: 6, 1.0; base: 12,
+            0.5.
+        cffn_ratio: hidden width of the adapter's feed-forward layers, relative to `embed_dims`.
+        interaction_indexes: first and last block of each interaction.
+        init_cfg: dict(type='Pretrained', checkpoint=...) with a checkpoint from DeiT's repository.
+
+    Shape:
+        Input (N, 3, H, W), of any size. Output: four maps, (N, embed_dims, ceil(H / s), ceil(W / s)) for the strides
+        s = 4, 8, 16 and 32.
     """
 
     def __init__(
@@ -168,7 +193,8 @@ class ViTAdapter(BaseModule):
         self.interaction_indexes = interaction_indexes
         self.grid = pretrain_size // patch_size
         self.patch_embed = PatchEmbed(width, patch_size)
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.grid**2, width))  # the first is the class token's
+        # The first embedding is that of the class token: DeiT's checkpoints have it, but it is not used here.
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.grid**2, width))
         rates = torch.linspace(0, drop_path_rate, num_layers).tolist()
         self.blocks = nn.Sequential(*[Block(width, num_heads, mlp_ratio, rate) for rate in rates])
         self.level_embed = nn.Parameter(torch.randn(3, width))
@@ -186,16 +212,16 @@ class ViTAdapter(BaseModule):
         self.apply(init_convolution)
 
     def init_weights(self) -> None:
-        """Loads the transformer's weights, if `init_cfg` names some; the rest was initialised when it was made.
+        """Loads the transformer's weights if `init_cfg` is given. `__init__` has initialised all other weights.
 
         Raises:
-            ValueError: if a weight of the transformer is missing there, or has another shape.
+            ValueError: if the checkpoint lacks a weight of the transformer, or has it in another shape.
         """
         if self.init_cfg:
             load_deit(self, self.init_cfg['checkpoint'])
 
     def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
-        """(N, 3, H, W) to four maps; sizes that 32 does not divide are padded, and the maps cropped."""
+        # Pad to a multiple of 32, so that the maps of all strides align; crop the maps afterwards.
         height, width = x.shape[2:]
         x = F.pad(x, (0, -width % STRIDES[-1], 0, -height % STRIDES[-1]))
         maps = self._maps(x)
@@ -208,32 +234,34 @@ class ViTAdapter(BaseModule):
         c1, *maps = self.spm(image)
         c_sizes, x_sizes = [tuple(c.shape[2:]) for c in maps], [tuple(maps[1].shape[2:])]
         c = as_tokens([c + embed[:, None, None] for c, embed in zip(maps, self.level_embed)])
-        x = self.patch_embed(image) + self._positions(x_sizes[0])
-        x_on_c, c_on_x = Geometry(x_sizes, c_sizes, x), Geometry(c_sizes, x_sizes, x)
-        seen = []
+        x = self.patch_embed(image) + self._resized_pos_embed(x_sizes[0])
+        x_to_c, c_to_x = AttentionGeometry(x_sizes, c_sizes, x), AttentionGeometry(c_sizes, x_sizes, x)
+        vit_maps = []
         for interaction, (first, last) in zip(self.interactions, self.interaction_indexes):
-            x, c = interaction(x, c, c_sizes, x_on_c, c_on_x, self.blocks[first : last + 1])
-            seen += as_maps(x, x_sizes)
+            x, c = interaction(x, c, c_sizes, x_to_c, c_to_x, self.blocks[first : last + 1])
+            vit_maps += as_maps(x, x_sizes)
         c2, c3, c4 = as_maps(c, c_sizes)
         maps = [c1 + self.up(c2), c2, c3, c4]
-        return [c + F.interpolate(x, c.shape[2:], mode='bilinear') for c, x in zip(maps, seen)]
+        return [c + F.interpolate(x, c.shape[2:], mode='bilinear') for c, x in zip(maps, vit_maps)]
 
-    def _positions(self, size: Tuple[int, int]) -> Tensor:
+    def _resized_pos_embed(self, size: Tuple[int, int]) -> Tensor:
         grid = self.pos_embed[:, 1:].transpose(1, 2).unflatten(2, (self.grid, self.grid))
         return as_tokens([F.interpolate(grid, size, mode='bicubic')])
 
 
 def as_tokens(maps: List[Tensor]) -> Tensor:
+    """Flattens and concatenates maps, each (N, D, h, w), to tokens, (N, L, D), where L is the sum of all h * w."""
     return torch.cat([x.flatten(2) for x in maps], 2).transpose(1, 2)
 
 
 def as_maps(tokens: Tensor, sizes: Sequence[tuple]) -> List[Tensor]:
+    """The inverse of `as_tokens`, for maps of these sizes, (h, w)."""
     parts = tokens.transpose(1, 2).split([h * w for h, w in sizes], 2)
     return [part.unflatten(2, size) for part, size in zip(parts, sizes)]
 
 
 def cell_centres(sizes: Sequence[tuple], like: Tensor) -> Tensor:
-    """(1, L, 1, 2): x and y in [0, 1] of every cell of every map."""
+    """Centres (x, y) of all cells of all maps, relative to the map's width and height: (1, L, 1, 2) in [0, 1]."""
     grids = []
     for h, w in sizes:
         y, x = torch.meshgrid((torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w, indexing='ij')
@@ -242,6 +270,11 @@ def cell_centres(sizes: Sequence[tuple], like: Tensor) -> Tensor:
 
 
 def load_deit(model: ViTAdapter, source: str) -> None:
+    """Loads the transformer of `model` from a DeiT checkpoint, a path or URL.
+
+    Raises:
+        ValueError: if the checkpoint lacks a weight of the transformer, or has it in another shape.
+    """
     checkpoint = read_checkpoint(source)
     state = checkpoint.get('model', checkpoint.get('state_dict', checkpoint))
     ours = {
@@ -252,7 +285,8 @@ def load_deit(model: ViTAdapter, source: str) -> None:
     wrong = [key for key in ours if key not in state or state[key].shape != ours[key].shape]
     if wrong:
         raise ValueError(
-            f'{source} holds no weights of this transformer: {len(wrong)} of {len(ours)} are missing or '
-            f'of another shape, {wrong[0]} among them'
+            f'{source} does not fit this transformer: {len(wrong)} of {len(ours)} weights are missing or have another '
+            f'shape, such as {wrong[0]}; use a DeiT checkpoint of width {model.pos_embed.shape[2]} with '
+            f'{len(model.blocks)} blocks and {model.grid}x{model.grid} position embeddings'
         )
     model.load_state_dict({key: state[key] for key in ours}, strict=False)

@@ -1,4 +1,4 @@
-"""What is wrong with a copy of a data set, in sentences; `tools/check_dataset.py` is its command line."""
+"""Checks a copy of a dataset and describes each problem in one sentence. Command line: `tools/check_dataset.py`."""
 
 from .check import Result, check_datasets
 from .picture import draw_samples

@@ -1,10 +1,10 @@
-"""All checks of the data sets of a config, one after the other."""
+"""Runs all checks on the datasets of a config."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Callable, Dict, List, Optional
 
-from .content import Summary, judge, judge_classes
+from .content import Summary, check_absent_classes, check_content
 from .files import Probe, probe_all
 from .findings import Findings
 from .listing import list_split
@@ -15,7 +15,12 @@ from .splits import Split
 
 @dataclass
 class Result:
-    """What is known so far. A check that fails itself becomes a finding, and the others go on."""
+    """The results of all checks so far.
+
+    Args:
+        readings: {name of a split: its decoded pairs}.
+        summaries: {name of a split: totals of its decoded pairs}; only splits of which something was decoded.
+    """
 
     splits: List[Split]
     findings: Findings = field(default_factory=Findings)
@@ -24,14 +29,19 @@ class Result:
 
     @property
     def exit_code(self) -> int:
+        """1 if there are errors, else 0."""
         return 1 if self.findings.of('error') else 0
 
     def attempt(self, what: str, check: Callable, *args) -> None:
-        """Calls a check that works in place."""
+        """Calls `check(*args)`. If it raises an exception, records that as an error, so that other checks still run.
+
+        Args:
+            what: name of the check or of the split, for the error.
+        """
         try:
             check(*args)
         except Exception as error:
-            self.findings.error(what, f'this check itself failed, the others went on ({type(error).__name__}: {error})')
+            self.findings.error(what, f'this check raised {type(error).__name__} ({error}); the other checks still ran')
 
 
 def check_datasets(
@@ -39,15 +49,19 @@ def check_datasets(
     published: Published,
     seconds: Optional[float] = 60,
     workers: int = 0,
-    progress: Callable[[int, int], None] = lambda read, there: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Result:
-    """Checks names, pairs, counts and ends of all files, and decodes as many as the time allows.
+    """Checks the names, pairs and numbers of all files and whether they are complete. Decodes as many as time allows.
 
     Args:
-        published: the number of images, or numbers that are right, by loader.
-        seconds: for decoding; None decodes every file.
-        workers: processes that decode; 0: this one.
-        progress: is told how many pairs of how many were read.
+        splits: from `splits_of`.
+        published: {loader: published number of images}. A sequence of numbers accepts each of them.
+        seconds: time limit for decoding. None decodes every file.
+        workers: number of processes that decode. 0 decodes in this process.
+        progress: called after each decoded pair with the number of decoded pairs and of all pairs.
+
+    Returns:
+        The findings and what was decoded. Problems of the data do not raise exceptions.
     """
     result = Result(splits)
     for split in splits:
@@ -59,12 +73,11 @@ def check_datasets(
     result.attempt('reading', _read, result, pairs, probes, seconds, workers, progress)
     for split in splits:
         if result.readings[split.name]:
-            result.attempt(split.name, _judge, result, split)
+            result.attempt(split.name, _check_content, result, split)
     training = [split for split in splits if split.loader == 'train' and split.name in result.summaries]
     if training:
-        result.attempt(
-            'classes', judge_classes, training, [result.summaries[split.name] for split in training], result.findings
-        )
+        summaries = [result.summaries[split.name] for split in training]
+        result.attempt('classes', check_absent_classes, training, summaries, result.findings)
     return result
 
 
@@ -83,9 +96,11 @@ def _read(
             count += 1
             progress(count, len(pairs))
     except KeyboardInterrupt:
-        result.findings.warning('reading', f'interrupted after {count} of {len(pairs)}: what follows is of these')
+        result.findings.warning(
+            'reading', f'interrupted after {count} of {len(pairs)} pairs: the results cover only these'
+        )
 
 
-def _judge(result: Result, split: Split) -> None:
+def _check_content(result: Result, split: Split) -> None:
     readings = sorted(result.readings[split.name], key=lambda reading: reading.pair.image)
-    result.summaries[split.name] = judge(split, readings, result.findings)
+    result.summaries[split.name] = check_content(split, readings, result.findings)

@@ -1,4 +1,4 @@
-"""What the files that were read say: classes and void, sizes, and what is wrong with them."""
+"""Checks the decoded images and labels: label values, classes, void and sizes."""
 
 import inspect
 import os.path as osp
@@ -8,22 +8,26 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from mmcv.image import rescale_size
 
-from .findings import Findings, examples, names, number, values_text
+from .findings import Findings, counted, examples, format_ranges, relative_names
 from .reading import Reading
 from .splits import Split, type_name
 
 CROPS = ('RandomCrop', 'FastRandomCrop')
-CONVERT = 'docs/data.md says which command converts labels'
+CONVERSION_HINT = 'see docs/data.md for the command that converts labels'
+REDUCE_HINT = 'set reduce_zero_label=True in the dataset and its pipeline'
 
 
 @dataclass
 class Summary:
-    """Of what was read of a split.
+    """Totals of the decoded pairs of a split.
 
     Args:
-        pixels: per class, in the order of the classes.
-        outside: {value in the file: pixels} of what is neither class nor void.
+        read: number of decoded pairs.
+        pixels: pixels of each class, in the order of the classes.
+        void: pixels of void.
+        outside: {value in the file: pixels}, for values that are neither a class nor void.
         sizes: {(width, height): number of images}.
+        broken_labels: number of labels that cannot be used.
     """
 
     read: int
@@ -38,17 +42,22 @@ class Summary:
         return sum(self.pixels) + self.void + sum(self.outside.values())
 
     def share(self, pixels: int) -> float:
+        """Fraction of all pixels, 0 to 1."""
         return pixels / max(1, self.total)
 
 
 def loaded_value(value: int, reduce_zero_label: bool, label_map: Optional[dict]) -> int:
-    """The class that `LoadAnnotations` makes of a value of the file. It wraps what exceeds a byte: here that stays."""
+    """The class to which `LoadAnnotations` maps a value of a label file.
+
+    One difference: values above 255 stay as they are, where `LoadAnnotations` would wrap them to a byte.
+    """
     if reduce_zero_label and 0 <= value <= 255:
         value = 255 if value in (0, 255) else value - 1
     return (label_map or {}).get(value, value)
 
 
 def summarize(split: Split, readings: Sequence[Reading]) -> Summary:
+    """Adds up the readings of a split."""
     raw = Counter()
     for reading in readings:
         raw.update(reading.values)
@@ -66,55 +75,61 @@ def summarize(split: Split, readings: Sequence[Reading]) -> Summary:
     return Summary(len(readings), pixels, void, outside, dict(sizes), broken)
 
 
-def judge(split: Split, readings: Sequence[Reading], findings: Findings) -> Summary:
-    """Adds what is wrong with the files that were read of a split."""
+def check_content(split: Split, readings: Sequence[Reading], findings: Findings) -> Summary:
+    """Reports the problems of the decoded files of a split, and returns their totals."""
     summary = summarize(split, readings)
-    _judge_files(split, readings, findings)
+    _check_files(split, readings, findings)
     labelled = [reading for reading in readings if reading.values]
     if summary.outside:
         wrong = [reading.pair.label for reading in labelled if not summary.outside.keys().isdisjoint(reading.values)]
         findings.error(
             split.name,
-            f'{number(len(wrong), "label")} of {len(labelled)} read with values outside of the '
-            f'{len(split.classes)} classes ({names(wrong, split.places.labels)}): '
-            f'{values_text(sorted(summary.outside))}, expected {_expected(split)}; '
-            f'{_likely_mistake(split, summary.outside)}',
+            f'values outside the {len(split.classes)} classes in {len(wrong)} of {counted(len(labelled), "label")} '
+            f'read ({relative_names(wrong, split.places.labels)}): {format_ranges(sorted(summary.outside))}, '
+            f'expected {_expected(split)}; {_likely_mistake(split, summary.outside)}',
         )
     elif labelled and not any(summary.pixels):
         values = sorted(set().union(*(reading.values for reading in labelled)))
         findings.error(
             split.name,
-            f'void everywhere in all of the {number(len(labelled), "label")} read: '
-            f'{values_text(values)}, expected {_expected(split)}; {CONVERT}',
+            f'only void in the {counted(len(labelled), "label")} read: {format_ranges(values)}, expected '
+            f'{_expected(split)}; {CONVERSION_HINT}',
         )
     elif labelled:
-        _judge_plausibility(split, summary, labelled, findings)
+        _check_void(split, summary, labelled, findings)
     return summary
 
 
-def judge_classes(splits: Sequence[Split], summaries: Sequence[Summary], findings: Findings) -> None:
-    """Warns of classes that none of the splits of a loader has. Broken labels could have had them: then it does not."""
+def check_absent_classes(splits: Sequence[Split], summaries: Sequence[Summary], findings: Findings) -> None:
+    """Reports classes that occur in none of the splits of a loader.
+
+    Reports nothing if any label is broken, because it may contain the missing classes.
+
+    Args:
+        summaries: one for each split.
+    """
     intact = all(not summary.outside and not summary.broken_labels for summary in summaries)
-    read, there = sum(summary.read for summary in summaries), sum(len(split.pairs) for split in splits)
+    read, available = sum(summary.read for summary in summaries), sum(len(split.pairs) for split in splits)
     pixels = [sum(counts) for counts in zip(*(summary.pixels for summary in summaries))]
     if intact and len(pixels) > 1 and sum(map(bool, pixels)) == 1 < read:
         only = splits[0].classes[[bool(count) for count in pixels].index(True)]
         findings.error(
             splits[0].loader,
-            f'{only} is the only class in all of the {read} labels read: are these masks of one thing? {CONVERT}',
+            f'{only} is the only class in all {read} labels read, expected several classes: the labels may be binary '
+            f'masks; {CONVERSION_HINT}',
         )
     elif intact and any(pixels) and not all(pixels):
         absent = [name for name, count in zip(splits[0].classes, pixels) if not count]
-        more = '' if read == there else ', --all reads every label'
+        advice = '' if read == available else '; use --all to read every label'
         findings.warning(
             splits[0].loader,
-            f'{len(absent)} of {len(pixels)} classes in none of the {read} labels '
-            f'read of {there}: {examples(absent)}; a network cannot learn them{more}',
+            f'{len(absent)} of {len(pixels)} classes not found in the {read} labels read, of {available}: '
+            f'{examples(absent)}; a network cannot learn them{advice}',
         )
 
 
-def _judge_files(split: Split, readings: Sequence[Reading], findings: Findings) -> None:
-    places, of = split.places, f'of {len(readings)} read'
+def _check_files(split: Split, readings: Sequence[Reading], findings: Findings) -> None:
+    places, total = split.places, len(readings)
     for kind, folder in (('image', places.images), ('label', places.labels)):
         broken = {
             getattr(reading.pair, kind): getattr(reading, f'{kind}_fault')
@@ -125,15 +140,16 @@ def _judge_files(split: Split, readings: Sequence[Reading], findings: Findings) 
             shown = [f'{osp.relpath(path, folder)} ({fault})' for path, fault in sorted(broken.items())]
             findings.error(
                 split.name,
-                f'{number(len(broken), kind)} {of} cannot be used in {folder}: '
-                f'{examples(shown)}; copy or download again',
+                f'{len(broken)} of {counted(total, kind)} read from {folder} cannot be used: {examples(shown)}; '
+                'copy or download again',
             )
     coloured = sorted(reading.pair.label for reading in readings if reading.bands > 1)
     if coloured:
         findings.error(
             split.name,
-            f'{number(len(coloured), "label")} {of} in colour, expected one channel of class '
-            f'numbers (a palette is right) in {places.labels}: {names(coloured, places.labels)}; {CONVERT}',
+            f'{len(coloured)} of {counted(total, "label")} read from {places.labels} must have one channel of class '
+            f'indices, with or without a palette, got a colour image: {relative_names(coloured, places.labels)}; '
+            f'{CONVERSION_HINT}',
         )
     sizes = sorted(
         (reading.pair.label, reading.label_size, reading.image_size)
@@ -144,8 +160,8 @@ def _judge_files(split: Split, readings: Sequence[Reading], findings: Findings) 
         shown = [f'{osp.relpath(path, places.labels)} {a[0]}x{a[1]}, image {b[0]}x{b[1]}' for path, a, b in sizes]
         findings.error(
             split.name,
-            f'{number(len(sizes), "label")} {of} of another size than the image: '
-            f'{examples(shown)}; image and label must come from the same release',
+            f'{len(sizes)} of {counted(total, "label")} read must have the size of the image: {examples(shown)}; use '
+            'images and labels of the same release',
         )
     crop = split.transform(*CROPS).get('crop_size')
     if crop:
@@ -155,40 +171,41 @@ def _judge_files(split: Split, readings: Sequence[Reading], findings: Findings) 
             for reading in readings
             if reading.image_size and not _fills(largest_size(reading.image_size, split.pipeline), (width, height))
         ]
-        if 100 * len(small) > len(readings):  # published data sets have a few
+        if 100 * len(small) > total:  # published datasets have a few
             findings.warning(
                 split.name,
-                f'{number(len(small), "image")} {of} smaller than the crop, {width}x{height} '
-                f'(width x height), even at the largest scale of training: {names(small, places.images)}; '
-                'the rest of each crop will be void',
+                f'the crop, {width}x{height} (width x height), does not fit into {len(small)} of '
+                f'{counted(total, "image")} read, even at the largest training scale: '
+                f'{relative_names(small, places.images)}; the rest of the crop will be void',
             )
 
 
-def _judge_plausibility(split: Split, summary: Summary, labelled: Sequence[Reading], findings: Findings) -> None:
+def _check_void(split: Split, summary: Summary, labelled: Sequence[Reading], findings: Findings) -> None:
+    """Reports an implausible `reduce_zero_label`, and labels that are mostly void."""
     if not split.reduce_zero_label and _zero_is_void_by_default(split):
         findings.warning(
             split.name,
-            f'reduce_zero_label is off, but {split.type} is published with 0 for void: '
-            'with such labels every class is shifted by one; set it on in data set and pipeline',
+            f'reduce_zero_label is False, but {split.type} is published with 0 for void: with such labels every class '
+            f'is shifted by one; {REDUCE_HINT}',
         )
     if split.reduce_zero_label and any(255 in reading.values for reading in labelled):
-        published = _zero_is_void_by_default(split)  # without 255
+        published = _zero_is_void_by_default(split)  # such published labels have no 255
         (findings.error if published else findings.warning)(
             split.name,
-            'reduce_zero_label takes 0 for void, but the labels hold 255 as well: if they were reduced '
-            'before, class 0 is lost and every other is shifted by one; '
-            + ('unpack the labels again' if published else 'set it off then'),
+            'reduce_zero_label=True expects 0 for void, but the labels also contain 255: if they are already reduced, '
+            'class 0 is lost and every other class is shifted by one; '
+            + ('extract the labels again' if published else 'in that case set reduce_zero_label=False'),
         )
     if summary.share(summary.void) > 0.5:
         findings.warning(
             split.name,
-            f'{100 * summary.share(summary.void):.0f} % of the pixels of the {len(labelled)} '
-            f'labels read are void, more than half: the files should hold {_expected(split)}',
+            f'{100 * summary.share(summary.void):.0f} % of the pixels of the {counted(len(labelled), "label")} read '
+            f'are void, expected at most 50 %: the files should contain {_expected(split)}',
         )
 
 
 def largest_size(size: Tuple[int, int], pipeline: Sequence[dict]) -> Tuple[int, int]:
-    """(width, height) before a random crop, where the pipeline resizes at random to the largest."""
+    """The largest image size, (width, height), that the pipeline's random resizing can give before the crop."""
     for transform in pipeline:
         scale = transform.get('scale')
         if type_name(transform) in CROPS:
@@ -205,6 +222,7 @@ def _fills(size: Tuple[int, int], crop: Tuple[int, int]) -> bool:
 
 
 def _expected(split: Split) -> str:
+    """The values that the label files should contain."""
     count = len(split.dataset.metainfo.get('label_map') or split.classes)
     return (
         f'1 to {count}, or 0 for void'
@@ -214,16 +232,18 @@ def _expected(split: Split) -> str:
 
 
 def _likely_mistake(split: Split, outside: Dict[int, int]) -> str:
+    """A guess at the cause of values outside the classes, and what to do."""
     classes = len(split.classes)
     if classes == 19 and outside.keys() <= set(range(19, 34)):
-        return f'these look like labelIds of Cityscapes, training needs labelTrainIds: {CONVERT}'
+        return f'these look like labelIds of Cityscapes, but training needs labelTrainIds: {CONVERSION_HINT}'
     if outside.keys() == {classes} and not split.reduce_zero_label:
         if _zero_is_void_by_default(split):
-            return f'{split.type} is published with 0 for void: set reduce_zero_label=True in data set and pipeline'
-        return f'if {classes} is void, convert it to 255; if 0 is, set reduce_zero_label=True in data set and pipeline'
-    return f'{CONVERT}, or check the number of classes'
+            return f'{split.type} is published with 0 for void: {REDUCE_HINT}'
+        return f'if {classes} is void, convert it to 255; if 0 is void, {REDUCE_HINT}'
+    return f'{CONVERSION_HINT}, or check the number of classes'
 
 
 def _zero_is_void_by_default(split: Split) -> bool:
+    # MMSegmentation's dataset classes have this default if 0 is void in the published labels.
     parameter = inspect.signature(type(split.dataset).__init__).parameters.get('reduce_zero_label')
     return parameter is not None and parameter.default is True

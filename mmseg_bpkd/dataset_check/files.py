@@ -1,4 +1,4 @@
-"""What can be said about files without decoding them: which there are, whether they end, which are the same."""
+"""Checks that need no decoding: which files exist, which are complete, and which have the same content."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ PNG, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82'
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and its label: absolute or relative to the working directory. No label is one that cannot be read."""
+    """The paths of an image and its label. `label` is None if the label file does not exist."""
 
     split: str
     image: str
@@ -24,14 +24,21 @@ class Pair:
 
 @dataclass(frozen=True)
 class Places:
-    """Where a data set's config, or the built data set, looks for its files."""
+    """The paths at which a dataset looks for its files.
+
+    Args:
+        images: folder of the images. Empty if the dataset has no files.
+        labels: folder of the labels. None if the dataset has no labels.
+        listing: file that lists the image names. Empty if the dataset uses all images of the folder.
+    """
 
     images: str
     labels: Optional[str]
-    listing: str  # of image names; empty where every image of the folder counts
+    listing: str
 
     @classmethod
     def of(cls, source: dict, root: str) -> 'Places':
+        """Reads the paths from `data_prefix` and `ann_file` of `source`, which are relative to `root`."""
         prefix = source.get('data_prefix') or {}
         labels, listing = prefix.get('seg_map_path'), source.get('ann_file') or ''
         return cls(
@@ -45,35 +52,36 @@ class Places:
         return '://' in self.images
 
     def missing(self) -> Dict[str, str]:
-        """{which place: what is wrong with it}, empty if all are there, or if no place is named."""
+        """{'image', 'label' or 'listing': the problem}. Empty if all paths exist or the dataset has no files."""
         wrong: Dict[str, str] = {}
         if not self.images:
             return wrong
         for kind, folder in (('image', self.images), ('label', self.labels)):
             if folder is not None and not osp.isdir(folder):
-                wrong[kind] = f'the {kind} folder {folder} {absence(folder)}'
+                wrong[kind] = f'the {kind} folder {folder} {describe_missing(folder)}'
             elif folder is not None and not os.listdir(folder):
                 wrong[kind] = f'the {kind} folder {folder} is empty'
         if self.listing and not osp.exists(self.listing):
-            wrong['listing'] = f'the list of images {self.listing} (ann_file) is not there'
+            wrong['listing'] = f'the list of images {self.listing} (ann_file) does not exist'
         return wrong
 
 
-def absence(path: str) -> str:
-    return f'is a link to {os.readlink(path)}, which is not there' if osp.islink(path) else 'is not there'
+def describe_missing(path: str) -> str:
+    """A predicate for a path that does not exist. It tells a broken link from a missing file."""
+    return f'is a link to {os.readlink(path)}, which does not exist' if osp.islink(path) else 'does not exist'
 
 
-def contents(path: str) -> str:
-    """What lies in the nearest folder above `path` that exists."""
+def describe_nearest_folder(path: str) -> str:
+    """The first names in the nearest parent folder of `path` that exists: 'data contains a, b'."""
     folder = osp.dirname(path.rstrip('/'))
     while folder and not osp.isdir(folder):
         folder = osp.dirname(folder)
     names = sorted(os.listdir(folder or '.'))
-    return f'{folder or "."} holds {", ".join(names[:6]) or "nothing"}{", ..." if len(names) > 6 else ""}'
+    return f'{folder or "."} contains {", ".join(names[:6]) or "nothing"}{", ..." if len(names) > 6 else ""}'
 
 
 def scan(folder: str) -> List[str]:
-    """Paths of all files below a folder, relative to it, hidden ones left out as MMSegmentation does."""
+    """Paths of all files in a folder and its subfolders, relative to it. Like MMSegmentation, ignores hidden files."""
     found = []
     for parent, _, names in os.walk(folder, followlinks=True):
         inside = osp.relpath(parent, folder)
@@ -81,57 +89,67 @@ def scan(folder: str) -> List[str]:
     return sorted(found)
 
 
-def endings(paths: Iterable[str]) -> str:
-    """The endings that names have, most frequent first: '_gtFine_color.png (2), .json (1)'."""
-    ends = Counter()
+def describe_suffixes(paths: Iterable[str]) -> str:
+    """The most frequent suffixes with their counts: '_gtFine_color.png (2), .json (1)'."""
+    suffixes = Counter()
     for path in paths:
         match = re.search(r'(_[A-Za-z][A-Za-z0-9]*)*\.\w+$', path)
-        ends[match[0] if match else osp.basename(path)] += 1
-    return ', '.join(f'{end} ({count})' for end, count in ends.most_common(4)) or 'no files'
+        suffixes[match[0] if match else osp.basename(path)] += 1
+    return ', '.join(f'{suffix} ({count})' for suffix, count in suffixes.most_common(4)) or 'no files'
 
 
 class Probe(NamedTuple):
-    """`ends` is false where a file does not end as its format does; `content` is nearly unique."""
+    """What the first and the last bytes of a file tell.
+
+    Args:
+        size: in bytes, -1 if the file cannot be read.
+        complete: False if the end marker of the image format is missing, as in a truncated file.
+        fingerprint: equal for files with the same content, and nearly always different for others.
+    """
 
     size: int
-    ends: bool
-    content: Tuple[int, bytes]
+    complete: bool
+    fingerprint: Tuple[int, bytes]
 
 
 def probe(path: str) -> Probe:
-    """Reads the first and the last bytes of a file."""
+    """Reads the first and the last 512 bytes of a file."""
     try:
         with open(path, 'rb') as file:
             head = file.read(512)
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - 512))
             tail = file.read()
-    except OSError:  # reading it whole will say why
+    except OSError:  # decoding the file will report the reason
         return Probe(-1, False, (-1, path.encode()))
     if head.startswith(JPEG):
-        ends = tail.rstrip(b'\0').endswith(JPEG_END)
+        complete = tail.rstrip(b'\0').endswith(JPEG_END)
     elif head.startswith(PNG):
-        ends = tail.endswith(PNG_END)
+        complete = tail.endswith(PNG_END)
     else:
-        ends = size > 0 and not path.lower().endswith(('.jpg', '.jpeg', '.png'))
-    return Probe(size, ends, (size, head + tail))
+        complete = size > 0 and not path.lower().endswith(('.jpg', '.jpeg', '.png'))
+    return Probe(size, complete, (size, head + tail))
 
 
 def probe_all(paths: Iterable[str]) -> Dict[str, Probe]:
+    """{path: its probe}. Repeated paths are probed once."""
     paths = list(dict.fromkeys(paths))
-    with ThreadPool(8) as threads:  # a network disk answers several at once
+    with ThreadPool(8) as threads:  # a network disk serves several requests at once
         return dict(zip(paths, threads.map(probe, paths, chunksize=64)))
 
 
 def same_files(images: Sequence[str], others: Sequence[str], probes: Dict[str, Probe]) -> List[Tuple[str, str]]:
-    """Pairs (image, other) of the same content. Only what agrees in size, beginning and end is read whole."""
-    by_content: Dict[tuple, List[str]] = {}
+    """Finds files with the same content: [(image, other), ...], at most one image per other file.
+
+    To save time, only files with equal fingerprints are read completely.
+    """
+    by_fingerprint: Dict[tuple, List[str]] = {}
     for image in images:
-        by_content.setdefault(probes[image].content, []).append(image)
+        by_fingerprint.setdefault(probes[image].fingerprint, []).append(image)
     same = []
     for other in others:
         if probes[other].size > 0:
-            candidates = by_content.get(probes[other].content, [])
+            candidates = by_fingerprint.get(probes[other].fingerprint, [])
             same += [(image, other) for image in candidates if image == other or _digest(image) == _digest(other)][:1]
     return same
 

@@ -1,4 +1,4 @@
-"""Problems, one sentence each."""
+"""The problems that were found, one sentence each, and helpers for the wording."""
 
 import os.path as osp
 from dataclasses import dataclass
@@ -7,11 +7,12 @@ from typing import List, Sequence
 
 @dataclass
 class Finding:
-    """A problem: `text` says what was found, what was expected, where, and what to do.
+    """One problem.
 
     Args:
         severity: 'error' or 'warning'.
-        splits: the parts of the data that have it.
+        splits: the splits or checks that it concerns.
+        text: what was found, what was expected, where, and what to do.
     """
 
     severity: str
@@ -23,7 +24,7 @@ class Finding:
 
 
 class Findings(List[Finding]):
-    """What was found so far. The same sentence about another split is not said twice."""
+    """All problems so far. If two splits have the same problem, it is stored once with both splits."""
 
     def error(self, split: str, text: str) -> None:
         self._add('error', split, text)
@@ -42,24 +43,24 @@ class Findings(List[Finding]):
         self.append(Finding(severity, [split], text))
 
 
-def examples(things: Sequence, shown: int = 3) -> str:
-    """'a, b, c and 4 more'."""
-    more = f' and {len(things) - shown} more' if len(things) > shown else ''
-    return ', '.join(map(str, things[:shown])) + more
+def examples(items: Sequence, shown: int = 3) -> str:
+    """The first items, and how many more there are: 'a, b, c and 4 more'."""
+    more = f' and {len(items) - shown} more' if len(items) > shown else ''
+    return ', '.join(map(str, items[:shown])) + more
 
 
-def names(paths: Sequence[str], folder: str) -> str:
-    """The first few files, as they are called within `folder`."""
+def relative_names(paths: Sequence[str], folder: str) -> str:
+    """The first paths, relative to `folder`, and how many more there are."""
     return examples([osp.relpath(path, folder) for path in paths])
 
 
-def number(count: int, thing: str) -> str:
-    """'1 image', '3 images'."""
-    return f'{count} {thing}{"" if count == 1 else "s"}'
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: '1 image', '3 images'."""
+    return f'{count} {noun}{"" if count == 1 else "s"}'
 
 
-def values_text(values: Sequence[int]) -> str:
-    """'3, 19 to 33' for sorted whole numbers."""
+def format_ranges(values: Sequence[int]) -> str:
+    """Sorted integers as ranges: '3, 19 to 33'."""
     runs: List[List[int]] = []
     for value in values:
         if runs and value == runs[-1][-1] + 1:

@@ -1,4 +1,4 @@
-"""Which images and labels a data set has, and which it should have."""
+"""Lists the images and labels of a dataset, and reports missing folders and files."""
 
 import os.path as osp
 from typing import Iterable, List, Optional, Sequence
@@ -6,52 +6,56 @@ from typing import Iterable, List, Optional, Sequence
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
-from .files import Pair, Places, absence, contents, endings, scan
-from .findings import Findings, examples, names, number
+from .files import Pair, Places, describe_missing, describe_nearest_folder, describe_suffixes, scan
+from .findings import Findings, counted, examples, relative_names
 from .splits import Split, type_name
 
-GUIDE = 'docs/data.md says what belongs where'
+LAYOUT_HINT = 'see docs/data.md for the expected layout'
 
 
-class Unlistable(Exception):
-    """The sentence that says why a data set's images cannot be listed."""
+class ListingError(Exception):
+    """The images of a dataset cannot be listed. The message says why."""
 
 
 def list_split(split: Split, findings: Findings) -> None:
-    """Builds the data set and fills `split.pairs`, if its images can be found."""
+    """Builds the dataset and sets `split.dataset`, `places`, `listed` and `pairs`. Problems become findings."""
     try:
         no_labels = _check_places(split, Places.of(split.cfg, split.cfg.get('data_root') or ''), findings)
         split.dataset = _build(split)
         split.places = Places.of(vars(split.dataset), '')
         _check_agreement(split, findings)
         if split.places.remote:
-            findings.warning(split.name, f'{split.places.images} is not on this machine and was not checked')
+            findings.warning(split.name, f'{split.places.images} is a remote path and is not checked')
         elif not split.places.images:
-            split.note = f'{number(len(split.dataset.load_data_list()), "sample")} drawn on demand, no files to check'
-        else:  # once more for what the class names where the config does not
+            split.note = f'{counted(len(split.dataset.load_data_list()), "sample")} drawn on demand, no files to check'
+        else:  # check the paths again: some are defaults of the dataset class that the config does not state
             no_labels = no_labels or _check_places(split, split.places, findings)
             _pair(split, _entries(split), no_labels, findings)
-    except Unlistable as problem:
+    except ListingError as problem:
         findings.error(split.name, str(problem))
 
 
 def _check_places(split: Split, places: Places, findings: Findings) -> bool:
-    """Returns whether only the labels are missing."""
+    """Returns True if only the labels are missing, which becomes a finding.
+
+    Raises:
+        ListingError: if something else is missing, so that the images cannot be listed.
+    """
     root = split.cfg.get('data_root') or ''
     if places.remote:
         return False
     if root and not osp.isdir(root):
-        raise Unlistable(
-            f'data_root is {root!r}, but {osp.abspath(root)} {absence(root)} ({contents(root)}): '
-            f'{GUIDE}; --cfg-options train_dataloader.dataset.data_root=PATH, and the same of the other '
-            'loaders, names another place'
+        raise ListingError(
+            f'data_root is {root!r}, but {osp.abspath(root)} {describe_missing(root)} '
+            f'({describe_nearest_folder(root)}): {LAYOUT_HINT}, or set another path for each dataloader with '
+            '--cfg-options train_dataloader.dataset.data_root=PATH'
         )
     wrong = places.missing()
     if wrong:
         path = dict(image=places.images, label=places.labels, listing=places.listing)[next(iter(wrong))]
-        sentence = f'{", ".join(wrong.values())} ({contents(path)}): {GUIDE}'
+        sentence = f'{", ".join(wrong.values())} ({describe_nearest_folder(path)}): {LAYOUT_HINT}'
         if wrong.keys() != {'label'}:
-            raise Unlistable(sentence)
+            raise ListingError(sentence)
         findings.error(split.name, sentence)
     return bool(wrong)
 
@@ -60,8 +64,8 @@ def _build(split: Split) -> BaseDataset:
     try:
         return DATASETS.build(dict(split.cfg, pipeline=[], lazy_init=True))
     except Exception as error:
-        raise Unlistable(
-            f'{split.type} cannot be built ({type(error).__name__}: {error}): see '
+        raise ListingError(
+            f'{split.type} cannot be built ({type(error).__name__}: {error}): check '
             f'{split.loader}_dataloader.dataset in the config'
         ) from error
 
@@ -71,90 +75,90 @@ def _entries(split: Split) -> List[dict]:
     try:
         entries = split.dataset.load_data_list()
     except Exception as error:
-        raise Unlistable(
-            f'{split.type} cannot list its images ({error}); files of {places.images} end with '
-            f'{endings(scan(places.images))}: {GUIDE}'
+        raise ListingError(
+            f'{split.type} cannot list its images ({error}); the files in {places.images} end with '
+            f'{describe_suffixes(scan(places.images))}: {LAYOUT_HINT}'
         ) from error
     if not entries and places.listing:
-        raise Unlistable(f'the list of images {places.listing} (ann_file) is empty: {GUIDE}')
+        raise ListingError(f'the list of images {places.listing} (ann_file) is empty: {LAYOUT_HINT}')
     if not entries:
-        dead = [path for path in scan(places.images) if not osp.exists(osp.join(places.images, path))]
-        if dead:
-            raise Unlistable(
-                f'{places.images} holds links to files that are not there: {examples(dead)}; mount what '
-                'they lead to, or link again'
+        broken = [path for path in scan(places.images) if not osp.exists(osp.join(places.images, path))]
+        if broken:
+            raise ListingError(
+                f'the image folder {places.images} contains broken links: {examples(broken)}; mount the disk that '
+                'they point to, or create the links again'
             )
         suffix = getattr(split.dataset, 'img_suffix', 'its suffix')
-        raise Unlistable(
-            f'no file in the image folder {places.images} ends with {suffix}; they end with '
-            f'{endings(scan(places.images))}: {GUIDE}, img_suffix names another ending'
+        raise ListingError(
+            f'no file in the image folder {places.images} ends with {suffix}; the files end with '
+            f'{describe_suffixes(scan(places.images))}: {LAYOUT_HINT}, or set img_suffix'
         )
     return entries
 
 
 def _check_agreement(split: Split, findings: Findings) -> None:
-    """Of the data set and its pipeline."""
-    stated = split.loads_labels.get('num_classes')
+    """Checks that dataset and pipeline agree on `num_classes` and `reduce_zero_label`."""
+    stated = split.label_transform.get('num_classes')
     if stated is not None and split.classes and stated != len(split.classes):
         findings.error(
             split.name,
-            f'the pipeline takes labels of {stated} classes, but {split.type} has '
-            f'{len(split.classes)}: set num_classes of LoadCheckedAnnotations, and of the config, to that',
+            f'num_classes is {stated} in the pipeline, but {split.type} has {len(split.classes)} classes: set '
+            f'num_classes to {len(split.classes)}, in LoadCheckedAnnotations and in the config',
         )
-    if split.loads_labels.get('reduce_zero_label') not in (None, getattr(split.dataset, 'reduce_zero_label', None)):
+    if split.label_transform.get('reduce_zero_label') not in (None, getattr(split.dataset, 'reduce_zero_label', None)):
         findings.error(
             split.name,
-            f'reduce_zero_label is {split.dataset.reduce_zero_label} for the data set, but '
-            f'{split.reduce_zero_label} in {type_name(split.loads_labels)}: labels cannot be loaded until '
-            'both are the same',
+            f'reduce_zero_label is {split.dataset.reduce_zero_label} in the dataset, but '
+            f'{split.reduce_zero_label} in {type_name(split.label_transform)}: set both to the same value, or labels '
+            'cannot be loaded',
         )
 
 
 def _pair(split: Split, entries: Sequence[dict], no_labels: bool, findings: Findings) -> None:
-    """Fills `split.pairs` with the images that are there."""
+    """Sets `split.pairs` to the images that exist, and reports those that do not."""
     places, labels = split.places, {entry['img_path']: entry.get('seg_map_path') for entry in entries}
     split.listed = len(entries)
     absent = sorted(image for image in labels if not osp.isfile(image))
     if absent:
-        listed = f'listed in {places.listing} ' if places.listing else ''
-        cause = _fault_of_list(places.listing) or 'copy or download what is missing again'
+        listed = f' listed in {places.listing}' if places.listing else ''
+        advice = _fault_of_list(places.listing) or 'copy or download the missing images again'
         findings.error(
             split.name,
-            f'{number(len(absent), "image")} {listed}not there in {places.images}: '
-            f'{names(absent, places.images)}; {cause}',
+            f'{counted(len(absent), "image")}{listed} not found in {places.images}: '
+            f'{relative_names(absent, places.images)}; {advice}',
         )
     if places.labels is not None and not no_labels:
         no_labels = _no_label_has_the_suffix(split, labels.values(), findings)
-    there = sorted(labels.keys() - set(absent))
-    split.pairs = [Pair(split.name, image, None if no_labels else labels[image]) for image in there]
+    present = sorted(labels.keys() - set(absent))
+    split.pairs = [Pair(split.name, image, None if no_labels else labels[image]) for image in present]
 
 
 def _fault_of_list(listing: str) -> str:
-    """What makes a line of a list no name: the list has one name in each line, without an ending."""
+    """The first problem in a list of images, which must have one name without suffix per line. '' if there is none."""
     if not listing:
         return ''
     with open(listing, encoding='utf-8') as file:
-        for number_, line in enumerate(file.read().split('\n')[:-1], 1):
+        for number, line in enumerate(file.read().split('\n')[:-1], 1):
             line = line.removesuffix('\r')
             for found, fault in (
-                (line.startswith('\ufeff'), 'begins with a byte order mark'),
+                (line.startswith('\ufeff'), 'starts with a byte order mark'),
                 (not line, 'is empty'),
-                (line.split() != [line], 'holds more than a name'),
-                (bool(osp.splitext(line)[1]), 'has an ending'),
+                (line.split() != [line], 'contains whitespace'),
+                (bool(osp.splitext(line)[1]), 'has a suffix'),
             ):
                 if found:
-                    return f'line {number_} of the list {fault}, expected the name of an image without its ending'
+                    return f'line {number} of the list {fault}, expected the name of one image without suffix'
     return ''
 
 
 def _no_label_has_the_suffix(split: Split, labels: Iterable[Optional[str]], findings: Findings) -> bool:
     suffix, folder = getattr(split.dataset, 'seg_map_suffix', ''), split.places.labels
-    there = scan(folder)
-    if any(path.endswith(suffix) for path in there) or any(label and osp.isfile(label) for label in labels):
+    present = scan(folder)
+    if any(path.endswith(suffix) for path in present) or any(label and osp.isfile(label) for label in labels):
         return False
     findings.error(
         split.name,
-        f'no file in the label folder {folder} ends with {suffix}; they end with '
-        f'{endings(there)}: {GUIDE} and which command converts labels',
+        f'no file in the label folder {folder} ends with {suffix}; the files end with '
+        f'{describe_suffixes(present)}: {LAYOUT_HINT} and the command that converts labels',
     )
     return True

@@ -1,98 +1,109 @@
-"""Counts against the published ones, images without label, labels without image, images that are in two splits."""
+"""Checks the number of images, the pairs of images and labels, and which images are in two splits."""
 
 import os.path as osp
 from dataclasses import replace
 from typing import Dict, List, Sequence, Set, Union
 
 from .files import Probe, same_files, scan
-from .findings import Findings, examples, names, number
+from .findings import Findings, counted, examples, relative_names
 from .splits import Split
 
-Published = Dict[str, Union[int, Sequence[int]]]  # by loader; several numbers where several are right
+Published = Dict[str, Union[int, Sequence[int]]]  # {loader: number of images, or all numbers that are accepted}
 
 
 def check_pairs(splits: Sequence[Split], published: Published, findings: Findings) -> None:
-    """Says what is unpaired, and takes the labels that are not there out of `split.pairs`."""
+    """Reports wrong numbers of images and files without a partner. Sets the label of a pair to None if it is missing.
+
+    Args:
+        published: {loader: published number of images}. A sequence of numbers accepts each of them.
+    """
     used = {pair.label for split in splits for pair in split.pairs or ()}
-    spare = {split.name: _labels_without_image(split, used) for split in splits if split.pairs}
+    unused = {split.name: _labels_without_image(split, used) for split in splits if split.pairs}
     expected = {pair.image: pair.label for split in splits for pair in split.pairs or ()}
-    bare = {split.name: _images_without_label(split) for split in splits if split.pairs}
+    unlabelled = {split.name: _images_without_label(split) for split in splits if split.pairs}
     for loader in dict.fromkeys(split.loader for split in splits):
-        _check_count(loader, [split for split in splits if split.loader == loader], published, spare, bare, findings)
+        parts = [split for split in splits if split.loader == loader]
+        _check_count(loader, parts, published, unused, unlabelled, findings)
     for split in splits:
-        if bare.get(split.name):
-            found = bare[split.name]
+        if unlabelled.get(split.name):
+            found = unlabelled[split.name]
             findings.error(
                 split.name,
-                f'{number(len(found), "image")} without label: '
-                f'{names(found, split.places.images)}, expected {expected[found[0]]} for the first; '
+                f'{counted(len(found), "image")} without label: '
+                f'{relative_names(found, split.places.images)}, expected {expected[found[0]]} for the first; '
                 'copy or convert the labels again',
             )
-        if spare.get(split.name):
-            found = spare[split.name]
+        if unused.get(split.name):
+            found = unused[split.name]
             findings.warning(
                 split.name,
-                f'{number(len(found), "label")} without image in {split.places.images}: '
-                f'{names(found, split.places.labels)}; not used in training, is the copy complete?',
+                f'{counted(len(found), "label")} without image in {split.places.images}: '
+                f'{relative_names(found, split.places.labels)}; not used in training, check that the copy is complete',
             )
 
 
 def _labels_without_image(split: Split, used: Set[str]) -> List[str]:
-    suffix, ending = (getattr(split.dataset, key, '') for key in ('seg_map_suffix', 'img_suffix'))
-    if not suffix or split.places.labels is None or not osp.isdir(split.places.labels):
+    """Labels that no image of `split` matches and that are not in `used`."""
+    label_suffix, image_suffix = (getattr(split.dataset, key, '') for key in ('seg_map_suffix', 'img_suffix'))
+    if not label_suffix or split.places.labels is None or not osp.isdir(split.places.labels):
         return []
     images = set(scan(split.places.images))
-    spare = [
+    without = [
         path
         for path in scan(split.places.labels)
-        if path.endswith(suffix) and path.removesuffix(suffix) + ending not in images
+        if path.endswith(label_suffix) and path.removesuffix(label_suffix) + image_suffix not in images
     ]
-    spare = [osp.join(split.places.labels, path) for path in spare]
-    return [path for path in spare if path not in used]
+    without = [osp.join(split.places.labels, path) for path in without]
+    return [path for path in without if path not in used]
 
 
 def _images_without_label(split: Split) -> List[str]:
-    bare = [pair.image for pair in split.pairs if pair.label and not osp.isfile(pair.label)]
-    if bare:
-        without = set(bare)
+    """Images whose label is missing. Sets the label of their pairs to None."""
+    found = [pair.image for pair in split.pairs if pair.label and not osp.isfile(pair.label)]
+    if found:
+        without = set(found)
         split.pairs = [replace(pair, label=None) if pair.image in without else pair for pair in split.pairs]
-    return bare
+    return found
 
 
 def _check_count(
     loader: str,
     parts: Sequence[Split],
     published: Published,
-    spare: Dict[str, list],
-    bare: Dict[str, list],
+    unused: Dict[str, list],
+    unlabelled: Dict[str, list],
     findings: Findings,
 ) -> None:
-    """A count that unpaired files explain is one sentence with them: they are taken out of `spare` or `bare`."""
+    """Compares the number of images of a loader with the published number.
+
+    If files without a partner explain the difference, they are named in the same finding and removed from `unused` or
+    `unlabelled`, so that they are not reported twice.
+    """
     if published.get(loader) is None or any(split.pairs is None for split in parts):
         return
-    right = published[loader]
-    right = [right] if isinstance(right, int) else list(right)
+    accepted = published[loader]
+    accepted = [accepted] if isinstance(accepted, int) else list(accepted)
     count = sum(split.listed for split in parts)
-    if count in right:
+    if count in accepted:
         return
-    kind, unpaired = ('label', spare) if count < min(right) else ('image', bare)
-    why, gap = '', min(abs(count - other) for other in right)
+    kind, other, unpaired = ('label', 'image', unused) if count < min(accepted) else ('image', 'label', unlabelled)
+    cause, difference = '', min(abs(count - number) for number in accepted)
     for split in parts:
-        if len(unpaired.get(split.name, ())) == gap:
+        if len(unpaired.get(split.name, ())) == difference:
             folder = split.places.labels if kind == 'label' else split.places.images
-            other = 'image' if kind == 'label' else 'label'
-            why = f'; {number(gap, kind)} without {other}: {names(unpaired.pop(split.name), folder)}'
-    act = 'complete the copy' if count < min(right) else 'remove what does not belong there'
+            found = unpaired.pop(split.name)
+            cause = f'; {counted(difference, kind)} without {other}: {relative_names(found, folder)}'
+    advice = 'complete the copy' if count < min(accepted) else 'remove the extra images'
     findings.error(
         loader,
-        f'{number(count, "image")} in {examples([split.places.images for split in parts])}, but '
-        f'{" or ".join(map(str, right))} are published{why}; {act}; only if this is meant, state another '
-        f'number: --cfg-options num_images.{loader}={count}',
+        f'{counted(count, "image")} in {examples([split.places.images for split in parts])}, expected the published '
+        f'number {" or ".join(map(str, accepted))}{cause}; {advice}, or accept this number with --cfg-options '
+        f'num_images.{loader}={count}',
     )
 
 
 def check_shared_images(splits: Sequence[Split], probes: Dict[str, Probe], findings: Findings) -> None:
-    """Images of the training set that are in another split too, under this or another name."""
+    """Reports images of other splits that are also in the training set, under the same or another name."""
     training = [pair.image for split in splits if split.loader == 'train' for pair in split.pairs or ()]
     for split in splits:
         if split.loader != 'train' and split.pairs:
@@ -104,10 +115,10 @@ def check_shared_images(splits: Sequence[Split], probes: Dict[str, Probe], findi
                     else f'{osp.relpath(other, split.places.images)} (in training: {image})'
                     for image, other in same
                 ]
-                few = 100 * len(same) <= len(split.pairs)  # as published data sets may have, without it being the copy
+                few = 100 * len(same) <= len(split.pairs)  # some published datasets have a few: not a broken copy
                 (findings.warning if few else findings.error)(
                     split.name,
-                    f'{number(len(same), "image")} of {split.places.images} '
-                    f'{"is" if len(same) == 1 else "are"} in the training set too, byte for byte: '
-                    f'{examples(shown)}; what is trained on cannot be used to measure',
+                    f'{counted(len(same), "image")} of {split.places.images} '
+                    f'{"is" if len(same) == 1 else "are"} also in the training set, byte for byte: '
+                    f'{examples(shown)}; do not evaluate on training images',
                 )

@@ -1,4 +1,4 @@
-"""Decoding images and labels, in several processes and until the time is over."""
+"""Decodes images and labels, in several processes and within a time limit."""
 
 import random
 import signal
@@ -13,16 +13,18 @@ from PIL import Image, UnidentifiedImageError
 
 from .files import Pair, Probe
 
-ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # an EXIF tag, which cv2 obeys
+EXIF_ORIENTATION, ROTATED = 0x0112, (5, 6, 7, 8)  # the tag, and its values for 90 degrees, which cv2 applies
 
 
 @dataclass
 class Reading:
-    """What a pair of files holds. Sizes are (width, height) in pixels.
+    """The decoded content of a pair of files. Sizes are (width, height) in pixels.
 
     Args:
-        values: {value in the file of the label: number of pixels}.
-        bands: of the label; 1 where it holds class numbers, 3 in a colour picture.
+        image_size: after the EXIF rotation. None if the image cannot be decoded.
+        image_fault, label_fault: why the file cannot be used. Empty if it can.
+        values: {value in the label file: number of pixels}. Empty if the label has no class indices.
+        bands: channels of the label: 1 for class indices, with or without a palette, and 3 for a colour image.
     """
 
     pair: Pair
@@ -35,31 +37,31 @@ class Reading:
 
 
 def read_pair(pair: Pair) -> Reading:
-    """Decodes both files to their last byte: cv2 fills up what is missing of a JPEG, and does not say so."""
-    reading = Reading(pair)
+    """Decodes both files of a pair. Exceptions become faults of the reading."""
+    reading = Reading(pair)  # read by PIL: cv2 silently fills the missing part of a truncated JPEG
     try:
         with Image.open(pair.image) as image:
             image.load()
-            sideways = image.getexif().get(ORIENTATION) in SIDEWAYS
-            reading.image_size = image.size[::-1] if sideways else image.size
+            rotated = image.getexif().get(EXIF_ORIENTATION) in ROTATED
+            reading.image_size = image.size[::-1] if rotated else image.size
     except Exception as error:
-        reading.image_fault = _in_words(error, pair.image)
+        reading.image_fault = _describe(error, pair.image)
     if pair.label is not None:
         try:
             with Image.open(pair.label) as label:
                 label.load()
                 reading.label_size, reading.bands = label.size, len(label.getbands())
                 if label.format == 'JPEG':
-                    reading.label_fault = 'a JPEG: compression changes the numbers of classes'
+                    reading.label_fault = 'a JPEG: lossy compression changes class indices'
                 elif reading.bands == 1:
                     reading.values = count_values(np.asarray(label))
         except Exception as error:
-            reading.label_fault = _in_words(error, pair.label)
+            reading.label_fault = _describe(error, pair.label)
     return reading
 
 
 def count_values(label: np.ndarray) -> Dict[int, int]:
-    """{value: number of pixels}."""
+    """Counts the pixels of each value of an integer array: {value: number of pixels}."""
     if label.dtype == np.uint8:
         counts = np.bincount(label.ravel(), minlength=256)
         values = counts.nonzero()[0]
@@ -72,25 +74,28 @@ def count_values(label: np.ndarray) -> Dict[int, int]:
 def read_pairs(
     pairs: Sequence[Pair], probes: Dict[str, Probe], seconds: Optional[float], workers: int
 ) -> Iterator[Reading]:
-    """Readings as they come: files that look broken first and in any case, then the others in a fixed random order.
+    """Decodes pairs and yields each as soon as it is done.
+
+    Pairs with an incomplete file come first and are always decoded. The others follow in a fixed random order.
 
     Args:
-        seconds: no file is begun after that; None: all are read.
-        workers: processes; 0: this one.
+        probes: {path: its probe}, for all files of the pairs.
+        seconds: no pair is started after this time. None decodes all pairs.
+        workers: number of processes. 0 decodes in this process.
     """
 
-    def sound(pair: Pair) -> bool:
-        return all(probes[path].ends for path in (pair.image, pair.label) if path is not None)
+    def complete(pair: Pair) -> bool:
+        return all(probes[path].complete for path in (pair.image, pair.label) if path is not None)
 
-    began = time.monotonic()
-    others = [pair for pair in pairs if sound(pair)]
+    start = time.monotonic()
+    others = [pair for pair in pairs if complete(pair)]
     random.Random(0).shuffle(others)
-    in_time = takewhile(lambda _: seconds is None or time.monotonic() - began < seconds, others)
-    todo = chain([pair for pair in pairs if not sound(pair)], in_time)
+    in_time = takewhile(lambda _: seconds is None or time.monotonic() - start < seconds, others)
+    todo = chain([pair for pair in pairs if not complete(pair)], in_time)
     if workers == 0:
         yield from map(read_pair, todo)
         return
-    with ProcessPoolExecutor(workers, initializer=_leave_interrupts_to_the_parent) as pool:
+    with ProcessPoolExecutor(workers, initializer=_ignore_interrupts) as pool:
         running = {pool.submit(read_pair, pair) for pair in islice(todo, 4 * workers)}
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -99,11 +104,12 @@ def read_pairs(
                 yield future.result()
 
 
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes, but the parent handles it
 
 
-def _in_words(error: Exception, path: str) -> str:
+def _describe(error: Exception, path: str) -> str:
+    """The reason why a file cannot be decoded, for a finding."""
     if isinstance(error, UnidentifiedImageError):
         with open(path, 'rb') as file:
             return 'not an image file' if file.read(1) else '0 bytes'

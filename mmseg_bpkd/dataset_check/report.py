@@ -1,4 +1,4 @@
-"""The result of a check as text and as JSON."""
+"""Formats the results as text and as JSON."""
 
 from dataclasses import asdict
 from math import prod
@@ -7,12 +7,12 @@ from typing import List, Optional
 from prettytable import PrettyTable
 
 from .check import Result
-from .findings import number
+from .findings import counted
 from .splits import Split
 
 
 def as_text(result: Result) -> str:
-    """Splits, the share of each class in each, and one line for each problem."""
+    """One line per split, a table with the share of each class, and one line per problem, errors first."""
     parts = [_split_line(result, split) for split in result.splits]
     shares = _share_table(result)
     if shares:
@@ -20,11 +20,12 @@ def as_text(result: Result) -> str:
     findings = result.findings.of('error') + result.findings.of('warning')
     errors, warnings = (len(result.findings.of(severity)) for severity in ('error', 'warning'))
     parts += ['', *map(str, findings)]
-    parts.append(f'{number(errors, "error")}, {number(warnings, "warning")}' if findings else 'nothing wrong was found')
+    parts.append(f'{counted(errors, "error")}, {counted(warnings, "warning")}' if findings else 'no problems found')
     return '\n'.join(parts)
 
 
 def as_json(result: Result) -> dict:
+    """The findings, and for each split its folders, image sizes and pixels per class, for `json.dump`."""
     splits = {}
     for split in result.splits:
         summary = result.summaries.get(split.name)
@@ -48,18 +49,18 @@ def _split_line(result: Result, split: Split) -> str:
     if split.note:
         return f'{start} {split.note}'
     if split.pairs is None:
-        return f'{start} not checked further, see below'
-    text = f'{start} {number(split.listed, "image")} in {split.places.images}'
+        return f'{start} not checked, see below'
+    text = f'{start} {counted(split.listed, "image")} in {split.places.images}'
     if summary is None:
         return f'{text}, none read'
-    return f'{text}, {summary.read} read: {_extent(summary.sizes)}, {100 * summary.share(summary.void):.1f} % void'
+    return f'{text}, {summary.read} read: {_size_range(summary.sizes)}, {100 * summary.share(summary.void):.1f} % void'
 
 
-def _extent(sizes: dict) -> str:
+def _size_range(sizes: dict) -> str:
     if not sizes:
         return 'no size'
-    least, most = (f'{width}x{height}' for width, height in (min(sizes, key=prod), max(sizes, key=prod)))
-    return least if least == most else f'{least} to {most}'
+    smallest, largest = (f'{width}x{height}' for width, height in (min(sizes, key=prod), max(sizes, key=prod)))
+    return smallest if smallest == largest else f'{smallest} to {largest}'
 
 
 def _share_table(result: Result) -> Optional[str]:

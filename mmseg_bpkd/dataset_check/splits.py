@@ -1,4 +1,4 @@
-"""The data sets that a config trains, validates and tests on."""
+"""Finds the datasets that a config uses for training, validation and testing."""
 
 from dataclasses import dataclass
 from typing import Iterator, List, Optional, Tuple
@@ -14,12 +14,18 @@ LOADERS = ('train', 'val', 'test')
 
 @dataclass
 class Split:
-    """One data set of a config, and what is learned about it.
+    """One dataset of a config, and what the checks find out about it.
 
     Args:
-        name: 'train', or 'train part 2' where a wrapper holds several.
-        cfg: of the data set itself, inside of all wrappers and without its pipeline.
-        pipeline: the transforms of its samples, those of wrappers included.
+        name: such as 'train', or 'train part 2' if a wrapper joins several datasets.
+        loader: 'train', 'val' or 'test'.
+        cfg: config of the dataset without wrappers and pipeline.
+        pipeline: its transforms, followed by those of its wrappers.
+        dataset: the dataset, built without its pipeline. None if it cannot be built.
+        places: the paths of its files.
+        listed: number of images that the dataset lists, whether they exist or not.
+        pairs: images that exist, with their labels. None if the images cannot be listed or have no files.
+        note: why there is nothing to check.
     """
 
     name: str
@@ -29,11 +35,11 @@ class Split:
     dataset: Optional[BaseDataset] = None
     places: Optional[Places] = None
     listed: int = 0
-    pairs: Optional[List[Pair]] = None  # None where its images cannot be listed
+    pairs: Optional[List[Pair]] = None
     note: str = ''
 
     def transform(self, *types: str) -> dict:
-        """The first transform of one of these types, or an empty dict."""
+        """The config of the first transform of one of these types, or an empty dict."""
         return next((transform for transform in self.pipeline if type_name(transform) in types), {})
 
     @property
@@ -41,60 +47,68 @@ class Split:
         return type_name(self.cfg)
 
     @property
-    def loads_labels(self) -> dict:
+    def label_transform(self) -> dict:
+        """The config of the transform that loads the labels, or an empty dict."""
         return self.transform('LoadCheckedAnnotations', 'LoadAnnotations')
 
     @property
     def reduce_zero_label(self) -> bool:
-        stated = self.loads_labels.get('reduce_zero_label')
+        """As stated in the pipeline, or else in the dataset."""
+        stated = self.label_transform.get('reduce_zero_label')
         return bool(self.dataset.reduce_zero_label if stated is None else stated)
 
     @property
     def classes(self) -> Tuple[str, ...]:
+        """The names of the classes: 'class 0', 'class 1', ... if the dataset has no names."""
         named = self.dataset.metainfo.get('classes')
-        return tuple(named or (f'class {i}' for i in range(self.loads_labels.get('num_classes', 0))))
+        return tuple(named or (f'class {i}' for i in range(self.label_transform.get('num_classes', 0))))
 
     @property
     def palette(self) -> List[Tuple[int, int, int]]:
+        """The RGB colours of the classes: random but fixed colours if the dataset has no palette."""
         given = self.dataset.metainfo.get('palette') or []
         fits = len(given) == len(self.classes)
         return given if fits else np.random.default_rng(0).integers(0, 256, (len(self.classes), 3)).tolist()
 
     @property
     def ignore_index(self) -> int:
-        return self.loads_labels.get('ignore_index', 255)
+        return self.label_transform.get('ignore_index', 255)
 
 
 def splits_of(cfg: Config) -> List[Split]:
-    """Data sets of the train, val and test loaders, in this order; what is validated and tested on is there once."""
+    """The datasets of the train, val and test loaders, in this order.
+
+    A dataset that is used for both validation and testing appears once.
+    """
     splits: List[Split] = []
     for loader in LOADERS:
         dataset = (cfg.get(f'{loader}_dataloader') or {}).get('dataset')
-        parts = list(_leaves(dataset, [])) if dataset else []
-        for i, (leaf, pipeline) in enumerate(parts):
-            if not any(_same_data(leaf, split.cfg) and _interchangeable(loader, split.loader) for split in splits):
+        parts = list(_unwrap(dataset, [])) if dataset else []
+        for i, (part, pipeline) in enumerate(parts):
+            if not any(_same_data(part, split.cfg) and _may_share_data(loader, split.loader) for split in splits):
                 name = loader if len(parts) == 1 else f'{loader} part {i + 1}'
-                splits.append(Split(name, loader, leaf, pipeline))
+                splits.append(Split(name, loader, part, pipeline))
     return splits
 
 
-def _leaves(cfg: dict, outer: List[dict]) -> Iterator[Tuple[dict, List[dict]]]:
+def _unwrap(cfg: dict, outer: List[dict]) -> Iterator[Tuple[dict, List[dict]]]:
+    """Yields each dataset inside of wrappers such as RepeatDataset and ConcatDataset, with all of its transforms."""
     pipeline = list(cfg.get('pipeline') or []) + outer
     inner = cfg.get('datasets') or ([cfg['dataset']] if 'dataset' in cfg else [])
     if not inner:
         yield {key: value for key, value in cfg.items() if key != 'pipeline'}, pipeline
     for child in inner:
-        yield from _leaves(child, pipeline)
+        yield from _unwrap(child, pipeline)
 
 
 def _same_data(a: dict, b: dict) -> bool:
     return {**a, 'test_mode': None} == {**b, 'test_mode': None}
 
 
-def _interchangeable(a: str, b: str) -> bool:
-    return a == b or 'train' not in (a, b)  # validating on the training set is a mistake to be found
+def _may_share_data(a: str, b: str) -> bool:
+    return a == b or 'train' not in (a, b)  # validation on the training set must be reported
 
 
 def type_name(cfg: dict) -> str:
-    """The name of a type that a config gives as a string, or as a class."""
+    """The type of a config, which may be a string or a class, as a string."""
     return getattr(cfg.get('type'), '__name__', cfg.get('type'))

@@ -1,4 +1,4 @@
-"""CamVid road scenes (Brostow, Fauqueur, Cipolla 2008) in the 480x360, 11-class split of the SegNet tutorial."""
+"""CamVid, the road scenes of Brostow, Fauqueur and Cipolla (2008), in the version of the SegNet tutorial."""
 
 import os.path as osp
 from typing import Optional
@@ -9,13 +9,17 @@ from mmseg.datasets import BaseSegDataset
 
 @DATASETS.register_module()
 class CamVidDataset(BaseSegDataset):
-    """367 training, 101 validation and 233 test images; label 255 is void.
+    """CamVid with 11 classes: 367 training, 101 validation and 233 test images of 480x360 pixels. Label 255 is void.
 
-    `tools/dataset_converters/camvid.py` makes the layout that `data_prefix` names: images/{train,val,test} and
+    `tools/dataset_converters/camvid.py` creates the expected folders: images/{train,val,test} and
     annotations/{train,val,test}.
 
     Args:
-        img_suffix: '.png', '.jpg', or None for whichever the image folder has.
+        img_suffix: suffix of the image files, '.png' or '.jpg'. None: '.png' if the image folder has any, else '.jpg'.
+
+    Raises:
+        FileNotFoundError: if the image folder does not exist. With `img_suffix=None`, also if it has neither .png nor
+            .jpg files.
     """
 
     METAINFO = dict(
@@ -53,11 +57,14 @@ class CamVidDataset(BaseSegDataset):
     def load_data_list(self) -> list:
         folder = self.data_prefix['img_path']
         if not osp.isdir(folder):
-            raise FileNotFoundError(f'CamVid images: no folder {folder}')
+            raise FileNotFoundError(
+                f'the CamVid image folder {folder} does not exist: correct data_root, or create the folder with '
+                'tools/dataset_converters/camvid.py'
+            )
         if self.img_suffix is not None:
             return super().load_data_list()
         for self.img_suffix in ('.png', '.jpg'):
             data_list = super().load_data_list()
             if data_list:
                 return data_list
-        raise FileNotFoundError(f'CamVid images: no .png and no .jpg in {folder}')
+        raise FileNotFoundError(f'no .png and no .jpg files in the CamVid image folder {folder}: check data_prefix')

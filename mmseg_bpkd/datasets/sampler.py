@@ -1,4 +1,4 @@
-"""An endless sampler whose position is arithmetic, so that a resumed run need not replay its data."""
+"""An endless sampler that computes any position directly, so that a resumed run does not replay its data."""
 
 import itertools
 from typing import Iterator, Optional, Sized
@@ -11,12 +11,12 @@ from torch.utils.data import Sampler
 
 
 def mix_seeds(*parts: int) -> int:
-    """One 32-bit seed from several numbers, without the collisions that adding them would have."""
+    """Hashes several non-negative integers to one 32-bit seed. Adding them would map (1, 2) and (2, 1) to one seed."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
 class SampleIndex(int):
-    """A data set index that carries the seed of its augmentation to the worker that loads it."""
+    """A dataset index that carries the augmentation seed of its sample to the worker that loads it."""
 
     def __new__(cls, index: int, seed: int):
         self = super().__new__(cls, index)
@@ -26,22 +26,25 @@ class SampleIndex(int):
     def __getnewargs__(self):
         return int(self), self.seed
 
-    def __mod__(self, size: int) -> 'SampleIndex':  # as RepeatDataset renumbers
+    def __mod__(self, size: int) -> 'SampleIndex':  # RepeatDataset converts indices with %
         return SampleIndex(int(self) % size, self.seed)
 
-    def __sub__(self, offset: int) -> 'SampleIndex':  # as ConcatDataset renumbers
+    def __sub__(self, offset: int) -> 'SampleIndex':  # ConcatDataset converts indices with -
         return SampleIndex(int(self) - offset, self.seed)
 
 
 @DATA_SAMPLERS.register_module()
 class ResumableSampler(Sampler):
-    """Yields shuffled `SampleIndex`es without end; epoch e is a permutation seeded by (seed, e).
+    """Yields `SampleIndex` objects without end. Epoch e is a permutation of the dataset, seeded by (seed, e).
 
-    Takes the place of mmengine's `InfiniteSampler`. The ranks share one stream and take turns; with `start` set,
-    iteration begins at that position of it at once.
+    Replaces MMEngine's `InfiniteSampler`. All ranks share one stream of indices: of W ranks, rank r takes the positions
+    r, r + W, r + 2W, ... The attribute `start` (default 0) is the stream position at which iteration begins; the
+    positions before it are not generated.
 
     Args:
-        seed: the same on every rank; drawn and shared between the ranks if None.
+        dataset: only its length is used.
+        shuffle: False yields the indices of each epoch in order.
+        seed: must be the same on every rank. None: drawn at random and synchronised across ranks.
     """
 
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: Optional[int] = None) -> None:

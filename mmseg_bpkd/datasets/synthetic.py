@@ -1,8 +1,8 @@
-"""Street scenes drawn on demand: a data set that needs no file, with thin things and exact labels.
+"""Synthetic street scenes, drawn on demand. The dataset needs no files, has thin objects and exact labels.
 
-Every scene is a function of (split, index) alone. It is painted back to front on a canvas three times as large as the
-image; the image is the canvas averaged down, which blends colours at the borders, and the label of a pixel is that of
-the canvas pixel at its centre, which stays exact.
+A scene depends only on its split and index. It is painted from back to front on a canvas three times as large as the
+image. The image is the canvas averaged down, which blends the colours at boundaries. The label of a pixel is the label
+of the canvas pixel at its centre, so that it stays exact.
 """
 
 from functools import lru_cache
@@ -26,16 +26,19 @@ PALETTE = [
     [0, 0, 142],
     [220, 20, 60],
 ]
-SPLITS = {'train': 0, 'val': 1, 'test': 2}  # part of every scene's seed, so that no two splits share a scene
-SCALE = 3  # canvas pixels per image pixel; odd, so that a pixel has a centre
+SPLITS = {'train': 0, 'val': 1, 'test': 2}  # part of the seed of each scene, so that splits share no scene
+SCALE = 3  # canvas pixels per image pixel, in each direction; odd, so that one of them is the centre
 
 
 @DATASETS.register_module()
 class SyntheticScenes(BaseDataset):
-    """`num_scenes` scenes of one split, to be drawn by `RenderScene`.
+    """A dataset of synthetic street scenes with 9 classes and no void. Its pipeline draws them with `RenderScene`.
+
+    Args:
+        split: 'train', 'val' or 'test'. Splits share no scene.
 
     Raises:
-        ValueError: for an unknown split.
+        ValueError: if `split` is none of these.
     """
 
     METAINFO = dict(classes=CLASSES, palette=PALETTE)
@@ -57,7 +60,9 @@ class SyntheticScenes(BaseDataset):
 
 @TRANSFORMS.register_module()
 class RenderScene(BaseTransform):
-    """Draws a scene of `SyntheticScenes`: adds `img` (H, W, 3) uint8 BGR and `gt_seg_map` (H, W) uint8.
+    """Draws a scene of `SyntheticScenes`: adds `img`, (H, W, 3) uint8 BGR, and `gt_seg_map`, (H, W) uint8.
+
+    Replaces `LoadImageFromFile` and `LoadAnnotations` in a pipeline. The last 512 scenes are cached.
 
     Args:
         size: (width, height) in pixels.
@@ -67,14 +72,22 @@ class RenderScene(BaseTransform):
         self.size = tuple(size)
 
     def transform(self, results: dict) -> dict:
-        image, label = _rendered(results['split'], results['scene'], self.size)
+        image, label = _render_cached(results['split'], results['scene'], self.size)
         results.update(img=image.copy(), gt_seg_map=label.copy(), seg_fields=['gt_seg_map'])
         results.update(img_shape=image.shape[:2], ori_shape=image.shape[:2])
         return results
 
 
 def render_scene(split: str, index: int, size: Tuple[int, int] = (160, 120)) -> Tuple[np.ndarray, np.ndarray]:
-    """Returns: image (height, width, 3) uint8 BGR and label (height, width) uint8; the same for the same arguments."""
+    """Draws one scene. The same arguments give the same scene.
+
+    Args:
+        split, index: identify the scene.
+        size: (width, height) in pixels.
+
+    Returns:
+        Image, (height, width, 3) uint8 BGR, and label, (height, width) uint8.
+    """
     scene = Scene(np.random.default_rng([SPLITS[split], index]), size)
     scene.backdrop()
     scene.skyline()
@@ -82,11 +95,16 @@ def render_scene(split: str, index: int, size: Tuple[int, int] = (160, 120)) -> 
     return scene.finish()
 
 
-_rendered = lru_cache(maxsize=512)(render_scene)  # drawing costs more than a step of a small network
+_render_cached = lru_cache(maxsize=512)(render_scene)  # drawing takes longer than a training step of a small network
 
 
 class Scene:
-    """A canvas that is painted back to front. Lengths are in units of the image height."""
+    """A canvas with its label, painted from back to front. Lengths are in units of the image height.
+
+    Args:
+        rng: source of all randomness of the scene.
+        size: (width, height) of the image in pixels.
+    """
 
     def __init__(self, rng: np.random.Generator, size: Tuple[int, int]) -> None:
         self.rng = rng
@@ -97,6 +115,7 @@ class Scene:
         self.label = np.zeros((self.height, self.width), np.uint8)
 
     def backdrop(self) -> None:
+        """Paints the sky with clouds, and the ground."""
         rng, height = self.rng, np.linspace(0, 1, self.height, dtype=np.float32)[:, None, None]
         zenith, haze = rng.uniform((150, 110, 80), (235, 190, 170)), rng.uniform(170, 245, 3)
         self.image[:] = zenith + (haze - zenith) * np.minimum(height / self.horizon, 1)
@@ -108,20 +127,23 @@ class Scene:
         self._polygon('ground', [*zip(x, wave), (self.aspect, 1.1), (0, 1.1)], asphalt, texture=18, grain=0.02)
 
     def skyline(self) -> None:
+        """Paints buildings and trees at the horizon."""
         rng = self.rng
         things = ['building'] * rng.integers(2, 6) + ['tree'] * rng.integers(2, 6)
         for thing in rng.permutation(things):
             getattr(self, f'_{thing}')(rng.uniform(0, self.aspect), self.horizon + rng.uniform(0.0, 0.06))
 
     def street(self) -> None:
+        """Paints wires, then poles, vehicles and persons from far to near."""
         rng = self.rng
         things = ['pole'] * rng.integers(2, 6) + ['vehicle'] * rng.integers(1, 5) + ['person'] * rng.integers(1, 7)
         self._wires()
-        depths = np.sort(rng.uniform(0.03, 0.45, len(things)))  # what stands lower in the image is nearer
+        depths = np.sort(rng.uniform(0.03, 0.45, len(things)))  # objects lower in the image are nearer
         for thing, depth in zip(rng.permutation(things), depths):
             getattr(self, f'_{thing}')(rng.uniform(0, self.aspect), self.horizon + depth, 0.35 + 1.7 * depth)
 
     def finish(self) -> Tuple[np.ndarray, np.ndarray]:
+        """Adds light, blur and noise. Returns the image and the label, as `render_scene` does."""
         rng = self.rng
         light = np.linspace(rng.uniform(0.65, 1.1), rng.uniform(0.65, 1.1), self.width, dtype=np.float32)
         shaded = self.image * light[:, None] * (1 + 0.12 * self._noise(0.5))
@@ -163,12 +185,12 @@ class Scene:
         for _ in range(rng.integers(1, 4)):
             left, right, sag = rng.uniform(0.02, 0.35), rng.uniform(0.02, 0.35), rng.uniform(0, 0.08)
             path = np.stack([t * self.aspect, left + (right - left) * t + 4 * sag * t * (1 - t)], axis=1)
-            self._line('wire', path, 2, np.upcast(3, rng.uniform(10, 70)))
+            self._line('wire', path, 2, np.full(3, rng.uniform(10, 70)))
 
     def _pole(self, x: float, base: float, nearness: float) -> None:
         rng = self.rng
         top = base - nearness * rng.uniform(0.25, 0.55)
-        steel = np.upcast(3, rng.uniform(50, 170))
+        steel = np.full(3, rng.uniform(50, 170))
         self._line('pole', [(x, base), (x + rng.normal(0, 0.01), top)], rng.integers(2, 5), steel)
         kind, r = rng.integers(0, 4), nearness * rng.uniform(0.025, 0.05)
         paint = rng.uniform(40, 255, 3)
@@ -184,7 +206,7 @@ class Scene:
         long, tall = nearness * rng.uniform(0.14, 0.26), nearness * rng.uniform(0.07, 0.13)
         paint = rng.uniform(20, 230, 3)
         for wheel in (x + 0.2 * long, x + 0.8 * long):
-            self._ellipse('vehicle', (wheel, base), (0.22 * tall, 0.22 * tall), np.upcast(3, rng.uniform(10, 40)))
+            self._ellipse('vehicle', (wheel, base), (0.22 * tall, 0.22 * tall), np.full(3, rng.uniform(10, 40)))
         self._polygon('vehicle', self._box(x, base - 0.55 * tall, long, 0.55 * tall), paint, 8)
         a, b = np.sort(rng.uniform(0.05, 0.95, 2)) if rng.random() < 0.3 else (0.15, 0.85)
         cabin = [(a, 0.5), (a + 0.1, 1), (b - 0.1, 1), (b, 0.5)]
@@ -209,7 +231,7 @@ class Scene:
 
     def _polygon(self, name: str, points, colour, texture: float = 0, grain: float = 0.03) -> None:
         points = self._canvas(points)
-        self._paint(name, points, 0, lambda shape, shifted: cv2.fillPoly(shape, [shifted], 1), colour, texture, grain)
+        self._paint(name, points, 0, lambda mask, shifted: cv2.fillPoly(mask, [shifted], 1), colour, texture, grain)
 
     def _ellipse(self, name: str, centre, radii, colour, texture: float = 0) -> None:
         centre, radii = self._canvas(centre), np.maximum(self._canvas(radii), 1)
@@ -217,20 +239,20 @@ class Scene:
             name,
             centre[None],
             radii.max(),
-            lambda shape, shifted: cv2.ellipse(shape, shifted[0].tolist(), radii.tolist(), 0, 0, 360, 1, -1),
+            lambda mask, shifted: cv2.ellipse(mask, shifted[0].tolist(), radii.tolist(), 0, 0, 360, 1, -1),
             colour,
             texture,
             grain=0.02,
         )
 
     def _line(self, name: str, points, pixels: int, colour) -> None:
-        """A line `pixels` wide in the image, whatever its size."""
+        """Paints a line with a width of `pixels` image pixels, whatever the image size."""
         thickness = int(pixels) * SCALE
         self._paint(
             name,
             self._canvas(points),
             thickness,
-            lambda shape, shifted: cv2.polylines(shape, [shifted], False, 1, thickness=thickness),
+            lambda mask, shifted: cv2.polylines(mask, [shifted], False, 1, thickness=thickness),
             colour,
         )
 
@@ -247,22 +269,39 @@ class Scene:
         texture: float = 0,
         grain: float = 0.03,
     ) -> None:
-        """Fills what `draw(shape, points)` sets to 1, looking only at the canvas within `margin` of the points."""
+        """Paints the pixels that `draw(mask, points)` sets to 1.
+
+        For speed, only the part of the canvas within `margin` canvas pixels of the points is processed.
+
+        Args:
+            name: the class.
+            points: (K, 2) int32, x and y on the canvas.
+            colour: BGR, 0 to 255.
+            texture: amplitude of the noise that is added to the colour.
+            grain: size of the noise's grid cells, see `_noise`.
+        """
         limit = (self.width, self.height)
         left, top = np.clip(points.min(0) - margin, 0, limit)
         right, bottom = np.clip(points.max(0) + margin + 1, 0, limit)
         if left >= right or top >= bottom:
             return
-        shape = np.zeros((bottom - top, right - left), np.uint8)
-        draw(shape, points - np.array([left, top], np.int32))
-        where, region = shape.astype(bool), np.s_[top:bottom, left:right]
-        self.label[region][where] = CLASSES.index(name)
-        self.image[region][where] = colour
+        mask, region = np.zeros((bottom - top, right - left), np.uint8), np.s_[top:bottom, left:right]
+        draw(mask, points - np.array([left, top], np.int32))
+        inside = mask.astype(bool)
+        self.label[region][inside] = CLASSES.index(name)
+        self.image[region][inside] = colour
         if texture:
-            self.image[region][where] += texture * self._noise(grain, shape.shape)[where]
+            self.image[region][inside] += texture * self._noise(grain, mask.shape)[inside]
 
     def _noise(self, grain: float, shape: Optional[Tuple[int, int]] = None) -> np.ndarray:
-        """Smooth noise of unit spread, (H, W, 1), with features of size `grain`; the size of the canvas by default."""
+        """Smooth noise: standard normal values on a grid with cells of size `grain`, interpolated bilinearly.
+
+        Args:
+            shape: (H, W) in canvas pixels; the whole canvas by default.
+
+        Returns:
+            (H, W, 1) float32.
+        """
         rows, columns = shape or (self.height, self.width)
         cells = [max(2, int(extent / (self.height * grain))) for extent in (rows, columns)]
         coarse = self.rng.standard_normal(cells, dtype=np.float32)

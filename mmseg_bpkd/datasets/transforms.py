@@ -1,6 +1,7 @@
-"""Transforms that MMSegmentation's pipelines lack: seeded augmentation, labels that are checked when read.
+"""Transforms that MMSegmentation lacks: seeded augmentation, and labels that are checked when they are loaded.
 
-And two of its own that take less time: from the same seeds they make the same images and labels, pixel by pixel.
+The module also has faster versions of two MMSegmentation transforms. With the same seed they return exactly the same
+images and labels.
 """
 
 import os.path as osp
@@ -20,25 +21,28 @@ from .sampler import SampleIndex
 
 
 def _histogram(label: np.ndarray) -> np.ndarray:
-    """How many pixels have each of the 256 values of a byte."""
+    """Number of pixels with each value of a uint8 label: (H, W) to (256,) int."""
     return cv2.calcHist([label.reshape(-1)], [0], None, [256], [0, 256]).ravel().astype(int)
 
 
 @TRANSFORMS.register_module()
 class SeedAugmentation(BaseTransform):
-    """Seeds the random transforms behind it from the sample's position in the stream of `ResumableSampler`.
+    """Seeds Python, NumPy and PyTorch for the transforms that follow, with the seed that `ResumableSampler` provides.
 
-    The augmentation of a sample then depends neither on how many workers load the data nor on whether the run was
-    interrupted before it.
+    The augmentation of a sample then depends only on its position in the sampler's stream. It does not depend on the
+    number of workers or on whether the run was resumed.
+
+    Raises:
+        TypeError: if the dataset index is not a `SampleIndex`.
     """
 
     def transform(self, results: dict) -> dict:
         index = results['sample_idx']
         if not isinstance(index, SampleIndex):
             raise TypeError(
-                f'SeedAugmentation needs the seeds that sampler=dict(type="ResumableSampler") hands to the '
-                f'data set, but got a plain index {index}: another sampler, or a data set wrapper that '
-                'renumbers its samples, stands in between'
+                f'SeedAugmentation needs a dataset index with a seed, got the plain index {index}: set '
+                'sampler=dict(type="ResumableSampler") in the dataloader, and use no dataset wrappers other than '
+                'RepeatDataset and ConcatDataset'
             )
         random.seed(index.seed)
         np.random.seed(index.seed)
@@ -48,12 +52,17 @@ class SeedAugmentation(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadCheckedAnnotations(LoadAnnotations):
-    """`LoadAnnotations` that names the file of a missing label and of one with values outside the classes.
+    """`LoadAnnotations` that checks each label file.
 
-    Checking here costs no synchronisation with a GPU later.
+    The check runs here because a check in the training step would force a GPU synchronisation.
 
     Args:
-        num_classes: labels must lie in [0, num_classes), or be `ignore_index`.
+        num_classes: valid labels are 0 to num_classes - 1.
+        ignore_index: the label of void pixels, also valid.
+
+    Raises:
+        FileNotFoundError: if the label file does not exist.
+        ValueError: if the label has other values. The message names the file and the values.
     """
 
     def __init__(self, num_classes: int, ignore_index: int = 255, **kwargs) -> None:
@@ -64,14 +73,16 @@ class LoadCheckedAnnotations(LoadAnnotations):
     def _load_seg_map(self, results: dict) -> None:
         path = results['seg_map_path']
         if '://' not in path and not osp.isfile(path):
-            raise FileNotFoundError(f'image {results["img_path"]} has no label: expected {path}')
+            raise FileNotFoundError(
+                f'image {results["img_path"]} has no label: expected {path}; tools/check_dataset.py checks all files'
+            )
         super()._load_seg_map(results)
         values = np.flatnonzero(_histogram(results['gt_seg_map']))
         wrong = values[(values >= self.num_classes) & (values != self.ignore_index)]
         if len(wrong):
             raise ValueError(
                 f'label {path} has the values {wrong.tolist()}: expected classes 0 to '
-                f'{self.num_classes - 1}, or {self.ignore_index} for void'
+                f'{self.num_classes - 1}, or {self.ignore_index} for void; tools/check_dataset.py names likely causes'
             )
 
 
@@ -80,23 +91,23 @@ BYTES = np.arange(256, dtype=np.uint8)
 
 @TRANSFORMS.register_module()
 class FastRandomCrop(RandomCrop):
-    """`RandomCrop` that counts the labels of a crop, where MMSegmentation sorts them; labels are bytes."""
+    """A faster `RandomCrop` for uint8 labels. It counts the labels of a crop by a histogram instead of sorting them."""
 
     @cache_randomness
     def crop_bbox(self, results: dict) -> Tuple[int, int, int, int]:
-        box = self._draw(results['img'].shape)
+        box = self._random_box(results['img'].shape)
         if self.cat_max_ratio < 1:
-            for _ in range(10):
-                if self._is_mixed(self.crop(results['gt_seg_map'], box)):
+            for _ in range(10):  # as often as MMSegmentation
+                if self._within_cat_max_ratio(self.crop(results['gt_seg_map'], box)):
                     break
-                box = self._draw(results['img'].shape)
+                box = self._random_box(results['img'].shape)
         return box
 
-    def _draw(self, shape: Tuple[int, ...]) -> Tuple[int, int, int, int]:
+    def _random_box(self, shape: Tuple[int, ...]) -> Tuple[int, int, int, int]:
         top, left = (np.random.randint(0, max(extent - crop, 0) + 1) for extent, crop in zip(shape, self.crop_size))
         return top, top + self.crop_size[0], left, left + self.crop_size[1]
 
-    def _is_mixed(self, label: np.ndarray) -> bool:
+    def _within_cat_max_ratio(self, label: np.ndarray) -> bool:
         counts = _histogram(label)
         counts[BYTES == self.ignore_index] = 0
         return np.count_nonzero(counts) > 1 and counts.max() / counts.sum() < self.cat_max_ratio
@@ -104,7 +115,7 @@ class FastRandomCrop(RandomCrop):
 
 @TRANSFORMS.register_module()
 class FastPhotoMetricDistortion(PhotoMetricDistortion):
-    """`PhotoMetricDistortion` of images of bytes: calculates for the 256 values, and looks the pixels up."""
+    """A faster `PhotoMetricDistortion` for uint8 images. It transforms the 256 possible values and looks pixels up."""
 
     def convert(self, img: np.ndarray, alpha: float = 1, beta: float = 0) -> np.ndarray:
         return cv2.LUT(img, super().convert(BYTES, alpha, beta))

@@ -1,4 +1,4 @@
-"""Checkpoints that are there whole or not at all, however the process ends."""
+"""Atomic checkpoints: a file with the name of a checkpoint is always complete, even if the process is killed."""
 
 import os
 import os.path as osp
@@ -11,11 +11,11 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-PARTIAL = '.part'
+PARTIAL = '.part'  # suffix of a file that is being written
 
 
 class AtomicLocalBackend(LocalBackend):
-    """Local files that appear under their name only once their content is on the disk."""
+    """Writes a local file under a temporary name, flushes it to the disk and renames it."""
 
     def put(self, obj: bytes, filepath: str) -> None:
         os.makedirs(osp.dirname(filepath) or '.', exist_ok=True)
@@ -25,7 +25,7 @@ class AtomicLocalBackend(LocalBackend):
             os.fsync(file.fileno())
         os.replace(f'{filepath}{PARTIAL}', filepath)
         folder = os.open(osp.dirname(filepath) or '.', os.O_RDONLY)
-        os.fsync(folder)
+        os.fsync(folder)  # flushes the renaming
         os.close(folder)
 
     def put_text(self, obj: str, filepath: str, encoding: str = 'utf-8') -> None:
@@ -37,10 +37,11 @@ register_backend('atomic', AtomicLocalBackend)
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """mmengine's `CheckpointHook`, which writes in place and deletes the old checkpoint before it writes the new one.
+    """A `CheckpointHook` that leaves a complete checkpoint at any time. It takes the same arguments.
 
-    Here checkpoints and `last_checkpoint` are written to a temporary name, flushed and renamed; only then is an old
-    one deleted. Takes the arguments of `CheckpointHook`.
+    MMEngine's hook writes in place, and deletes the old checkpoint before it writes the new one. This hook writes each
+    checkpoint and `last_checkpoint` under a temporary name, flushes and renames it. Only then does it delete the old
+    checkpoint. Temporary files of a killed run are deleted before training.
     """
 
     def __init__(self, *args, backend_args: dict = dict(backend='atomic'), **kwargs) -> None:
@@ -78,7 +79,9 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         replaced = []
-        self.file_backend.remove = replaced.append  # until all is written, the checkpoint that is written again too
+        # MMEngine deletes the old best checkpoint first. Delete it only after the new one is written, and after the
+        # regular checkpoint is written again, which records the name of the best one.
+        self.file_backend.remove = replaced.append
         try:
             super()._save_best_checkpoint(runner, metrics)
         finally:

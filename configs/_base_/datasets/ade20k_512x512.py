@@ -1,17 +1,20 @@
-_base_ = 'mmseg::_base_/datasets/ade20k.py'
+_base_ = ['mmseg::_base_/datasets/ade20k.py', '../evaluators.py']
 num_classes = 150
 num_images = dict(train=20210, val=2000)  # published
 crop_size = (512, 512)
-data_preprocessor = dict(
-    type='SegDataPreProcessor',
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    bgr_to_rgb=True,
-    pad_val=0,
-    seg_pad_val=255,
-    size=crop_size,
+task = dict(
+    num_classes=num_classes,
+    data_preprocessor=dict(
+        type='SegDataPreProcessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_val=0,
+        seg_pad_val=255,
+        size=crop_size,
+    ),
+    test_cfg=dict(mode='whole'),
 )
-inference = dict(mode='whole')
 train_pipeline = [
     dict(type='SeedAugmentation'),
     dict(type='LoadImageFromFile'),
@@ -33,9 +36,5 @@ train_dataloader = dict(
 )
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = [
-    dict(type='IoUMetric', iou_metrics=['mIoU']),
-    dict(type='TrimapIoU', half_width=3),
-    dict(type='BoundaryIoU', ratio=0.005),
-]
-test_evaluator = val_evaluator
+val_evaluator = _base_.evaluators
+test_evaluator = _base_.evaluators

@@ -1,17 +1,21 @@
+_base_ = '../evaluators.py'
 num_classes = 11
 num_images = dict(train=367, val=101)  # published
 crop_size = (192, 192)
 data_root = 'data/camvid'
-data_preprocessor = dict(
-    type='SegDataPreProcessor',
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    bgr_to_rgb=True,
-    pad_val=0,
-    seg_pad_val=255,
-    size=crop_size,
+task = dict(
+    num_classes=num_classes,
+    data_preprocessor=dict(
+        type='SegDataPreProcessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_val=0,
+        seg_pad_val=255,
+        size=crop_size,
+    ),
+    test_cfg=dict(mode='whole'),
 )
-inference = dict(mode='whole')
 train_pipeline = [
     dict(type='SeedAugmentation'),
     dict(type='LoadImageFromFile'),
@@ -52,9 +56,5 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = [
-    dict(type='IoUMetric', iou_metrics=['mIoU']),
-    dict(type='TrimapIoU', half_width=3),
-    dict(type='BoundaryIoU', ratio=0.005),
-]
-test_evaluator = val_evaluator
+val_evaluator = _base_.evaluators
+test_evaluator = _base_.evaluators

@@ -1,6 +1,6 @@
 _base_ = 'camvid_192x192.py'
 crop_size = (360, 360)
-data_preprocessor = dict(size=crop_size)
+task = dict(data_preprocessor=dict(size=crop_size))
 train_pipeline = _base_.train_pipeline
 train_pipeline[4].crop_size = crop_size  # FastRandomCrop
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

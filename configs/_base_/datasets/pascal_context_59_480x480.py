@@ -1,19 +1,22 @@
-_base_ = 'mmseg::_base_/datasets/pascal_context_59.py'
+_base_ = ['mmseg::_base_/datasets/pascal_context_59.py', '../evaluators.py']
 num_classes = 59
-num_images = dict(  # published; the second number is what the converter makes of annotations of today
+num_images = dict(  # published; the second number is for the annotation file that is available today
     train=[4998, 4996], val=[5105, 5104]
 )
 crop_size = (480, 480)
-data_preprocessor = dict(
-    type='SegDataPreProcessor',
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    bgr_to_rgb=True,
-    pad_val=0,
-    seg_pad_val=255,
-    size=crop_size,
+task = dict(
+    num_classes=num_classes,
+    data_preprocessor=dict(
+        type='SegDataPreProcessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_val=0,
+        seg_pad_val=255,
+        size=crop_size,
+    ),
+    test_cfg=dict(mode='slide', crop_size=crop_size, stride=(320, 320)),
 )
-inference = dict(mode='slide', crop_size=crop_size, stride=(320, 320))
 train_pipeline = [
     dict(type='SeedAugmentation'),
     dict(type='LoadImageFromFile'),
@@ -35,9 +38,5 @@ train_dataloader = dict(
 )
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = [
-    dict(type='IoUMetric', iou_metrics=['mIoU']),
-    dict(type='TrimapIoU', half_width=3),
-    dict(type='BoundaryIoU', ratio=0.005),
-]
-test_evaluator = val_evaluator
+val_evaluator = _base_.evaluators
+test_evaluator = _base_.evaluators

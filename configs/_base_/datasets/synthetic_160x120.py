@@ -1,16 +1,20 @@
-# Scenes that are drawn on demand: nothing to download.
+# The scenes are drawn on demand, so nothing is downloaded.
+_base_ = '../evaluators.py'
 num_classes = 9
 crop_size = (112, 112)
-data_preprocessor = dict(
-    type='SegDataPreProcessor',
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    bgr_to_rgb=True,
-    pad_val=0,
-    seg_pad_val=255,
-    size=crop_size,
+task = dict(
+    num_classes=num_classes,
+    data_preprocessor=dict(
+        type='SegDataPreProcessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_val=0,
+        seg_pad_val=255,
+        size=crop_size,
+    ),
+    test_cfg=dict(mode='whole'),
 )
-inference = dict(mode='whole')
 train_pipeline = [
     dict(type='SeedAugmentation'),
     dict(type='RenderScene', size=(160, 120)),
@@ -33,9 +37,5 @@ val_dataloader = dict(
     dataset=dict(type='SyntheticScenes', split='val', num_scenes=100, pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
-val_evaluator = [
-    dict(type='IoUMetric', iou_metrics=['mIoU']),
-    dict(type='TrimapIoU', half_width=3),
-    dict(type='BoundaryIoU', ratio=0.005),
-]
-test_evaluator = val_evaluator
+val_evaluator = _base_.evaluators
+test_evaluator = _base_.evaluators

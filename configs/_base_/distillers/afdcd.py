@@ -1,4 +1,4 @@
-# Cityscapes. The authors have loss_kd weight 0.5, feature_weight 1e-6, contrast_weight 0.04 on ADE20K.
+# The authors' weights for Cityscapes. On ADE20K they use loss_kd weight 0.5, feature_weight 1e-6, contrast_weight 0.04.
 distiller = dict(
     type='SegDistiller',
     losses=dict(

@@ -1,4 +1,4 @@
-# The authors have 0.01 for both memory terms on Pascal VOC.
+# On Pascal VOC, the authors use pixel_weight 0.01 and region_weight 0.01.
 distiller = dict(
     type='SegDistiller',
     losses=dict(

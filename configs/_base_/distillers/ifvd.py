@@ -1,4 +1,4 @@
-# Weights as in CIRKD's reimplementation. IFVD itself has PixelWiseLoss(weight=10, norm='elements') and
+# The weights are those of CIRKD's reimplementation. IFVD's authors use PixelWiseLoss(weight=10, norm='elements') and
 # IntraClassLoss(weight=200).
 distiller = dict(
     type='SegDistiller',

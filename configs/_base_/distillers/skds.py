@@ -1,4 +1,4 @@
-# KD and pairs as in CIRKD's reimplementation, the critic as in SKDS, which itself has
+# loss_kd and loss_pair follow CIRKD's reimplementation, loss_adversarial follows SKDS. SKDS' authors use
 # PixelWiseLoss(weight=10, norm='positions', cross_entropy=True) and PairWiseLoss(weight=0.5, kernel=0.5).
 distiller = dict(
     type='SegDistiller',

@@ -6,7 +6,5 @@ model = dict(
     'deeplabv3plus_r101-d8_512x1024_80k_cityscapes/'
     'deeplabv3plus_r101-d8_512x1024_80k_cityscapes_20200606_114143-068fcfe9.pth',
     student=dict(cfg_path='mmseg::mobilenet_v2/mobilenet-v2-d8_deeplabv3plus_4xb2-80k_cityscapes-512x1024.py'),
-    num_classes=_base_.num_classes,
-    data_preprocessor=_base_.data_preprocessor,
-    test_cfg=_base_.inference,
+    **_base_.task,
 )

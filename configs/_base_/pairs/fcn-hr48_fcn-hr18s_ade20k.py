@@ -5,7 +5,5 @@ model = dict(
     teacher_ckpt='https://download.openmmlab.com/mmsegmentation/v0.5/hrnet/fcn_hr48_512x512_160k_ade20k/'
     'fcn_hr48_512x512_160k_ade20k_20200614_214407-a52fc02c.pth',
     student=dict(cfg_path='mmseg::hrnet/fcn_hr18s_4xb2-80k_cityscapes-512x1024.py'),
-    num_classes=_base_.num_classes,
-    data_preprocessor=_base_.data_preprocessor,
-    test_cfg=_base_.inference,
+    **_base_.task,
 )

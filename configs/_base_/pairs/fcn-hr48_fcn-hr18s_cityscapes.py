@@ -5,7 +5,5 @@ model = dict(
     teacher_ckpt='https://download.openmmlab.com/mmsegmentation/v0.5/hrnet/fcn_hr48_512x1024_160k_cityscapes/'
     'fcn_hr48_512x1024_160k_cityscapes_20200602_190946-59b7973e.pth',
     student=dict(cfg_path='mmseg::hrnet/fcn_hr18s_4xb2-80k_cityscapes-512x1024.py'),
-    num_classes=_base_.num_classes,
-    data_preprocessor=_base_.data_preprocessor,
-    test_cfg=_base_.inference,
+    **_base_.task,
 )

@@ -5,8 +5,6 @@ model = dict(
     teacher_ckpt='https://download.openmmlab.com/mmsegmentation/v0.5/hrnet/fcn_hr48_480x480_80k_pascal_context_59/'
     'fcn_hr48_480x480_80k_pascal_context_59_20210411_003240-3ae7081e.pth',
     student=dict(cfg_path='mmseg::hrnet/fcn_hr18s_4xb2-80k_cityscapes-512x1024.py'),
-    num_classes=_base_.num_classes,
-    data_preprocessor=_base_.data_preprocessor,
-    test_cfg=_base_.inference,
+    **_base_.task,
 )
-optim_wrapper = dict(optimizer=dict(lr=0.004, weight_decay=0.0001))  # the paper's, for this data set
+optim_wrapper = dict(optimizer=dict(lr=0.004, weight_decay=0.0001))  # the paper's values for this data set

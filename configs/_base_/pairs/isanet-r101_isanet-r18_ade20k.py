@@ -11,7 +11,5 @@ model = dict(
         decode_head=dict(in_channels=512, channels=128),
         auxiliary_head=dict(in_channels=256, channels=64),
     ),
-    num_classes=_base_.num_classes,
-    data_preprocessor=_base_.data_preprocessor,
-    test_cfg=_base_.inference,
+    **_base_.task,
 )

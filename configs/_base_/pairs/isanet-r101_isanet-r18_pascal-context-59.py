@@ -1,5 +1,6 @@
-# MMSegmentation publishes no such teacher: train configs/isanet/isanet_r101_4xb4-80k_pascal-context-59-480x480.py, or
-# give the one that the paper's authors released as teacher_ckpt.
+# MMSegmentation publishes no checkpoint of this teacher. Train it with
+# configs/isanet/isanet_r101_4xb4-80k_pascal-context-59-480x480.py, or set teacher_ckpt to the checkpoint that the
+# paper's authors released.
 _base_ = ['../datasets/pascal_context_59_480x480.py', '../schedules/80k.py', '../default_runtime.py']
 model = dict(
     type='SegDistill',
@@ -12,8 +13,6 @@ model = dict(
         decode_head=dict(in_channels=512, channels=128),
         auxiliary_head=dict(in_channels=256, channels=64),
     ),
-    num_classes=_base_.num_classes,
-    data_preprocessor=_base_.data_preprocessor,
-    test_cfg=_base_.inference,
+    **_base_.task,
 )
-optim_wrapper = dict(optimizer=dict(lr=0.004, weight_decay=0.0001))  # the paper's, for this data set
+optim_wrapper = dict(optimizer=dict(lr=0.004, weight_decay=0.0001))  # the paper's values for this data set

@@ -6,8 +6,6 @@ model = dict(
     'pspnet_r101-d8_480x480_80k_pascal_context_59/'
     'pspnet_r101-d8_480x480_80k_pascal_context_59_20210416_114418-fa6caaa2.pth',
     student=dict(cfg_path='mmseg::mobilenet_v2/mobilenet-v2-d8_deeplabv3plus_4xb2-80k_cityscapes-512x1024.py'),
-    num_classes=_base_.num_classes,
-    data_preprocessor=_base_.data_preprocessor,
-    test_cfg=_base_.inference,
+    **_base_.task,
 )
-optim_wrapper = dict(optimizer=dict(lr=0.004, weight_decay=0.0001))  # the paper's, for this data set
+optim_wrapper = dict(optimizer=dict(lr=0.004, weight_decay=0.0001))  # the paper's values for this data set

@@ -1,4 +1,4 @@
-# For the ablations: half the crop and half the schedule, as in Tables 3 to 5 of the paper.
+# For the ablations. Half the crop and half the schedule, as in Tables 3 to 5 of the paper.
 _base_ = ['../datasets/cityscapes_512x512.py', '../schedules/40k.py', '../default_runtime.py']
 model = dict(
     type='SegDistill',
@@ -6,7 +6,5 @@ model = dict(
     teacher_ckpt='https://download.openmmlab.com/mmsegmentation/v0.5/pspnet/pspnet_r101-d8_512x1024_80k_cityscapes/'
     'pspnet_r101-d8_512x1024_80k_cityscapes_20200606_112211-e1e1100f.pth',
     student=dict(cfg_path='mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'),
-    num_classes=_base_.num_classes,
-    data_preprocessor=_base_.data_preprocessor,
-    test_cfg=_base_.inference,
+    **_base_.task,
 )

@@ -1,4 +1,4 @@
-# The demo's pair: minutes on two CPU cores.
+# The pair of tools/demo.py. It trains within minutes on two CPU cores.
 _base_ = ['../datasets/synthetic_160x120.py', '../schedules/short.py', '../default_runtime.py']
 resnet18 = 'mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
 teacher = dict(
@@ -20,9 +20,7 @@ model = dict(
     teacher=teacher,
     teacher_ckpt='work_dirs/pspnet_r18w16_1xb8-600_synthetic-112x112/iter_600.pth',
     student=student,
-    num_classes=_base_.num_classes,
-    data_preprocessor=_base_.data_preprocessor,
-    test_cfg=_base_.inference,
+    **_base_.task,
 )
 optim_wrapper = dict(optimizer=dict(lr=0.04))
 param_scheduler = [dict(type='FallingPolyLR', eta_min=1e-4, power=0.9, begin=0, end=600, by_epoch=False)]

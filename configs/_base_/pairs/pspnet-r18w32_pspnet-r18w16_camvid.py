@@ -1,4 +1,4 @@
-# Narrow networks, from scratch, for two CPU cores. "w32" is the width of the first stage; a ResNet-18 has 64.
+# Narrow networks that train from scratch on two CPU cores. "w32" is the width of the first stage; ResNet-18 has 64.
 _base_ = ['../datasets/camvid_192x192.py', '../schedules/short.py', '../default_runtime.py']
 resnet18 = 'mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
 teacher = dict(
@@ -20,8 +20,6 @@ model = dict(
     teacher=teacher,
     teacher_ckpt='checkpoints/pspnet_r18w32_camvid.pth',
     student=student,
-    num_classes=_base_.num_classes,
-    data_preprocessor=_base_.data_preprocessor,
-    test_cfg=_base_.inference,
+    **_base_.task,
 )
-optim_wrapper = dict(optimizer=dict(lr=0.04))  # the paper's 0.01 is for networks with ImageNet weights
+optim_wrapper = dict(optimizer=dict(lr=0.04))  # from scratch; the paper's 0.01 is for students with ImageNet weights

@@ -1,6 +1,6 @@
-# The teacher has no published checkpoint that fits MMSegmentation 1.x: train
-# configs/upernet/upernet_deit-adapter-b_8xb2-160k_ade20k-512x512.py, or give a checkpoint of your own.
-# Networks, learning rates and the way of testing are those of ViT-Adapter's authors.
+# No published checkpoint of the teacher fits MMSegmentation 1.x. Train it with
+# configs/upernet/upernet_deit-adapter-b_8xb2-160k_ade20k-512x512.py, or set teacher_ckpt to your own checkpoint.
+# Networks, learning rates and test settings are those of ViT-Adapter's authors.
 _base_ = ['../datasets/ade20k_512x512.py', '../schedules/80k_adamw.py', '../default_runtime.py']
 upernet = 'mmseg::_base_/models/upernet_r50.py'
 teacher = dict(
@@ -39,9 +39,9 @@ student = dict(
     decode_head=dict(in_channels=[192, 192, 192, 192]),
     auxiliary_head=dict(in_channels=192),
 )
-inference = dict(mode='slide', crop_size=(512, 512), stride=(341, 341))
+task = dict(_base_.task, test_cfg=dict(mode='slide', crop_size=(512, 512), stride=(341, 341)))
 test_pipeline = _base_.test_pipeline
-test_pipeline.insert(2, dict(type='ResizeToMultiple', size_divisor=32))  # behind Resize
+test_pipeline.insert(2, dict(type='ResizeToMultiple', size_divisor=32))  # after Resize
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 model = dict(
@@ -49,11 +49,9 @@ model = dict(
     teacher=teacher,
     teacher_ckpt='work_dirs/upernet_deit-adapter-b_8xb2-160k_ade20k-512x512/iter_160000.pth',
     student=student,
-    num_classes=_base_.num_classes,
-    data_preprocessor=_base_.data_preprocessor,
-    test_cfg=inference,
+    **task,
 )
-# The learning rate falls by 0.95 from each block to the one in front of it; one-dimensional weights do not decay.
+# Layer-wise decay: each block has 0.95x the learning rate of the next. One-dimensional parameters have no weight decay.
 block_rates = {f'backbone.blocks.{i}.': 0.95 ** (12 - i) for i in range(12)}
 undecayed = ('norm', 'gamma', 'attn.qkv.bias', 'attn.proj.bias', 'mlp.fc1.bias', 'mlp.fc2.bias')
 optim_wrapper = dict(

@@ -6,7 +6,5 @@ model = dict(
     'upernet_swin_base_patch4_window7_512x512_160k_ade20k_pretrain_224x224_22K/'
     'upernet_swin_base_patch4_window7_512x512_160k_ade20k_pretrain_224x224_22K_20210526_211650-762e2178.pth',
     student=dict(cfg_path='mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'),
-    num_classes=_base_.num_classes,
-    data_preprocessor=_base_.data_preprocessor,
-    test_cfg=_base_.inference,
+    **_base_.task,
 )

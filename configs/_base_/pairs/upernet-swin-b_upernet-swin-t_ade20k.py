@@ -6,12 +6,10 @@ model = dict(
     'upernet_swin_base_patch4_window7_512x512_160k_ade20k_pretrain_224x224_22K/'
     'upernet_swin_base_patch4_window7_512x512_160k_ade20k_pretrain_224x224_22K_20210526_211650-762e2178.pth',
     student=dict(cfg_path='mmseg::swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py'),
-    num_classes=_base_.num_classes,
-    data_preprocessor=_base_.data_preprocessor,
-    test_cfg=_base_.inference,
+    **_base_.task,
 )
 optim_wrapper = dict(
-    paramwise_cfg=dict(  # as Swin Transformer's authors do
+    paramwise_cfg=dict(  # as in Swin Transformer
         custom_keys={
             'absolute_pos_embed': dict(decay_mult=0.0),
             'relative_position_bias_table': dict(decay_mult=0.0),

@@ -1,4 +1,4 @@
-# The paper's settings: SGD, batch 16 in all, poly 0.9 down to 1e-4.
+# The paper's settings: SGD, total batch size 16, poly schedule with power 0.9 down to 1e-4.
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='DistillOptimWrapperConstructor',

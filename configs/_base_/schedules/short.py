@@ -1,4 +1,4 @@
-# For networks trained from scratch on little data: one GPU, or a CPU and patience.
+# For networks trained from scratch on a small data set, on one GPU or on a CPU.
 _base_ = '80k.py'
 param_scheduler = [dict(type='FallingPolyLR', eta_min=1e-4, power=0.9, begin=0, end=2000, by_epoch=False)]
 auto_scale_lr = dict(base_batch_size=8)

@@ -1,0 +1,120 @@
+"""Turning a distillation checkpoint into a plain MMSegmentation config and checkpoint."""
+
+import os
+import os.path as osp
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmseg.registry import DATASETS
+
+from .checkpoint import load_strictly, read_checkpoint, segmentor_state
+from .segmentors import build_segmentor, student_config
+
+CONFIG_KEYS = (
+    'default_scope',
+    'env_cfg',
+    'vis_backends',
+    'visualizer',
+    'log_processor',
+    'log_level',
+    'default_hooks',
+    'test_cfg',
+    'test_dataloader',
+    'test_evaluator',
+    'test_pipeline',
+)
+
+
+def export_student(cfg: Config, checkpoint: str, out: str, half: bool = False) -> str:
+    """Writes the student of a checkpoint as `out`, and its plain config beside it.
+
+    Args:
+        cfg: the config of the distillation, or of a plain run.
+        checkpoint: path or URL of a checkpoint of that run.
+        out: path of the checkpoint to write, NAME.pth. It holds the student's weights, the class names and the palette.
+        half: whether to store floating-point weights as float16.
+
+    Returns:
+        The path of the config, NAME.py.
+
+    Raises:
+        FileNotFoundError: if there is no such checkpoint.
+        ValueError: if `out` does not end with '.pth', if the checkpoint cannot be read or does not fit the student, or
+            if neither the checkpoint nor the data set names the classes.
+    """
+    config = config_path(out)
+    os.makedirs(osp.dirname(out) or '.', exist_ok=True)  # fail early
+    loaded = read_checkpoint(checkpoint)
+    plain = plain_config(cfg)
+    model = build_segmentor(plain.model)
+    load_strictly(model, segmentor_state(loaded), checkpoint)
+    state = {
+        key: value.half() if half and value.is_floating_point() else value for key, value in model.state_dict().items()
+    }
+    torch.save(dict(meta=dict(dataset_meta=dataset_meta(cfg, loaded)), state_dict=state), out)
+    plain.dump(config)
+    return config
+
+
+def config_path(out: str) -> str:
+    """Returns where the config of an exported checkpoint goes: NAME.py for NAME.pth.
+
+    Raises:
+        ValueError: if `out` does not end with '.pth'.
+    """
+    if not out.endswith('.pth'):
+        raise ValueError(f'the exported checkpoint must be named *.pth, got {out}')
+    return out.removesuffix('.pth') + '.py'
+
+
+def plain_config(cfg: Config) -> Config:
+    """Returns the config of the student, with what testing and `init_model` need.
+
+    Args:
+        cfg: the config of a distillation, or of a plain run.
+    """
+    plain = Config({key: cfg[key] for key in CONFIG_KEYS if key in cfg})
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        plain.model = student_config(cfg.model)
+    plain.model.pop('pretrained', None)
+    plain.model.backbone.pop('init_cfg', None)
+    for pipeline in (plain.test_pipeline, plain.test_dataloader.dataset.pipeline):
+        for transform in pipeline:
+            if transform.type == 'LoadCheckedAnnotations':  # `inference_model` looks for the stock name
+                transform.type = 'LoadAnnotations'
+                transform.pop('num_classes')
+                transform.pop('ignore_index', None)
+    # Registers this package's metrics and data sets. May fail, since most students run without them.
+    plain.custom_imports = dict(imports=['mmseg_bpkd'], allow_failed_imports=True)
+    plain.default_hooks.pop('checkpoint', None)
+    return plain
+
+
+def dataset_meta(cfg: Config, checkpoint: dict) -> dict:
+    """Returns the names and colours of the classes.
+
+    They come from the checkpoint, as MMSegmentation 1.x or 0.x stores them, or else from the test data set.
+
+    Args:
+        cfg: a config with `test_dataloader`.
+        checkpoint: a loaded checkpoint.
+
+    Returns:
+        {'classes': tuple of names, 'palette': list of [red, green, blue]}
+
+    Raises:
+        ValueError: if neither has them.
+    """
+    dataset, meta = cfg.test_dataloader.dataset, checkpoint.get('meta', {})
+    if meta.get('dataset_meta'):
+        meta = meta['dataset_meta']
+    else:
+        old = {key.lower(): meta[key] for key in ('CLASSES', 'PALETTE') if meta.get(key)}
+        meta = {**DATASETS.get(dataset.type).METAINFO, **dataset.get('metainfo', {}), **old}
+    if not {'classes', 'palette'} <= meta.keys():
+        raise ValueError(
+            f'neither the checkpoint nor {dataset.type} has the names and colours of the classes: set '
+            'test_dataloader.dataset.metainfo=dict(classes=..., palette=...) in the config'
+        )
+    return dict(classes=tuple(meta['classes']), palette=[list(colour) for colour in meta['palette']])
