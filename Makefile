@@ -1,6 +1,6 @@
-# make demo [DATA=path/to/camvid]   train a teacher and four students, compare them
-# make test                         run the tests      (make test ARGS="-m slow": the slow ones)
-# make lint                         check the style
+# make demo [DATA=path/to/camvid]   train a teacher and four students, and compare them
+# make test                         run the tests (make test ARGS="-m slow" runs the slow tests)
+# make lint                         check the code style
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin

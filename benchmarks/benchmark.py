@@ -1,4 +1,4 @@
-"""Measure what this project claims to be fast, against what one would use instead.
+"""Measure speed and memory against what one would use without this project.
 
     python benchmarks/benchmark.py budgets [--runs 9] [--out budgets.json] [--size 384 384] [--batch-size 2]
     python benchmarks/benchmark.py masks
@@ -9,9 +9,9 @@
     python benchmarks/benchmark.py scale [--size 256 256] [--batch-size 2]
     python benchmarks/benchmark.py methods [METHOD ...]
 
-What is compared runs in turn (A B A B ...) in one process after a warm-up; a ratio is the median over the turns, with
-the least and the most. Memory is what is added at the peak, in a process of its own: of what the allocator gives out on
-a GPU, where there is one, else of the resident set (Linux).
+The candidates run alternately (A B A B ...) in one process, after a warm-up. A ratio is the median over the turns, with
+the minimum and the maximum. Memory is the growth at the peak: of the allocator's memory on a GPU, else of the resident
+set of a new process (Linux).
 """
 
 import argparse
@@ -19,7 +19,7 @@ import json
 import os.path as osp
 import sys
 
-sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # a checkout works without being installed
+sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # works in a checkout that is not installed
 
 import torch
 from mmengine.config import DictAction
@@ -42,7 +42,7 @@ def parse_args() -> argparse.Namespace:
         ('methods', methods),
     ):
         command = commands.add_parser(name, help=module.__doc__, description=module.__doc__)
-        command.add_argument('--runs', type=int, default=9, help='counted turns')
+        command.add_argument('--runs', type=int, default=9, help='number of measured turns')
         command.add_argument('--out', metavar='JSON')
         if name == 'methods':
             command.add_argument(
@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
                 nargs='*',
                 metavar='METHOD',
                 choices=[[], *methods.METHODS],
-                help=f'of {", ".join(methods.METHODS)}; default: all',
+                help=f'any of {", ".join(methods.METHODS)}; default: all',
             )
         if name in ('budgets', 'step', 'scale'):
             command.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'))
@@ -83,7 +83,7 @@ def main() -> None:
     for result in results:
         print(module.FORMAT.format(**result), flush=True)
         shown.append(result)
-        if args.out:  # each time: what an hour has measured must not be lost with what the next minute fails at
+        if args.out:  # after each result, so that a later failure loses nothing
             with open(args.out, 'w') as file:
                 json.dump({'torch': torch.__version__, 'device': where(), args.what: shown}, file, indent=2)
 

@@ -1,6 +1,6 @@
-"""What this project promises of its speed and memory, beside what it was measured to be.
+"""The budgets of speed and memory against measurements from one run.
 
-All from one run: masks, losses, whole steps and testing, as the commands of these names measure them.
+Measures masks, losses, whole steps and testing as the commands with these names do.
 """
 
 from functools import partial
@@ -18,7 +18,7 @@ MASKS = {'150 classes, 512x512, 20 in each image': 150, '19 classes, 512x1024, 1
 
 
 def compare(runs: int, size: Optional[Tuple[int, int]], batch_size: Optional[int]) -> Iterator[dict]:
-    if DEVICE.type == 'cpu':  # the budget of the masks is one of a CPU
+    if DEVICE.type == 'cpu':  # the masks have a budget on a CPU only
         for result in masks.compare(runs, MASKS):
             what = f'edge masks, {result["case"]}'
             yield judged(what, 'times faster', result, at_least=MASKS[result['case']])
@@ -50,7 +50,7 @@ def compare(runs: int, size: Optional[Tuple[int, int]], batch_size: Optional[int
 
 
 def milliseconds_of_loss(step_result: dict, runs: int) -> float:
-    """BPKD, masks included, forward and backward, on logits as those of the step."""
+    """Milliseconds of the BPKD loss, masks and backward pass included, on logits of the size that the step has."""
     num_classes = int(step_result['config'].split()[1])
     (height, width), images = step_result['size'], step_result['batch_size']
     given = losses.records(num_classes, min(11, num_classes), height, width, STRIDE, images)
@@ -59,7 +59,7 @@ def milliseconds_of_loss(step_result: dict, runs: int) -> float:
 
 
 def judged(what: str, of: str, measured: Union[float, dict], at_least: float = 0, at_most: float = inf) -> dict:
-    """Of a ratio, or of a result of `measuring.ratio`, whose spread is told, and whether the aim lies within it."""
+    """Compares a number, or a result of `measuring.ratio` with its spread, with an aim."""
     aim = f'at least {at_least}' if at_least else f'at most {at_most}'
     if not isinstance(measured, dict):
         return dict(what=what, of=of, value=measured, spread='', aim=aim, verdict=_verdict(measured, at_least, at_most))

@@ -1,6 +1,6 @@
-"""Loading and augmenting a training image in one worker, beside MMSegmentation's own pipeline on the same seeds.
+"""Loading and augmenting a training image in one worker, against MMSegmentation's pipeline with the same seeds.
 
-On drawn scenes, written to files as large as the data set's and of its format; a photograph's take longer to decode.
+Uses files of drawn scenes with the size and format of the data set. Photographs take longer to decode.
 """
 
 import os.path as osp
@@ -37,7 +37,7 @@ IMAGES = 4
 
 
 class Pipeline:
-    """Called, it loads the images once, with other augmentation than the last time."""
+    """Each call loads all images once, with a new augmentation."""
 
     def __init__(self, path: str, samples: List[dict]) -> None:
         configs = Config.fromfile(path).train_pipeline

@@ -1,6 +1,6 @@
-"""BPKD and CWD, forward and backward, masks included, beside MMRazor's CWD on the same logits, batch 2.
+"""BPKD and CWD against MMRazor's CWD on the same logits, batch 2: forward and backward pass, masks included.
 
-"Plain" are the formulas of mmseg_bpkd/losses/reference.py.
+"reference" means the formulas of mmseg_bpkd/losses/reference.py.
 """
 
 from functools import partial
@@ -29,7 +29,7 @@ LOSSES: Dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
         20 * reference.bpkd_edge(preds_S, preds_T, gt) + 5 * reference.bpkd_body(preds_S, preds_T, gt)
     ),
 }
-CASES = {  # classes, of them in an image, height, width, stride of the logits
+CASES = {  # classes, classes per image, height, width, stride of the logits
     '150 classes, 512x512, stride 8': (150, 20, 512, 512, 8),
     '150 classes, 512x512, stride 4': (150, 20, 512, 512, 4),
     '19 classes, 512x1024, stride 8': (19, 15, 512, 1024, 8),
@@ -66,7 +66,7 @@ def compare(runs: int, names: Sequence[str] = ()) -> Iterator[dict]:
 
 
 def warm_up(loss: str, shape: tuple) -> None:
-    """In the measured process: what the loss is given, and one call on less, are not counted."""
+    """Creates the inputs, and calls the loss once on small ones. Neither counts as memory of the loss."""
     num_classes, present, _, _, stride = shape
     GIVEN.append(records(*shape))
     forward_and_backward(loss, records(num_classes, present, 16 * stride, 16 * stride, stride))

@@ -33,7 +33,7 @@ def regions(num_classes: int, present: int, height: int, width: int, images: int
 
 
 def noise(num_classes: int, height: int, width: int) -> Tensor:
-    """Every pixel of any class: no image looks like this; the worst case."""
+    """A random class for every pixel: the worst case, which no real image has."""
     return torch.randint(0, num_classes, (2, height, width), generator=torch.Generator().manual_seed(0))
 
 
@@ -42,7 +42,7 @@ def bit_sets(gt: Tensor, num_classes: int) -> Tensor:
 
 
 def one_hot_morphology(gt: Tensor, num_classes: int) -> Tensor:
-    """The formula as it is usually written, for labels without void."""
+    """The usual implementation: dilation minus erosion of one-hot maps. For labels without void."""
     maps = F.one_hot(gt, num_classes).permute(0, 3, 1, 2).float()
     dilated = F.max_pool2d(maps, KERNEL, 1, KERNEL // 2)
     eroded = -F.max_pool2d(-maps, KERNEL, 1, KERNEL // 2)
@@ -68,6 +68,6 @@ def compare(runs: int, cases: Iterable[str] = ()) -> Iterator[dict]:
         result = dict(ratio(times['one_hot_morphology'], times['bit_sets']), case=case)
         result.update(rival_ms=result['ms'], ms=median(times['bit_sets']))
         for name, function in (('megabytes', bit_sets), ('rival_megabytes', one_hot_morphology)):
-            small = partial(function, gt[:, :192, :192].clone(), num_classes)  # large enough to start all threads
+            small = partial(function, gt[:, :192, :192].clone(), num_classes)  # enough work to start all threads
             result[name] = peak_growth(partial(partial, function, gt.clone(), num_classes), small)
         yield result

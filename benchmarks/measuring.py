@@ -1,4 +1,4 @@
-"""Times taken in turn, and memory at its peak: on a GPU where there is one, else on the CPU (Linux)."""
+"""Alternating timing and peak memory, on a GPU if there is one, else on the CPU (Linux)."""
 
 import ctypes
 import gc
@@ -34,7 +34,7 @@ def milliseconds(call: Callable) -> float:
 
 
 def ratio(times: List[float], reference: List[float]) -> Dict[str, float]:
-    """How many times as long, turn by turn; and milliseconds."""
+    """Median milliseconds, and the ratio to the reference in each turn: median, minimum and maximum."""
     ratios = [a / b for a, b in zip(times, reference)]
     return dict(ms=median(times), ratio=median(ratios), ratio_least=min(ratios), ratio_most=max(ratios))
 
@@ -55,12 +55,12 @@ def peak_growth(make: Callable[[], Callable], warm_up: Callable[[], object] = in
 def _peak_growth(make: Callable, warm_up: Callable) -> float:
     warm_up()
     trim = ctypes.CDLL(None).malloc_trim
-    trim(0)  # or what was freed would be used again, uncounted
+    trim(0)  # returns freed memory, which would be reused without being counted
     before = _kilobytes('VmRSS')
     call = make()
     trim(0)
     with open('/proc/self/clear_refs', 'w') as file:
-        file.write('5')  # forgets the peak so far
+        file.write('5')  # resets the peak
     call()
     return (_kilobytes('VmHWM') - before) / 1024
 
@@ -78,11 +78,11 @@ def _peak_growth_on_gpu(make: Callable) -> float:
 
 
 def peak_of_tensors(make: Callable[[], Callable]) -> float:
-    """MiB of tensors in the memory of the CPU, at the peak of a call, with what it was made of.
+    """Peak memory in MiB of the CPU tensors during a call, including the objects that `make` creates.
 
-    What the allocator of a GPU would count: not what libraries keep beside, nor what freeing leaves to the process.
+    This is what a GPU's allocator would count. It excludes the work space of libraries and the free heap.
     """
-    gc.collect()  # or what is freed meanwhile, of models measured before, would be subtracted
+    gc.collect()  # garbage freed during the call would be subtracted
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         call = make()
         with record_function('the call'):
@@ -100,6 +100,6 @@ def _synchronise() -> None:
 
 
 def _kilobytes(what: str) -> int:
-    """`resource.getrusage` would start from the peak of the process that started this one."""
+    """Reads /proc, because `resource.getrusage` inherits the peak of the parent process."""
     with open('/proc/self/status') as file:
         return int(re.search(rf'{what}:\s+(\d+) kB', file.read())[1])

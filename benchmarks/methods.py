@@ -1,6 +1,6 @@
-"""What all losses of a method cost beside plain KD: forward and backward, trained parts included.
+"""The losses of each method against those of KD: forward and backward pass, trained layers included.
 
-On records of PSPNet R101 to R18 for 150 classes, batch 2, crop 384x384; memories are full.
+Inputs have the sizes of PSPNet R101 to R18 with 150 classes, batch 2, crop 384x384. Feature memories are full.
 """
 
 import os.path as osp
@@ -42,7 +42,7 @@ def random_records(size: int = 48) -> Dict[str, Tensor]:
 
 
 def fill_memories(model: nn.Module) -> None:
-    """As after some thousand steps."""
+    """Fills the feature memories, as some thousand training steps would."""
     for module in model.modules():
         if isinstance(module, ClassMemory):
             module.vectors.uniform_(-0.1, 0.1)
@@ -50,7 +50,7 @@ def fill_memories(model: nn.Module) -> None:
 
 
 class Losses(nn.Module):
-    """The losses of a method, with the parts that a `SegDistiller` would have made."""
+    """The losses of a method, with the layers that a `SegDistiller` would build."""
 
     def __init__(self, method: str) -> None:
         super().__init__()
@@ -99,4 +99,4 @@ def in_a_process_of_its_own(method: str) -> Callable[[], None]:
     return forward_and_backward(method, RECORDS)
 
 
-RECORDS: Dict[str, Tensor] = {}  # not counted: what the losses are given
+RECORDS: Dict[str, Tensor] = {}  # inputs, which do not count as memory of the losses

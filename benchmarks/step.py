@@ -1,7 +1,7 @@
-"""A whole training step, on random images, beside the first config.
+"""A whole training step on random images; every config against the first one.
 
-Without configs: BPKD of PSPNet R101 to R18 for 19 and for 150 classes, as it is and with each setting changed, beside
-MMRazor's own recipe of CWD (its configuration as it is installed; for 150 classes with our networks, batch and crop).
+Without configs: BPKD with PSPNet R101 to R18, for 19 and 150 classes, with the default and with other settings, against
+MMRazor's CWD recipe as installed (for 150 classes with the networks, batch size and crop of our recipe).
 """
 
 import os.path as osp
@@ -46,14 +46,14 @@ MMRAZOR = 'distill/mmseg/cwd/cwd_logits_pspnet_r101-d8_pspnet_r18-d8_4xb2-80k_ci
 
 
 def read_config(path: str, options: dict) -> Config:
-    """A config, with its options merged; 'mmrazor of N classes' is MMRazor's recipe."""
+    """Reads a config and merges the options. The path 'mmrazor of N classes' means MMRazor's CWD recipe."""
     name, _, classes = path.partition(' of ')
     if name != 'mmrazor':
         cfg = Config.fromfile(path)
     else:
         cfg = Config.fromfile(osp.join(get_installed_path('mmrazor'), '.mim/configs', MMRAZOR))
         cfg.num_classes = int(classes.split()[0])
-        cfg.model.teacher_ckpt = None  # its weights do not change the time
+        cfg.model.teacher_ckpt = None  # the weights do not affect the time
         if cfg.num_classes != 19:
             ours = Config.fromfile(RECIPES[cfg.num_classes])
             teacher = resolve_segmentor(ours.model.teacher, cfg.num_classes, ours.model.data_preprocessor)
@@ -80,7 +80,7 @@ def random_batch(num_classes: int, batch_size: int, size: Tuple[int, int]) -> di
 
 
 def build(path: str, options: dict) -> Tuple[Config, BaseModel]:
-    """A config and its networks, whose weights do not change the time."""
+    """Builds the model of a config with random weights, which do not affect the time."""
     cfg = read_config(path, options)
     torch.backends.cudnn.benchmark = cfg.env_cfg.get('cudnn_benchmark', False)
     MMLogger.get_current_instance().setLevel('WARNING')
@@ -88,7 +88,7 @@ def build(path: str, options: dict) -> Tuple[Config, BaseModel]:
     model = MODELS.build(cfg.model)
     if hasattr(model, 'teacher_loaded'):
         model.teacher_loaded = True
-        model.teacher.data_preprocessor.size = None  # a small image is enough to try the folded teacher on
+        model.teacher.data_preprocessor.size = None  # checks the folded teacher on a small image
         model.optimize_teacher()
     fill_memories(model)
     model.to(DEVICE).train()  # MMRazor's train() returns nothing
@@ -121,7 +121,7 @@ def compare(
     )
     for group in groups:
         path, setting = next(iter(group.values()))
-        first = read_config(path, {**setting, **options})  # whose batch and crop all others get
+        first = read_config(path, {**setting, **options})  # all configs get its batch size and crop
         shape = (size or _crop(first), batch_size or first.train_dataloader.batch_size)
         made = {
             name: partial(training_step, path, {**setting, **options}, *shape)
@@ -129,7 +129,7 @@ def compare(
         }
         rival, make_rival = next(iter(made.items()))
         call_rival, memory = make_rival(), {}
-        for name, make in made.items():  # each beside the first, so that a run which is stopped early has results
+        for name, make in made.items():  # one by one, so that an interrupted run has results
             times = milliseconds_in_turn({rival: call_rival} | ({name: make()} if name != rival else {}), runs)
             twice = partial(two_steps, make)
             of_process = peak_growth(twice)
@@ -149,7 +149,7 @@ def compare(
 
 
 def two_steps(make: Callable[[], Callable[[], None]]) -> Callable[[], None]:
-    """The first step makes what the optimiser keeps, which the second has in memory all the time."""
+    """The first step creates the state of the optimiser, which occupies memory during the second."""
     step = make()
     return lambda: (step(), step())
 

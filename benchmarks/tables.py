@@ -1,6 +1,8 @@
 """Print the results of `benchmarks/benchmark.py ... --out` as the Markdown tables of docs/speed.md.
 
 python benchmarks/tables.py [budgets step losses masks data test scale]
+
+results/ holds the JSON files, named <benchmark>_<machine>.json.
 """
 
 import json
@@ -10,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Dict, Iterator, List
 
-RESULTS = Path(__file__).parent / 'results'
+RESULTS = sorted((Path(__file__).parent / 'results').glob('*.json'))
 RATIO = '{ratio:.2f}x ({ratio_least:.2f} to {ratio_most:.2f})'
 RELATIVE_TO_CWD = '{%s[ratio]:.2f}x ({%s[ratio_least]:.2f} to {%s[ratio_most]:.2f})'
 TABLES: Dict[str, List[Dict[str, str]]] = {  # {column: cell}; a table shows the results that have all of its values
@@ -76,8 +78,13 @@ TABLES: Dict[str, List[Dict[str, str]]] = {  # {column: cell}; a table shows the
 }
 
 
-def lines(name: str) -> Iterator[str]:
-    results = rows(name, json.loads((RESULTS / f'{name}_2_cores.json').read_text())[name])
+def benchmark_of(path: Path) -> str:
+    return path.stem.partition('_')[0]
+
+
+def lines(path: Path) -> Iterator[str]:
+    name = benchmark_of(path)
+    results = rows(name, json.loads(path.read_text())[name])
     for columns in TABLES[name]:
         yield from ('', f'| {" | ".join(columns)} |', '|---|' + '---:|' * (len(columns) - 1))
         for result in results:
@@ -105,5 +112,6 @@ def rows(name: str, results: List[dict]) -> List[dict]:
 
 
 if __name__ == '__main__':
-    for name in sys.argv[1:] or TABLES:
-        print(f'\n{name}', *lines(name), sep='\n')
+    for path in RESULTS:
+        if benchmark_of(path) in (sys.argv[1:] or TABLES):
+            print(f'\n{path.stem}', *lines(path), sep='\n')

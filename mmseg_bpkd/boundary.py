@@ -1,7 +1,7 @@
-"""Where classes meet: soft edge masks for the losses, boundary bands for the metrics. Pure tensor functions.
+"""Class boundaries: soft edge masks for the losses and boundary bands for the metrics. Pure tensor functions.
 
-Both ask which classes lie in the square window around a pixel. Morphology answers with one dilation and one erosion
-per class; here the *set* of classes is one integer with a bit per class, and all classes share one sliding window.
+Morphology needs one dilation and one erosion per class. Here an integer per pixel holds the *set* of classes in the
+window around the pixel, one bit per class, so that one sliding window serves all classes.
 """
 
 from functools import reduce
@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-WORDS = {16: torch.int16, 32: torch.int32, 64: torch.int64}  # bits of a set -> its integer
+WORDS = {16: torch.int16, 32: torch.int32, 64: torch.int64}  # number of bits -> integer type of a set
+# Spreads the eight bits of a byte to the eight 4-bit fields of an int32: bits 0 to 3 to the low half of each byte.
 SPREAD = sum(((torch.arange(256) >> bit) & 1) << (8 * (bit % 4) + 4 * (bit // 4)) for bit in range(8)).int()
 
 
@@ -24,25 +25,29 @@ def edge_masks(
     ignore_index: int = 255,
     void_edges: bool = False,
 ) -> Tensor:
-    """Soft class-wise edge masks (BPKD, arXiv 2306.08075, section 3.2), pooled to the grid of the logits.
+    """Soft class-wise edge masks (BPKD, arXiv 2306.08075, section 3.2), pooled to the size of the logits.
 
-    The edge of class c is E_c = dilate(G_c) - erode(G_c) with a k x k square, where G_c = [gt = c]: the pixels whose
-    window holds c and something else. The image frame is never an edge.
+    The edge of class c is E_c = dilate(G_c) - erode(G_c) with a k x k square, where G_c = [gt = c]. These are the
+    pixels whose window contains c and something else. The image frame is never an edge.
 
     Args:
-        gt: labels, (N, H, W), integers in [0, num_classes) or `ignore_index` (void).
-        size: (h, w) of the grid. Where it does not divide (H, W), cells overlap as in adaptive pooling.
-        kernel_size: k, the edge width in pixels of the label. The window of an even k has no centre: it reaches k / 2
-            pixels up and left, k / 2 - 1 down and right, as OpenCV's does. Across a straight border between two classes
-            k - 1 pixels are edge, whether k is odd or even.
-        void_edges: True takes the formula literally: a border to void is an edge, also on its void side. By default
-            only borders between two classes count, and void pixels are in no mask.
+        gt: label, (N, H, W), integers in [0, num_classes) or `ignore_index` (void).
+        size: (h, w) of the masks. If it does not divide (H, W), the cells are those of adaptive pooling and overlap.
+        kernel_size: k, the edge width in pixels of the label. Across a straight border between two classes, k - 1
+            pixels are edge if k is odd or even. An even window has no centre: as in OpenCV, it reaches k / 2 pixels up
+            and left, and k / 2 - 1 pixels down and right.
+        void_edges: False: only borders between two classes are edges, and void pixels are in no mask. True: the
+            formula taken literally; borders between a class and void are edges too, on both sides.
 
     Returns:
-        (N, num_classes, h, w) float32 in [0, 1]: the share of each cell that is edge of the class.
+        (N, num_classes, h, w), float32 in [0, 1]: the share of each cell that is edge of the class.
 
     Raises:
         ValueError: if `kernel_size` is less than 1.
+
+    >>> gt = torch.tensor([[[0, 0, 0, 1, 1, 1]]])
+    >>> edge_masks(gt, num_classes=2, size=(1, 2), kernel_size=3)[0, 0]  # one of three pixels of each cell is edge
+    tensor([[0.3333, 0.3333]])
     """
     if kernel_size < 1:
         raise ValueError(f'kernel_size must be at least 1 pixel, got {kernel_size}')
@@ -65,20 +70,24 @@ def edge_masks(
 
 @torch.no_grad()
 def boundary_band(gt: Tensor, half_width: int, ignore_index: int = 255) -> Tensor:
-    """The band of valid pixels that have a different valid class within `half_width` pixels (square window).
+    """Valid pixels that have another valid class within `half_width` pixels (square window).
 
     Args:
-        gt: labels, (N, H, W), integers below 32768.
+        gt: label, (N, H, W), integers below 32768.
+        half_width: in pixels.
 
     Returns:
-        (N, H, W) bool. Void pixels are never in the band and put no other pixel into it.
+        (N, H, W), bool. Void pixels are not in the band, and a border to void makes no band.
 
     Raises:
         ValueError: if `half_width` is less than 1.
+
+    >>> boundary_band(torch.tensor([[[0, 0, 0, 1, 1, 1]]]), half_width=1).int()
+    tensor([[[0, 0, 1, 1, 0, 0]]], dtype=torch.int32)
     """
     if half_width < 1:
         raise ValueError(f'half_width must be at least 1 pixel, got {half_width}')
-    valid = gt.int() != ignore_index  # -1 is no byte
+    valid = gt.int() != ignore_index  # int: as a byte, -1 would equal 255
     labels = gt.to(torch.int16)
     limits = torch.iinfo(torch.int16)
     window = 2 * half_width + 1
@@ -88,15 +97,15 @@ def boundary_band(gt: Tensor, half_width: int, ignore_index: int = 255) -> Tenso
 
 
 def _class_sets(labels: Tensor, members: Tensor) -> Tensor:
-    """The set {label} of each pixel; the empty set where the label is not a member.
+    """The set {label} of each pixel; the empty set if the label is not a member.
 
     Args:
         labels: (N, H, W), int32.
-        members: (num_labels,) bool on the CPU.
+        members: (num_labels,), bool, on the CPU: the labels that can be in a set.
 
     Returns:
-        (words, N, H, W). The bit of a label is its rank among the members: up to 64 of them fit into one word,
-        which is a smaller integer where they are few.
+        (words, N, H, W). The bit of a label is its rank among the members. A word has 16, 32 or 64 bits, and there are
+        several words if there are more than 64 members.
     """
     rank = torch.arange(int(members.sum()))
     bits = next((bits for bits in WORDS if bits >= len(rank)), 64)
@@ -110,9 +119,10 @@ def _class_sets(labels: Tensor, members: Tensor) -> Tensor:
 
 
 def _labels_to_encode(labels: Tensor, num_labels: int) -> Tensor:
-    """(num_labels,) bool on the CPU, at least one of them true.
+    """The labels that get a bit: (num_labels,), bool, on the CPU; at least one is true.
 
-    On a CPU the labels that are present, since smaller sets are faster. On a GPU all, since looking would synchronise.
+    On a CPU only the labels that occur, because small sets are faster. On a GPU all labels, because querying those that
+    occur would force a synchronisation.
     """
     if labels.device.type != 'cpu':
         return torch.ones(num_labels, dtype=torch.bool)
@@ -124,7 +134,7 @@ def _labels_to_encode(labels: Tensor, num_labels: int) -> Tensor:
 def _slide(x: Tensor, window: int, op: Callable, identity: int) -> Tensor:
     """Reduces the square window around each pixel of (..., H, W) by an idempotent `op`.
 
-    Runs of 1, 2, 4... pixels are joined until two overlapping ones make a window: log2(k) steps, not k.
+    Runs of 1, 2, 4, ... pixels are combined until two overlapping runs cover the window: log2(k) steps instead of k.
     """
     before, after = window // 2, (window - 1) // 2
     for dim, padding in ((-2, (0, 0, before, after)), (-1, (before, after))):
@@ -139,34 +149,34 @@ def _slide(x: Tensor, window: int, op: Callable, identity: int) -> Tensor:
 
 
 def _filled(x: Tensor) -> Tensor:
-    """All bits of an integer where any is: a mask. Comparisons and booleans would take several times longer."""
+    """All bits set where any bit is set. Several times faster than a comparison followed by a multiplication."""
     return (-x).bitwise_or_(x).bitwise_right_shift_(8 * x.element_size() - 1)
 
 
 def _union(sets: Tensor) -> Tensor:
-    """(words, N, H, W) -> (N, H, W): not 0 where any word is not."""
+    """(words, N, H, W) to (N, H, W): non-zero where any word is non-zero."""
     return reduce(torch.bitwise_or, sets)
 
 
 def _only_several(sets: Tensor) -> Tensor:
-    """Empties the sets, (words, N, H, W), that have but one member, in place."""
-    several = _filled(_union((sets - 1).bitwise_and_(sets)))  # clearing the lowest bit leaves another
+    """Empties the sets, (words, N, H, W), that have only one member, in place."""
+    several = _filled(_union((sets - 1).bitwise_and_(sets)))  # without its lowest bit, a set of several is not empty
     for word in range(1, len(sets)):
         several |= _filled(_union(sets[:word])) & _filled(sets[word])
     return sets.bitwise_and_(several)
 
 
 def _pool(sets: Tensor, num_members: int, size: Tuple[int, int]) -> Tensor:
-    """Mean over each cell of each member's bit: (words, N, H, W) -> (N, num_members, h, w).
+    """Share of each cell whose sets contain each member: (words, N, H, W) to (N, num_members, h, w).
 
-    Eight members are counted at a time: each byte of a set is spread to eight counters of four bits in an int32, which
-    are added over the rows of a cell, then to bytes, which are added over its columns.
+    Counts eight members at a time. The bits of a byte are spread to the eight 4-bit fields of an int32, which are
+    summed over the rows of a cell. Then the fields are widened to bytes, which are summed over the columns.
     """
-    height, width = sets.shape[-2] // size[0], sets.shape[-1] // size[1]  # of a cell
+    height, width = sets.shape[-2] // size[0], sets.shape[-1] // size[1]  # of a cell, in pixels
     if sets.shape[-2] % size[0] or sets.shape[-1] % size[1] or height > 15 or height * width > 255:
         return _pool_unevenly(sets, num_members, size)
     spread = SPREAD.to(sets.device, non_blocking=True)
-    octets = sets.view(torch.uint8).unflatten(-1, (sets.shape[-1], -1))  # the lowest bits come first in memory
+    octets = sets.view(torch.uint8).unflatten(-1, (sets.shape[-1], -1))  # in memory, low bytes come first
     counts = []
     for word in range(len(sets)):
         for octet in octets[word].unbind(-1)[: -(-(num_members - 64 * word) // 8)]:
@@ -179,7 +189,7 @@ def _pool(sets: Tensor, num_members: int, size: Tuple[int, int]) -> Tensor:
 
 
 def _pool_unevenly(sets: Tensor, num_members: int, size: Tuple[int, int], chunk: int = 8) -> Tensor:
-    """Adaptive pooling of a few members at a time, so that memory does not grow with the number of classes."""
+    """Adaptive pooling of `chunk` members at a time, which limits the memory with many classes."""
     bits = 8 * sets.element_size()
     pooled = []
     for i, word in enumerate(sets):

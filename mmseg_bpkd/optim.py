@@ -1,4 +1,4 @@
-"""Learning rates for the parts of a distiller that learn at a rate of their own."""
+"""Learning rates of the layers that losses train."""
 
 from typing import Dict, List
 
@@ -10,28 +10,26 @@ from torch import nn
 from .losses.base import contract_of
 
 
-def options_of_parts(model: nn.Module) -> Dict[str, dict]:
-    """{prefix of a parameter's name: options}, of all losses of a model's distiller that have `optim_options`."""
+def layer_options(model: nn.Module) -> Dict[str, dict]:
+    """The `optim_options` of all losses of a model's distiller: {prefix of the parameter names: options}."""
     losses = getattr(getattr(model, 'distiller', None), 'distill_losses', {})
     return {
-        f'distiller.distill_losses.{name}.{part}.': options
+        f'distiller.distill_losses.{name}.{layer}.': options
         for name, loss in losses.items()
-        for part, options in contract_of(loss).optim_options.items()
+        for layer, options in contract_of(loss).optim_options.items()
     }
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class DistillOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """MMEngine's own, with what the model's losses ask for their parts among the custom keys of its `paramwise_cfg`.
+    """MMEngine's constructor; adds the `optim_options` of the model's losses to the custom keys of `paramwise_cfg`.
 
-    So a method brings the learning rates of its parts along, whatever schedule it is used with. A loss asks by
-    `optim_options = {part: options}`: MMEngine's `lr_mult`, `decay_mult`, or `lr`, a rate that is not a multiple of the
-    student's.
+    A method therefore keeps the learning rates of its layers with every schedule. See `DistillLoss` for the options.
     """
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         distillation = getattr(model, 'module', model)
-        keys = {prefix: self._as_multiple(options) for prefix, options in options_of_parts(distillation).items()}
+        keys = {prefix: self._as_multiple(options) for prefix, options in layer_options(distillation).items()}
         if keys:
             distillation.distiller.optim_options_read = True
             self.paramwise_cfg = dict(
@@ -47,7 +45,10 @@ class DistillOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 @PARAM_SCHEDULERS.register_module()
 class FallingPolyLR(PolyLR):
-    """MMEngine's PolyLR, which would raise a parameter group that starts below eta_min: here it keeps its rate."""
+    """PolyLR that keeps the learning rate of a parameter group which starts at or below eta_min.
+
+    MMEngine's PolyLR raises such a group to eta_min.
+    """
 
     def _get_value(self) -> List[float]:
         values = zip(super()._get_value(), self.optimizer.param_groups)

@@ -1,6 +1,6 @@
-"""Ways to break a copy of `layouts`, and the sentence that `tools/check_dataset.py` should have for each.
+"""Ways to break a dataset of `layouts`, and the message that `tools/check_dataset.py` must give for each.
 
-ERRORS and WARNINGS: {state: (layout, what breaks it, options of the config, the sentence as a regular expression)}.
+ERRORS and WARNINGS: {case: (layout, function that breaks it, config options, regular expression of the message)}.
 """
 
 import os
@@ -15,18 +15,21 @@ from PIL import Image
 
 
 def files(root: str, pattern: str) -> List[str]:
+    """Sorted paths that match a pattern, at least one."""
     found = sorted(glob(osp.join(root, pattern), recursive=True))
     assert found, f'nothing matches {pattern} in {root}'
     return found
 
 
 def relabel(root: str, pattern: str, change) -> None:
-    """Writes `change(label)` in place of every label."""
+    """Replaces each matching label by `change(label)`."""
     for path in files(root, pattern):
         layouts.save(change(np.array(Image.open(path))), path)
 
 
 def remove(*patterns: str):
+    """Deletes all matching files and folders."""
+
     def apply(root: str) -> None:
         for pattern in patterns:
             for path in files(root, pattern):
@@ -36,6 +39,8 @@ def remove(*patterns: str):
 
 
 def empty(folder: str):
+    """Deletes everything in a folder."""
+
     def apply(root: str) -> None:
         shutil.rmtree(osp.join(root, folder))
         os.makedirs(osp.join(root, folder))
@@ -44,7 +49,7 @@ def empty(folder: str):
 
 
 def cut(pattern: str, keep: float):
-    """Leaves a share of the first file's bytes."""
+    """Truncates the first matching file to the fraction `keep` of its bytes."""
 
     def apply(root: str) -> None:
         path = files(root, pattern)[0]
@@ -54,6 +59,8 @@ def cut(pattern: str, keep: float):
 
 
 def rename(pattern: str, old: str, new: str):
+    """Replaces the suffix `old` of all matching files by `new`."""
+
     def apply(root: str) -> None:
         for path in files(root, pattern):
             os.rename(path, path.removesuffix(old) + new)
@@ -61,11 +68,11 @@ def rename(pattern: str, old: str, new: str):
     return apply
 
 
-def with_labels(pattern: str, change):
+def change_labels(pattern: str, change):
     return lambda root: relabel(root, pattern, change)
 
 
-def first_label(pattern: str, change):
+def change_first_label(pattern: str, change):
     return lambda root: relabel(root, osp.relpath(files(root, pattern)[0], root), change)
 
 
@@ -73,29 +80,29 @@ def halve(label: np.ndarray) -> np.ndarray:
     return label[::2, ::2]
 
 
-def label_ids_for_train_ids(root: str) -> None:
+def replace_train_ids_by_label_ids(root: str) -> None:
     for path in files(root, 'gtFine/train/**/*_labelIds.png'):
         os.replace(path, path.replace('_labelIds', '_labelTrainIds'))
 
 
-def web_page_for_an_image(root: str) -> None:
+def replace_image_by_web_page(root: str) -> None:
     with open(files(root, 'images/training/*')[0], 'w') as file:
         file.write('<html>404</html>')
 
 
-def list_an_image_that_is_not_there(root: str) -> None:
+def list_a_missing_image(root: str) -> None:
     with open(osp.join(root, 'ImageSets/SegmentationContext/val.txt'), 'a') as file:
         file.write('2010_999999\n')
 
 
-def validate_on_a_training_image(root: str) -> None:
-    """Under another name."""
+def copy_training_image_to_validation(root: str) -> None:
+    """Replaces a validation image and its label by those of a training image, but keeps the names."""
     for kind, folder in (('images', 'images'), ('annotations', 'annotations')):
         shutil.copy(files(root, f'{kind}/train/*')[1], files(root, f'{folder}/val/*')[0])
 
 
-def lead_nowhere(folder: str):
-    """Puts a link to a disk that is not mounted in place of a folder."""
+def replace_folder_by_broken_link(folder: str):
+    """The link points to a disk that is not mounted."""
 
     def change(root: str) -> None:
         shutil.rmtree(osp.join(root, folder))
@@ -104,7 +111,7 @@ def lead_nowhere(folder: str):
     return change
 
 
-def dead_links_for_files(pattern: str):
+def replace_files_by_broken_links(pattern: str):
     def change(root: str) -> None:
         for path in files(root, pattern):
             os.remove(path)
@@ -113,8 +120,8 @@ def dead_links_for_files(pattern: str):
     return change
 
 
-def relist(change):
-    """Rewrites the training list, line by line."""
+def change_list(change):
+    """Replaces the lines of the training list by `change(lines)`."""
 
     def rewrite(root: str) -> None:
         path = osp.join(root, 'ImageSets/SegmentationContext/train.txt')
@@ -126,12 +133,14 @@ def relist(change):
     return rewrite
 
 
-def compress_labels(root: str) -> None:
+def save_labels_as_jpeg(root: str) -> None:
+    """Keeps the suffix .png."""
     for path in files(root, 'annotations/train/*'):
         Image.open(path).save(path, format='JPEG', quality=100)
 
 
-def thin_image(root: str) -> None:
+def crop_image_to_three_rows(root: str) -> None:
+    """Crops the first training image and its label."""
     for kind in ('images', 'annotations'):
         path = files(root, f'{kind}/train/*')[0]
         layouts.save(np.array(Image.open(path))[:3], path)
@@ -148,56 +157,57 @@ ERRORS = {
         'camvid',
         remove(''),
         [],
-        r"train, val: data_root is '.*camvid', but .*camvid is not there \(.* holds .*"
+        r"train, val: data_root is '.*camvid', but .*camvid does not exist \(.* contains .*"
         r'docs/data.md .* --cfg-options train_dataloader.dataset.data_root=PATH',
     ),
     'no image folder': (
         'cityscapes',
         remove('leftImg8bit/train'),
         [],
-        r'train: the image folder .*leftImg8bit/train is not there \(.*leftImg8bit holds val\): docs/data.md',
+        r'train: the image folder .*leftImg8bit/train does not exist \(.*leftImg8bit contains val\): see docs/data.md',
     ),
-    'link to a disk that is not mounted': (
+    'image folder is a broken link': (
         'camvid',
-        lead_nowhere('images/train'),
+        replace_folder_by_broken_link('images/train'),
         TRAIN_ONLY,
-        r'train: the image folder .*images/train is a link to /not-mounted/data, which is not there \(',
+        r'train: the image folder .*images/train is a link to /not-mounted/data, which does not exist \(',
     ),
-    'links to files that are not there': (
+    'images are broken links': (
         'ade20k',
-        dead_links_for_files('images/training/*'),
+        replace_files_by_broken_links('images/training/*'),
         TRAIN_ONLY,
-        r'train: .*images/training holds links to files that are not there: ADE_train_00000001.jpg, .*; mount what',
+        r'train: the image folder .*images/training contains broken links: ADE_train_00000001.jpg, .*; mount the disk',
     ),
-    'list with endings': (
+    'list with suffixes': (
         'pascal_context',
-        relist(lambda lines: [f'{line}.jpg' for line in lines]),
+        change_list(lambda lines: [f'{line}.jpg' for line in lines]),
         TRAIN_ONLY,
-        r'train: 3 images listed in .*train.txt not there .*2008_000001.jpg.jpg.*; line 1 of the list has an ending',
+        r'train: 3 images listed in .*train.txt not found .*2008_000001.jpg.jpg.*; '
+        r'line 1 of the list has a suffix, expected the name',
     ),
     'list with a byte order mark': (
         'pascal_context',
-        relist(lambda lines: ['\ufeff' + lines[0], *lines[1:]]),
+        change_list(lambda lines: ['\ufeff' + lines[0], *lines[1:]]),
         TRAIN_ONLY,
-        r'train: 1 image listed in .*; line 1 of the list begins with a byte order mark, expected the name',
+        r'train: 1 image listed in .*; line 1 of the list starts with a byte order mark, expected the name',
     ),
     'list with labels for images': (
         'pascal_context',
-        relist(lambda lines: [lines[0], *(f'{line}  1' for line in lines[1:])]),
+        change_list(lambda lines: [lines[0], *(f'{line}  1' for line in lines[1:])]),
         TRAIN_ONLY,
-        r'train: 2 images listed in .*; line 2 of the list holds more than a name, expected the name',
+        r'train: 2 images listed in .*; line 2 of the list contains whitespace, expected the name',
     ),
     'labels are JPEGs': (
         'camvid',
-        compress_labels,
+        save_labels_as_jpeg,
         TRAIN_ONLY,
-        r'train: 3 labels of 3 read cannot be used in .*annotations/train: .*\(a JPEG: compression changes',
+        r'train: 3 of 3 labels read from .*annotations/train cannot be used: .*\(a JPEG: lossy compression changes',
     ),
-    'one class everywhere': (
+    'only one class': (
         'cityscapes',
-        with_labels('gtFine/train/*/*_labelTrainIds.png', np.zeros_like),
+        change_labels('gtFine/train/*/*_labelTrainIds.png', np.zeros_like),
         TRAIN_ONLY,
-        r'train: road is the only class in all of the 3 labels read: are these masks of one thing\?',
+        r'train: road is the only class in all 3 labels read, expected several classes: the labels may be binary masks',
     ),
     'empty image folder': (
         'ade20k',
@@ -209,7 +219,7 @@ ERRORS = {
         'camvid',
         remove('annotations/val'),
         [],
-        r'val: the label folder .*annotations/val is not there \(.*annotations holds train\)',
+        r'val: the label folder .*annotations/val does not exist \(.*annotations contains train\)',
     ),
     'empty label folder': (
         'ade20k',
@@ -217,18 +227,18 @@ ERRORS = {
         [],
         'val: the label folder .*annotations/validation is empty',
     ),
-    'not converted by detail': (
+    'not converted by the Detail API': (
         'pascal_context',
         remove('SegmentationClassContext', 'ImageSets/SegmentationContext/train.txt'),
         TRAIN_ONLY,
-        r'train: the label folder .*SegmentationClassContext is not there, the list of images '
-        r'.*SegmentationContext/train.txt \(ann_file\) is not there \(.*VOC2010.* holds ImageSets, JPEGImages\)',
+        r'train: the label folder .*SegmentationClassContext does not exist, the list of images '
+        r'.*SegmentationContext/train.txt \(ann_file\) does not exist \(.*VOC2010.* contains ImageSets, JPEGImages\)',
     ),
     'no list of images': (
         'pascal_context',
         remove('ImageSets/SegmentationContext/val.txt'),
         [],
-        r'val: the list of images .*SegmentationContext/val.txt \(ann_file\) is not there \(.* holds train.txt\)',
+        r'val: the list of images .*SegmentationContext/val.txt \(ann_file\) does not exist \(.* contains train.txt\)',
     ),
     'empty list of images': (
         'pascal_context',
@@ -236,48 +246,50 @@ ERRORS = {
         [],
         r'train: the list of images .*train.txt \(ann_file\) is empty',
     ),
-    'listed image not there': (
+    'listed image missing': (
         'pascal_context',
-        list_an_image_that_is_not_there,
+        list_a_missing_image,
         ['num_images.val=4'],
-        r'val: 1 image listed in .*val.txt not there in .*JPEGImages: 2010_999999.jpg; copy or download',
+        r'val: 1 image listed in .*val.txt not found in .*JPEGImages: 2010_999999.jpg; copy or download',
     ),
-    'images of another ending': (
+    'images with another suffix': (
         'ade20k',
         rename('images/training/*', '.jpg', '.jpeg'),
         [],
-        r'train: no file in the image folder .*images/training ends with .jpg; they end with .jpeg \(3\): docs',
+        r'train: no file in the image folder .*images/training ends with .jpg; the files end with .jpeg \(3\): '
+        r'see docs/data.md',
     ),
     'images of another format': (
         'camvid',
         rename('images/val/*', '.png', '.tif'),
         [],
-        r'val: CamVidDataset cannot list its images \(.*no .png and no .jpg in .*\); .* end with .tif \(3\)',
+        r'val: CamVidDataset cannot list its images \(no .png and no .jpg files in .*\); .* end with .tif \(3\)',
     ),
     'labels not converted': (
         'cityscapes',
         remove('gtFine/*/*/*_labelTrainIds.png'),
         TRAIN_ONLY,
-        r'train: no file in the label folder .*gtFine/train ends with _gtFine_labelTrainIds.png; they end with '
-        r'_gtFine_\w+.\w+ \(3\), _gtFine_\w+.\w+ \(3\), _gtFine_\w+.\w+ \(3\): docs/data.md .* which command converts',
+        r'train: no file in the label folder .*gtFine/train ends with _gtFine_labelTrainIds.png; the files end with '
+        r'_gtFine_\w+.\w+ \(3\), _gtFine_\w+.\w+ \(3\), _gtFine_\w+.\w+ \(3\): '
+        r'see docs/data.md .* the command that converts',
     ),
     'too few images': (
         'ade20k',
         remove('*/training/*1.*'),
         [],
-        r'train: 2 images in .*images/training, but 3 are published; complete the copy; only if .* num_images.train=2',
+        r'train: 2 images in .*images/training, expected 3 as published; complete the copy, or .* num_images.train=2',
     ),
-    'image gone, label still there': (
+    'image missing, label present': (
         'ade20k',
         remove('images/training/*1.jpg'),
         [],
-        r'train: 2 images in .*, but 3 are published; 1 label without image: ADE_train_00000001.png; complete',
+        r'train: 2 images in .*, expected 3 as published; 1 label without image: ADE_train_00000001.png; complete',
     ),
-    'image too many': (
+    'one extra image': (
         'camvid',
         lambda root: shutil.copy(files(root, 'images/val/*')[0], osp.join(root, 'images/val/copy.png')),
         [],
-        r'val: 4 images in .*, but 3 are published; 1 image without label: copy.png; ',
+        r'val: 4 images in .*, expected 3 as published; 1 image without label: copy.png; remove the extra',
     ),
     'image without label': (
         'cityscapes',
@@ -290,112 +302,115 @@ ERRORS = {
         'ade20k',
         cut('images/validation/*', 0.8),
         [],
-        r'val: 1 image of 3 read cannot be used in .*: ADE_val_00000001.jpg \(.*truncated.*\); copy or',
+        r'val: 1 of 3 images read from .* cannot be used: ADE_val_00000001.jpg \(.*truncated.*\); copy or',
     ),
-    'image without bytes': (
+    'empty image': (
         'ade20k',
         cut('images/validation/*', 0),
         [],
-        r'val: 1 image of 3 read cannot be used in .*: ADE_val_00000001.jpg \(0 bytes\)',
+        r'val: 1 of 3 images read from .* cannot be used: ADE_val_00000001.jpg \(0 bytes\)',
     ),
-    'web page for an image': (
+    'image is a web page': (
         'ade20k',
-        web_page_for_an_image,
+        replace_image_by_web_page,
         [],
-        r'train: 1 image of 3 read cannot be used in .*: ADE_train_00000001.jpg \(not an image file\)',
+        r'train: 1 of 3 images read from .* cannot be used: ADE_train_00000001.jpg \(not an image file\)',
     ),
     'truncated label': (
         'cityscapes',
         cut('gtFine/train/aachen/*_labelTrainIds.png', 0.7),
         [],
-        r'train: 1 label of 3 read cannot be used in .*gtFine/train: aachen/aachen_000000_.*png \(.*trunc.*\)',
+        r'train: 1 of 3 labels read from .*gtFine/train cannot be used: aachen/aachen_000000_.*png \(.*trunc.*\)',
     ),
-    'label without bytes': (
+    'empty label': (
         'camvid',
         cut('annotations/train/*', 0),
         [],
-        r'train: 1 label of 3 read cannot be used in .*: 0001TP_000000.png \(0 bytes\)',
+        r'train: 1 of 3 labels read from .* cannot be used: 0001TP_000000.png \(0 bytes\)',
     ),
-    'labels of another size': (
+    'labels with another size': (
         'ade20k',
-        with_labels('annotations/training/*', lambda label: np.pad(label, 1)),
+        change_labels('annotations/training/*', lambda label: np.pad(label, 1)),
         [],
-        r'train: 3 labels of 3 read of another size than the image: ADE_train_00000001.png 66x50, image 64x48, ',
+        r'train: 3 of 3 labels read must have the size of the image: ADE_train_00000001.png 66x50, image 64x48, ',
     ),
     'labelIds of Cityscapes': (
         'cityscapes',
-        label_ids_for_train_ids,
+        replace_train_ids_by_label_ids,
         [],
-        r'train: 3 labels of 3 read with values outside of the 19 classes \(aachen/.*\): 19 to 33, expected 0 to 18, '
-        r'or 255 for void; these look like labelIds of Cityscapes, training needs labelTrainIds: docs/data.md',
+        r'train: values outside the 19 classes in 3 of 3 labels read \(aachen/.*\): 19 to 33, expected 0 to 18, '
+        r'or 255 for void; these look like labelIds of Cityscapes, but training needs labelTrainIds: see docs/data.md',
     ),
     'zero label not reduced': (
         'ade20k',
         lambda root: None,
         NO_REDUCTION + TRAIN_ONLY,
-        r'train: 3 labels of 3 read with values outside of the 150 classes \(.*\): 150, expected 0 to 149, or 255 for '
+        r'train: values outside the 150 classes in 3 of 3 labels read \(.*\): 150, expected 0 to 149, or 255 for '
         r'void; ADE20KDataset is published with 0 for void: set reduce_zero_label=True',
     ),
     'zero label reduced in the pipeline only': (
         'pascal_context',
         lambda root: None,
         [NO_REDUCTION[0]],
-        r'train: reduce_zero_label is False for the data set, but True in LoadCheckedAnnotations: labels cannot',
+        r'train: reduce_zero_label is False in the dataset, but True in LoadCheckedAnnotations: '
+        r'set both to the same value',
     ),
     'labels reduced twice': (
         'ade20k',
-        first_label('annotations/training/*', lambda label: label - 1),
+        change_first_label('annotations/training/*', lambda label: label - 1),
         [],
-        r'train: reduce_zero_label takes 0 for void, but the labels hold 255 as well: .* class 0 is lost',
+        r'train: reduce_zero_label=True expects 0 for void, but the labels also contain 255: .* '
+        r'class 0 is lost .*; extract the labels again',
     ),
     'void not converted': (
         'camvid',
-        with_labels('annotations/*/*', lambda label: np.where(label == 255, 11, label).astype(np.uint8)),
+        change_labels('annotations/*/*', lambda label: np.where(label == 255, 11, label).astype(np.uint8)),
         TRAIN_ONLY,
-        r'train: 3 labels of 3 .* 11 classes .*: 11, expected 0 to 10, or 255 for void; if 11 is void, convert it',
+        r'train: .* 11 classes in 3 of 3 labels .*: 11, expected 0 to 10, or 255 for void; if 11 is void, convert it',
     ),
-    'labels of more than a byte': (
+    'labels with 16 bits': (
         'camvid',
-        first_label('annotations/val/*', lambda label: label.astype(np.uint16) + 256),
+        change_first_label('annotations/val/*', lambda label: label.astype(np.uint16) + 256),
         [],
-        r'val: 1 label of 3 read with values outside of the 11 classes \(0016E5_000000.png\): 256 to 266, 511, exp',
+        r'val: values outside the 11 classes in 1 of 3 labels read \(0016E5_000000.png\): 256 to 266, 511, expected',
     ),
     'labels in colour': (
         'ade20k',
-        with_labels('annotations/training/*', lambda label: layouts.COLOURS[label].astype(np.uint8)),
+        change_labels('annotations/training/*', lambda label: layouts.COLOURS[label].astype(np.uint8)),
         [],
-        r'train: 3 labels of 3 read in colour, expected one channel of class numbers .*: ADE_train_00000001.png, ',
+        r'train: 3 of 3 labels read from .* must have one channel of class indices, .* got a colour image: '
+        r'ADE_train_00000001.png, ',
     ),
-    'all void': (
+    'only void': (
         'pascal_context',
-        with_labels('SegmentationClassContext/2009*', np.zeros_like),
+        change_labels('SegmentationClassContext/2009*', np.zeros_like),
         [],
-        r'val: void everywhere in all of the 3 labels read: 0, expected 1 to 59, or 0 for void; docs',
+        r'val: only void in the 3 labels read: 0, expected 1 to 59, or 0 for void; see docs',
     ),
     'validation image in the training set': (
         'camvid',
-        validate_on_a_training_image,
+        copy_training_image_to_validation,
         [],
-        r'val: 1 image of .*images/val is in the training set too, byte for byte: 0016E5_000000.png \(in training: '
+        r'val: 1 image of .*images/val is also in the training set, byte for byte: 0016E5_000000.png \(in training: '
         r'.*0001TP_000001.png\)',
     ),
     'validation on the training set': (
         'pascal_context',
         lambda root: None,
         ['val_dataloader.dataset.ann_file=ImageSets/SegmentationContext/train.txt', 'test_dataloader=None'],
-        r'val: 3 images of .*JPEGImages are in the training set too, byte for byte: 2008_000001.jpg, 2008_000002.jpg',
+        r'val: 3 images of .*JPEGImages are also in the training set, byte for byte: 2008_000001.jpg, 2008_000002.jpg',
     ),
     'another number of classes': (
         'camvid',
         lambda root: None,
         ['train_dataloader.dataset.pipeline.2.num_classes=12'],
-        r'train: the pipeline takes labels of 12 classes, but CamVidDataset has 11: set num_classes',
+        r'train: num_classes is 12 in the pipeline, but CamVidDataset has 11 classes: set num_classes to 11',
     ),
-    'unknown data set': (
+    'unknown dataset': (
         'camvid',
         lambda root: None,
         ['train_dataloader.dataset.type=CamDataset'],
-        r'train: CamDataset cannot be built \(KeyError: .*CamDataset.*\): see train_dataloader.dataset in the config',
+        r'train: CamDataset cannot be built \(KeyError: .*CamDataset.*\): check train_dataloader.dataset in the config',
     ),
 }
 WARNINGS = {
@@ -403,34 +418,36 @@ WARNINGS = {
         'camvid',
         remove('images/val/*1.png'),
         ['num_images.val=2'],
-        r'val: 1 label without image in .*images/val: 0016E5_000001.png; not used in training',
+        r'val: 1 label without image in .*images/val: 0016E5_000001.png; not used in training, check',
     ),
     'class that never occurs': (
         'cityscapes',
-        with_labels(
+        change_labels(
             'gtFine/train/*/*_labelTrainIds.png', lambda label: np.where(label == 16, 13, label).astype(np.uint8)
         ),
         [],
-        r'train: 1 of 19 classes in none of the 3 labels read of 3: train; a network cannot learn them$',
+        r'train: 1 of 19 classes not found in the 3 labels read, of 3: train; a network cannot learn them$',
     ),
     'mostly void': (
         'camvid',
-        with_labels(
+        change_labels(
             'annotations/train/*', lambda label: np.where(np.arange(label.shape[1]) % 8, 255, label).astype(np.uint8)
         ),
         [],
-        r'train: \d\d % of the pixels of the 3 labels read are void, more than half: .* 0 to 10, or 255 for void',
+        r'train: \d\d % of the pixels of the 3 labels read are void, expected at most 50 %: .* 0 to 10, '
+        r'or 255 for void',
     ),
     'image smaller than the crop': (
         'camvid',
-        thin_image,
+        crop_image_to_three_rows,
         [],
-        r'train: 1 image of 3 read smaller than the crop, 192x192 .* largest scale of training: 0001TP_000000.png; ',
+        r'train: the crop, 192x192 .*, does not fit into 1 of 3 images read, .* largest training scale: '
+        r'0001TP_000000.png; ',
     ),
-    'zero label not reduced, class 150 not seen': (
+    'zero label not reduced, class 150 absent': (
         'ade20k',
-        with_labels('annotations/*/*', lambda label: label % 150),
+        change_labels('annotations/*/*', lambda label: label % 150),
         NO_REDUCTION,
-        r'train, val: reduce_zero_label is off, but ADE20KDataset is published with 0 for void: .* shifted by one',
+        r'train, val: reduce_zero_label is False, but ADE20KDataset is published with 0 for void: .* shifted by one',
     ),
 }

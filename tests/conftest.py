@@ -13,17 +13,16 @@ from mmengine.registry import init_default_scope
 
 
 @pytest.fixture(autouse=True)
-def _same_start_for_every_test():
+def _same_state_for_every_test():
     torch.manual_seed(0)
-    torch.set_num_threads(1)  # the tensors are tiny
+    torch.set_num_threads(1)  # more threads slow down tiny tensors
     init_default_scope('mmseg')
 
 
 @pytest.fixture(scope='session')
 def camvid() -> str:
-    """CamVid's folder, from the environment or from beside the checkout."""
-    beside = (osp.join(ROOT, place) for place in ('data/camvid', '../shared/data/camvid'))
-    for folder in (os.environ.get('CAMVID', ''), *beside):
-        if osp.isdir(osp.join(folder, 'images/train')):
-            return folder
-    pytest.skip('CamVid is not here: set CAMVID to its folder')
+    """The folder of the converted CamVid: the environment variable CAMVID, or data/camvid in the checkout."""
+    folder = osp.abspath(os.environ.get('CAMVID') or osp.join(ROOT, 'data/camvid'))
+    if not osp.isdir(osp.join(folder, 'images/train')):
+        pytest.skip(f'needs CamVid: {folder}/images/train does not exist; set CAMVID to the folder of the dataset')
+    return folder

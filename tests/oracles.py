@@ -1,4 +1,4 @@
-"""Slow, plain definitions in NumPy loops, to hold the package against. Imports nothing from it."""
+"""Slow definitions in NumPy loops, which the tests compare the package with. This file imports nothing from it."""
 
 from math import exp, log
 
@@ -8,12 +8,12 @@ VOID = 255
 
 
 def grid(text: str) -> np.ndarray:
-    """A label map drawn with one character a pixel; '.' is void."""
+    """Parses a label map with one character per pixel; '.' is void."""
     return np.array([[VOID if cell == '.' else int(cell) for cell in row.split()] for row in text.strip().splitlines()])
 
 
 def window(label: np.ndarray, y: int, x: int, extent: int) -> list:
-    """The labels in the square around a pixel, as far as the image reaches; an even one lies further up and left."""
+    """The labels in the square around a pixel, cropped to the image. An even square extends further up and left."""
     before, after = extent // 2, extent - extent // 2
     return label[max(0, y - before) : y + after, max(0, x - before) : x + after].ravel().tolist()
 
@@ -109,7 +109,7 @@ def bpkd_edge(preds_S, preds_T, masks, alpha, tau=1.0, norm='class', pre_mask=Tr
 
 
 def iou(intersection: np.ndarray, union: np.ndarray) -> list:
-    """Percent per class; nan where the union is empty."""
+    """Per class, in percent; nan if the union is empty."""
     return [100 * a / b if b else float('nan') for a, b in zip(intersection, union)]
 
 
@@ -124,7 +124,7 @@ def trimap_iou(preds: list, labels: list, num_classes: int, half_width: int) -> 
 
 
 def eroded(mask: np.ndarray, dont_care: np.ndarray, times: int) -> np.ndarray:
-    """`times` erosions with a 3x3 square; outside the image counts as background, `dont_care` as foreground."""
+    """`times` erosions with a 3x3 square. Outside the image is background, and `dont_care` is foreground."""
     kept = np.pad(mask | dont_care, 1)
     for _ in range(times):
         kept = np.array(
@@ -139,7 +139,7 @@ def eroded(mask: np.ndarray, dont_care: np.ndarray, times: int) -> np.ndarray:
 
 
 def boundary_iou(preds: list, labels: list, num_classes: int, distance: int) -> list:
-    """Cheng et al. 2021, mask by mask."""
+    """Cheng et al. 2021, computed for each mask separately."""
     intersection, union = np.zeros(num_classes), np.zeros(num_classes)
     for pred, label in zip(preds, labels):
         void = label == VOID
@@ -163,7 +163,7 @@ def mean_square(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def softmax_over_classes(preds: np.ndarray) -> np.ndarray:
-    """Of (C, H, W)."""
+    """(C, H, W) logits to probabilities."""
     powers = np.exp(preds)
     return powers / powers.sum(0)
 
@@ -173,14 +173,14 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def attention(feats: np.ndarray) -> list:
-    """Of one image (D, h, w): a vector over its positions, of length 1."""
+    """(D, h, w) features of one image to a vector over its positions with an L2 norm of 1."""
     d, h, w = feats.shape
     energy = [sum(feats[k, y, x] ** 2 for k in range(d)) / d for y in range(h) for x in range(w)]
     return [e / sum(e**2 for e in energy) ** 0.5 for e in energy]
 
 
 def inconsistency(preds: np.ndarray) -> np.ndarray:
-    """Of one image: mean distance of a pixel's probabilities to those of its neighbours."""
+    """(C, h, w) logits of one image to the mean distance of each pixel's probabilities to those of its neighbours."""
     probs = softmax_over_classes(preds)
     _, h, w = probs.shape
     out = np.zeros((h, w))
@@ -197,7 +197,7 @@ def inconsistency(preds: np.ndarray) -> np.ndarray:
 
 
 def max_pooled(feats: np.ndarray, kh: int, kw: int) -> np.ndarray:
-    """Of (D, h, w), with the cells at the end smaller where the window does not divide."""
+    """Max-pools (D, h, w). If the window does not divide the map, the last cells are smaller."""
     _, h, w = feats.shape
     return np.stack(
         [
@@ -230,7 +230,7 @@ def intra_class(feats_S: np.ndarray, feats_T: np.ndarray, labels: np.ndarray) ->
 
 
 def pearson(preds_S: np.ndarray, preds_T: np.ndarray, tau: float) -> tuple:
-    """1 - mean correlation over the classes of a pixel; over the pixels of a class."""
+    """(inter, intra): 1 - mean Pearson correlation over the classes of a pixel, and over the pixels of a class."""
     rows = []
     for preds in (preds_S, preds_T):
         rows.append(
@@ -249,7 +249,7 @@ def pearson(preds_S: np.ndarray, preds_T: np.ndarray, tau: float) -> tuple:
 
 
 def convolved(x: np.ndarray, weight: np.ndarray, bias=None, stride: int = 1, padding: int = 0) -> np.ndarray:
-    """Of one image (I, H, W) with (O, I, k, k)."""
+    """Convolves one image (I, H, W) with a weight (O, I, k, k)."""
     x = np.pad(x, ((0, 0), (padding, padding), (padding, padding)))
     k = weight.shape[2]
     h, w = ((extent - k) // stride + 1 for extent in x.shape[1:])
@@ -262,14 +262,14 @@ def convolved(x: np.ndarray, weight: np.ndarray, bias=None, stride: int = 1, pad
 
 
 def adapted(x: np.ndarray, weights: list) -> np.ndarray:
-    """Two convolutions with a ReLU in between; weights are [weight, bias, weight, bias]."""
+    """Two convolutions with a ReLU between them. `weights` is [weight, bias, weight, bias]."""
     padding = weights[0].shape[2] // 2
     hidden = np.maximum(convolved(x, weights[0], weights[1], padding=padding), 0)
     return convolved(hidden, weights[2], weights[3], padding=padding)
 
 
 def adaptive_perspective(feats_S, feats_T, labels, num_classes: int, scale: float = 10.0) -> tuple:
-    """(map, centre, teacher) of adapted features."""
+    """The terms (map, centre, teacher) of APD for adapted features."""
     labels = [nearest(label, *feats_S.shape[2:]) for label in labels]
     present = [c for c in range(num_classes) if any((label == c).any() for label in labels)]
     centres, views = [], []
@@ -318,7 +318,7 @@ def dense_contrast(feats_S, feats_T, groups: int, patch: int, tau: float) -> flo
 
 
 def unit_vectors(feats: np.ndarray) -> np.ndarray:
-    """(D, h, w) to (positions, D)."""
+    """(D, h, w) to L2-normalised (positions, D)."""
     vectors = feats.reshape(len(feats), -1).T
     return vectors / np.sqrt((vectors**2).sum(1, keepdims=True))
 
@@ -330,7 +330,7 @@ def relation_kl(vectors_S, vectors_T, others_S, others_T, tau: float) -> list:
 
 
 def class_memories(feats: np.ndarray, labels: np.ndarray, num_classes: int) -> tuple:
-    """All pixels of each class, in order, and the mean of each class and image; vectors of length 1."""
+    """Per class, the L2-normalised vectors of all its pixels, in order, and its normalised mean of each image."""
     pixels, means = ([[] for _ in range(num_classes)] for _ in range(2))
     for image, label in zip(feats, labels):
         vectors, label = unit_vectors(image), nearest(label, *image.shape[1:]).ravel()
@@ -344,7 +344,7 @@ def class_memories(feats: np.ndarray, labels: np.ndarray, num_classes: int) -> t
 
 
 def resized(x: np.ndarray, h: int, w: int) -> np.ndarray:
-    """Bilinear, of (C, H, W), with pixels' centres at halves."""
+    """Bilinear interpolation of (C, H, W) with `align_corners=False`."""
 
     def weights(old, new):
         matrix = np.zeros((new, old))
@@ -360,11 +360,12 @@ def resized(x: np.ndarray, h: int, w: int) -> np.ndarray:
 
 
 def critic(preds: np.ndarray, parts: dict) -> float:
-    """SKDS's discriminator with a layer norm in front, mean score of one image of logits (C, h, w).
+    """Mean score of the logits (C, h, w) of one image: the discriminator of SKDS after a layer norm.
 
     Args:
-        parts: norm=(weight, bias), down=[(weight, bias)] * 4 before spectral norm, attention=[(query, key, value)
-            as (weight, bias), and gamma] * 2, last=(weight, bias).
+        parts: the parameters. norm=(weight, bias), down=[(weight, bias)] * 4 without spectral norm,
+            attention=[(query, key, value, gamma)] * 2, where query, key and value are (weight, bias), and
+            last=(weight, bias).
     """
     x = resized(preds, 64, 64)
     x = (x - x.mean()) / np.sqrt(x.var() + 1e-5)

@@ -1,4 +1,4 @@
-"""Broken copies of data sets, and the sentence that each is told by."""
+"""`tools/check_dataset.py` finds what is wrong with broken copies of datasets, and names it in one message."""
 
 import json
 import os
@@ -16,13 +16,13 @@ from broken_layouts import (
     ERRORS,
     TRAIN_ONLY,
     WARNINGS,
+    change_first_label,
     cut,
     empty,
     files,
-    first_label,
     relabel,
     remove,
-    web_page_for_an_image,
+    replace_image_by_web_page,
 )
 from conftest import ROOT
 from mmengine.config import Config
@@ -31,8 +31,8 @@ from PIL import Image
 
 from mmseg_bpkd.dataset_check import check_datasets, picture, splits_of
 from mmseg_bpkd.dataset_check.content import largest_size, loaded_value
-from mmseg_bpkd.dataset_check.files import Pair, Probe, endings, probe_all, same_files
-from mmseg_bpkd.dataset_check.findings import values_text
+from mmseg_bpkd.dataset_check.files import Pair, Probe, describe_suffixes, probe_all, same_files
+from mmseg_bpkd.dataset_check.findings import format_ranges
 from mmseg_bpkd.dataset_check.reading import count_values, read_pair, read_pairs
 from mmseg_bpkd.datasets import CamVidDataset
 
@@ -40,7 +40,7 @@ sys.path.append(osp.join(ROOT, 'tools'))
 
 import check_dataset  # noqa: E402
 
-IMAGES = 3  # per split
+IMAGES = 3  # in each split
 
 
 def config(name: str) -> str:
@@ -60,7 +60,7 @@ def intact(tmp_path_factory) -> dict:
 
 @pytest.fixture
 def copy_of(intact, tmp_path):
-    """Copies an intact data set, for a test to break."""
+    """A function that copies an intact dataset, for a test to break."""
 
     def copy(name: str) -> str:
         return shutil.copytree(intact[name], tmp_path / osp.basename(intact[name]))
@@ -70,7 +70,7 @@ def copy_of(intact, tmp_path):
 
 @pytest.fixture
 def check(tmp_path, capsys):
-    """Runs the tool in this process; returns its exit code, its problems and its whole output."""
+    """A function that runs the tool in this process. It returns the exit code, the problems and the whole output."""
 
     def run(name: str, root: str, *more: str, arguments=('--all', '--samples', '0')):
         code = check_dataset.main(
@@ -83,47 +83,47 @@ def check(tmp_path, capsys):
 
 
 @pytest.mark.parametrize('name', layouts.LAYOUTS)
-def test_an_intact_copy_is_told_to_be_intact(name, intact, check):
+def test_intact_copy_has_no_problems(name, intact, check):
     code, problems, text = check(name, intact[name])
     assert problems == [] and code == 0
-    assert 'nothing wrong was found' in text and text.count(f'{IMAGES} images in') == 2
+    assert 'no problems found' in text and text.count(f'{IMAGES} images in') == 2
     report = json.load(open(re.search(r'written to (.*): report.json', text)[1] + '/report.json'))
     assert report['findings'] == [] and report['splits']['val']['read'] == IMAGES
     assert all(report['splits']['train']['pixels'].values())
 
 
-@pytest.mark.parametrize('state', ERRORS)
-def test_a_broken_copy_is_one_error(state, copy_of, check):
-    name, break_it, more, sentence = ERRORS[state]
+@pytest.mark.parametrize('case', ERRORS)
+def test_broken_copy_gives_one_error(case, copy_of, check):
+    name, break_it, more, message = ERRORS[case]
     root = copy_of(name)
     break_it(root)
     code, problems, text = check(name, root, *more)
     assert len(problems) == 1, problems
-    assert re.match(f'error: {sentence}', problems[0]), problems[0]
+    assert re.match(f'error: {message}', problems[0]), problems[0]
     assert code == 1 and '1 error, 0 warnings' in text
 
 
-@pytest.mark.parametrize('state', WARNINGS)
-def test_a_doubtful_copy_is_one_warning(state, copy_of, check):
-    name, break_it, more, sentence = WARNINGS[state]
+@pytest.mark.parametrize('case', WARNINGS)
+def test_suspicious_copy_gives_one_warning(case, copy_of, check):
+    name, break_it, more, message = WARNINGS[case]
     root = copy_of(name)
     break_it(root)
     code, problems, text = check(name, root, *more)
     assert len(problems) == 1, problems
-    assert re.match(f'warning: {sentence}', problems[0]), problems[0]
+    assert re.match(f'warning: {message}', problems[0]), problems[0]
     assert code == 0 and '0 errors, 1 warning' in text
-    assert ('48x3 to 48x36' in text) == (state == 'image smaller than the crop')
+    assert ('48x3 to 48x36' in text) == (case == 'image smaller than the crop')
 
 
-def test_all_problems_are_told_not_only_the_first(copy_of, check):
+def test_all_problems_are_reported(copy_of, check):
     root = copy_of('ade20k')
     cut('images/training/*1.jpg', 0.5)(root)
     remove('annotations/training/*2.png')(root)
     empty('images/validation')(root)
     code, problems, _ = check('ade20k', root)
-    sentences = ('images/validation is empty', '1 image without label', '1 image of 3 read cannot be used')
+    messages = ('images/validation is empty', '1 image without label', r'1 of 3 images read from \S+ cannot be used')
     assert code == 1 and len(problems) == 3
-    assert all(sentence in problem for sentence, problem in zip(sentences, problems))
+    assert all(re.search(message, problem) for message, problem in zip(messages, problems))
 
 
 @pytest.mark.parametrize(
@@ -132,18 +132,19 @@ def test_all_problems_are_told_not_only_the_first(copy_of, check):
         cut('images/validation/*', 0.9),
         cut('annotations/training/*', 0.9),
         cut('annotations/training/*', 0),
-        web_page_for_an_image,
+        replace_image_by_web_page,
     ],
 )
-def test_files_that_do_not_end_are_found_without_time_for_the_others(break_it, copy_of, check):
+def test_incomplete_files_are_found_even_without_time_for_others(break_it, copy_of, check):
     root = copy_of('ade20k')
     break_it(root)
     code, problems, text = check('ade20k', root, arguments=('--seconds', '0', '--samples', '0'))
-    assert code == 1 and len(problems) == 1 and re.search('1 (image|label) of 1 read cannot be used', problems[0])
+    assert code == 1 and len(problems) == 1
+    assert re.search(r'1 of 1 (image|label) read from \S+ cannot be used', problems[0])
     assert text.count('none read') == 1 and ', 1 read' in text
 
 
-def test_of_many_files_three_are_named(copy_of, check):
+def test_message_names_three_of_many_files(copy_of, check):
     root = copy_of('camvid')
     for path in files(root, 'annotations/*/*'):
         os.truncate(path, 10)
@@ -153,7 +154,7 @@ def test_of_many_files_three_are_named(copy_of, check):
     assert re.search(r'train: 4 images without label: 3.png, 4.png, 5.png and 1 more, expected', problems[0])
 
 
-def in_colour(label: np.ndarray) -> np.ndarray:
+def to_colour(label: np.ndarray) -> np.ndarray:
     return layouts.COLOURS[label].astype(np.uint8)
 
 
@@ -161,57 +162,57 @@ def in_colour(label: np.ndarray) -> np.ndarray:
     'break_it',
     [
         cut('annotations/train/*', 0.5),
-        first_label('annotations/train/*', in_colour),
-        first_label('annotations/train/*', lambda label: label + 20),
+        change_first_label('annotations/train/*', to_colour),
+        change_first_label('annotations/train/*', lambda label: label + 20),
     ],
 )
-def test_a_class_that_only_a_broken_label_may_have_is_not_missed(break_it, copy_of, check):
+def test_absent_class_is_not_reported_if_a_broken_label_may_have_it(break_it, copy_of, check):
     root = copy_of('camvid')
     for path in files(root, 'annotations/train/*')[1:]:
         relabel(root, osp.relpath(path, root), lambda label: np.where(label == 4, 3, label).astype(np.uint8))
     break_it(root)
     _, problems, _ = check('camvid', root)
-    assert len(problems) == 1 and problems[0].startswith('error: train: 1 label of 3 read ')
+    assert len(problems) == 1 and re.match('error: train: .*1 of 3 labels read ', problems[0])
 
 
-def test_hidden_files_are_none(copy_of, check):
+def test_hidden_files_are_ignored(copy_of, check):
     root = copy_of('camvid')
     for kind in ('images', 'annotations'):
         with open(osp.join(root, kind, 'train/._0001TP_000000.png'), 'w') as file:
-            file.write('of another system')
+            file.write('metadata of macOS')
     assert check('camvid', root)[:2] == (0, [])
 
 
-def test_a_spare_label_in_a_shared_folder_is_told_once(copy_of, check):
+def test_label_without_image_in_a_shared_folder_is_reported_once(copy_of, check):
     root = copy_of('pascal_context')
     shutil.copy(files(root, 'SegmentationClassContext/*')[0], osp.join(root, 'SegmentationClassContext/spare.png'))
     _, problems, _ = check('pascal_context', root)
     assert len(problems) == 1 and re.match('warning: train, val: 1 label without image in .*: spare.png;', problems[0])
 
 
-def test_one_image_in_a_hundred_that_is_shared_is_a_warning(check, tmp_path):
-    """A published data set may have a few, and then they are not the copy's fault."""
+def test_one_shared_image_in_a_hundred_is_only_a_warning(check, tmp_path):
+    """Some published datasets have a few shared images, so the copy need not be wrong."""
     root = layouts.camvid(str(tmp_path), images=100, size=(12, 9))
     for i, (severity, expected) in enumerate((('warning', 0), ('error', 1))):
         shutil.copy(files(root, 'images/train/*')[i], files(root, 'images/val/*')[i])
         code, problems, _ = check('camvid', root, 'num_images.train=100', 'num_images.val=100', 'crop_size=(1,1)')
-        told = [problem for problem in problems if 'byte for byte' in problem]
-        assert code == expected and len(told) == 1 and told[0].startswith(f'{severity}: val: {i + 1} image')
+        shared = [problem for problem in problems if 'byte for byte' in problem]
+        assert code == expected and len(shared) == 1 and shared[0].startswith(f'{severity}: val: {i + 1} image')
 
 
-def test_files_of_equal_beginning_end_and_size_may_differ(tmp_path):
+def test_same_files_compares_the_whole_content(tmp_path):
     contents = dict(a=b'x' * 3000, b=b'x' * 1500 + b'y' + b'x' * 1499, c=b'x' * 3000, empty=b'', void=b'')
     paths = {name: str(tmp_path / name) for name in contents}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     probes = probe_all(paths.values())
-    assert probes[paths['a']].content == probes[paths['b']].content
+    assert probes[paths['a']].fingerprint == probes[paths['b']].fingerprint
     same = same_files([paths['b'], paths['a'], paths['empty']], [paths['c'], paths['void']], probes)
     assert same == [(paths['a'], paths['c'])]
 
 
-def test_shares_equal_an_independent_count(copy_of, check, tmp_path):
-    """Of custom classes: `LoadAnnotations` itself turns the files into classes."""
+def test_pixel_counts_equal_those_of_load_annotations(copy_of, check, tmp_path):
+    """The dataset has custom classes, so that the label values are mapped."""
     root = copy_of('ade20k')
     kept = ('wall', 'sky', 'flag')
     classes = f'train_dataloader.dataset.metainfo.classes={",".join(kept)}'
@@ -231,7 +232,7 @@ def test_shares_equal_an_independent_count(copy_of, check, tmp_path):
 
 @pytest.mark.parametrize('reduce_zero_label', [False, True])
 @pytest.mark.parametrize('mode', ['L', 'P', '1'])
-def test_values_are_those_that_the_pipeline_loads(mode, reduce_zero_label, tmp_path):
+def test_values_equal_those_that_the_pipeline_loads(mode, reduce_zero_label, tmp_path):
     values = np.arange(256, dtype=np.uint8).reshape(16, 16)
     image = Image.fromarray(values if mode != '1' else values > 99)
     if mode == 'P':
@@ -251,19 +252,19 @@ def test_values_are_those_that_the_pipeline_loads(mode, reduce_zero_label, tmp_p
     for value, count in reading.values.items():
         got[loaded_value(value, reduce_zero_label, label_map)] += count
     assert got == expected and reading.bands == 1
-    assert loaded_value(256, reduce_zero_label, label_map) == 256  # LoadAnnotations would make it class 0 or void
+    assert loaded_value(256, reduce_zero_label, label_map) == 256  # LoadAnnotations would wrap it to class 0 or void
 
 
-def test_an_image_that_exif_turns_has_the_size_that_training_sees(tmp_path):
+def test_image_size_is_that_after_the_exif_rotation(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
-    path = str(tmp_path / 'turned.jpg')
+    path = str(tmp_path / 'rotated.jpg')
     Image.new('RGB', (20, 10)).save(path, exif=exif)
     loaded = TRANSFORMS.build(dict(type='LoadImageFromFile'))(dict(img_path=path))
     assert read_pair(Pair('train', path, None)).image_size == loaded['img'].shape[1::-1] == (10, 20)
 
 
-def test_the_largest_size_is_the_largest_that_the_pipeline_makes():
+def test_largest_size_follows_the_resizing_of_the_pipeline():
     pipeline = Config.fromfile(config('pascal_context')).train_dataloader.dataset.pipeline
     assert largest_size((500, 375), pipeline) == (1040, 780) and largest_size((500, 375), pipeline[-1:]) == (500, 375)
 
@@ -279,7 +280,7 @@ def test_readings_do_not_depend_on_the_number_of_processes(workers, intact, tmp_
     assert got == {pair: read_pair(pair) for pair in pairs} and len(got) == IMAGES
 
 
-def test_time_ends_reading():
+def test_reading_stops_at_the_time_limit():
     pairs = [Pair('train', f'{i}.png', None) for i in range(50)]
     probes = {pair.image: Probe(1, True, (1, b'')) for pair in pairs}
     assert list(read_pairs(pairs, probes, 0, 0)) == []
@@ -287,7 +288,7 @@ def test_time_ends_reading():
     assert (first, last) != ('0.png', '49.png')  # shuffled
 
 
-def test_a_check_that_fails_itself_loses_no_other(intact, check, monkeypatch, tmp_path):
+def test_exception_in_one_check_does_not_stop_the_others(intact, check, monkeypatch, tmp_path):
     def fail(*args):
         raise RuntimeError('boom')
 
@@ -295,23 +296,23 @@ def test_a_check_that_fails_itself_loses_no_other(intact, check, monkeypatch, tm
     monkeypatch.setattr(check_dataset, 'draw_samples', fail)
     code, problems, text = check('camvid', intact['camvid'])
     assert code == 1 and problems == [
-        'error: shared images, samples.png: this check itself failed, the others went on (RuntimeError: boom)'
+        'error: shared images, samples.png: this check raised RuntimeError (boom); the other checks still ran'
     ]
     assert '| sky ' in text and json.load(open(tmp_path / 'out/report.json'))['splits']['train']['read'] == IMAGES
 
 
-def test_an_interrupt_keeps_what_was_read(intact, check, monkeypatch):
+def test_interrupt_keeps_the_pairs_read_so_far(intact, check, monkeypatch):
     def interrupted(pairs, *args):
         yield read_pair(pairs[0])
         raise KeyboardInterrupt
 
     monkeypatch.setattr('mmseg_bpkd.dataset_check.check.read_pairs', interrupted)
     code, problems, text = check('camvid', intact['camvid'])
-    assert code == 0 and problems == ['warning: reading: interrupted after 1 of 6: what follows is of these']
+    assert code == 0 and problems == ['warning: reading: interrupted after 1 of 6 pairs: the results cover only these']
     assert ', 1 read' in text
 
 
-def test_wrapped_data_sets_are_walked_into(intact):
+def test_datasets_inside_wrappers_are_checked(intact):
     leaf = dict(
         type='CamVidDataset',
         data_root=intact['camvid'],
@@ -331,21 +332,21 @@ def test_wrapped_data_sets_are_walked_into(intact):
     assert [split.name for split in splits] == ['train part 1', 'train part 2', 'val']
     result = check_datasets(splits, dict(train=2 * IMAGES, val=[4, IMAGES]), None)
     assert [str(finding) for finding in result.findings] == [
-        f'error: val: 3 images of {intact["camvid"]}/images/train are in the training set too, byte for byte: '
-        '0001TP_000000.png, 0001TP_000001.png, 0001TP_000002.png; what is trained on cannot be used to measure'
+        f'error: val: 3 images of {intact["camvid"]}/images/train are also in the training set, byte for byte: '
+        '0001TP_000000.png, 0001TP_000001.png, 0001TP_000002.png; do not evaluate on training images'
     ]
     short = check_datasets(splits_of(cfg), dict(train=9), None)
-    assert 'train: 6 images in' in str(short.findings[0]) and 'but 9 are published' in str(short.findings[0])
+    assert 'train: 6 images in' in str(short.findings[0]) and 'expected 9 as published' in str(short.findings[0])
 
 
-def test_drawn_scenes_need_no_files(tmp_path, capsys):
+def test_synthetic_scenes_need_no_files(tmp_path, capsys):
     path = osp.join(ROOT, 'configs/_base_/datasets/synthetic_160x120.py')
     assert check_dataset.main([path, '--out', str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert 'train SyntheticScenes: 400 samples drawn on demand, no files to check' in text and 'error' not in text
 
 
-def test_a_data_set_without_names_of_classes_is_checked_by_their_number(intact, check, tmp_path):
+def test_dataset_without_class_names_is_checked_by_num_classes(intact, check, tmp_path):
     nameless = [
         f'{loader}_dataloader.dataset.{key}'
         for loader in ('train', 'val', 'test')
@@ -356,11 +357,11 @@ def test_a_data_set_without_names_of_classes_is_checked_by_their_number(intact, 
 
 
 @pytest.mark.parametrize('samples', [1, 4])
-def test_the_picture_has_a_row_for_each_sample(samples, intact, check, tmp_path):
+def test_picture_has_one_row_per_sample(samples, intact, check, tmp_path):
     check('camvid', intact['camvid'], arguments=('--samples', str(samples)))
     with Image.open(tmp_path / 'out/samples.png') as image:
         pixels, size = np.asarray(image.convert('RGB')), image.size
-    legend = picture.TITLE + 2 * picture.LEGEND_ROW  # 11 classes and void in lines of 8
+    legend = picture.TITLE + 2 * picture.LEGEND_ROW  # 11 classes and void, 8 per line
     assert size == (3 * 480, samples * (360 + picture.TITLE) + legend)  # 48x36, enlarged to 480x360
     label = pixels[picture.TITLE : picture.TITLE + 360, 480:960].astype(int)
     palette = np.array([*CamVidDataset.METAINFO['palette'], (0, 0, 0)])
@@ -369,22 +370,22 @@ def test_the_picture_has_a_row_for_each_sample(samples, intact, check, tmp_path)
 
 
 def _shows(painted: np.ndarray, palette: np.ndarray, label: np.ndarray) -> bool:
-    """Whether the painted picture, at the corners of enlarged pixels, is the label's colours and an image, 60 to 40."""
+    """Whether one corner of each enlarged pixel blends 60 % of the label's colour with 40 % of any image."""
     rest = painted[::10, ::10] - 0.6 * palette[np.minimum(label, 11)]
     return bool(((rest > -3) & (rest < 0.4 * 255 + 3)).all())
 
 
-def test_edges_are_where_classes_meet_and_not_at_void():
+def test_edge_map_marks_boundaries_between_classes_but_not_to_void():
     label = np.zeros((8, 24), int)
     label[:, 8:], label[:, 16:] = 5, 11
-    edges = picture.edges_of(label, 11, 1)
+    edges = picture.edge_map(label, 11, 1)
     band = (np.arange(24) >= 5) & (np.arange(24) < 11)  # three pixels on either side
     assert edges.shape == (8, 24) and (edges == band).all()
-    assert (picture.edges_of(label, 11, 2)[0] == [0, 0, 0.5, 1, 1, 0.5, 0, 0, 0, 0, 0, 0]).all()
-    assert picture.edges_of(np.full((4, 4), 11), 11, 1).max() == 0
+    assert (picture.edge_map(label, 11, 2)[0] == [0, 0, 0.5, 1, 1, 0.5, 0, 0, 0, 0, 0, 0]).all()
+    assert picture.edge_map(np.full((4, 4), 11), 11, 1).max() == 0
 
 
-def test_the_documentation_has_the_numbers_of_the_configs():
+def test_documentation_states_the_numbers_of_the_configs():
     with open(osp.join(ROOT, 'docs/data.md')) as file:
         rows = re.findall(r'`(configs/\S+)` \| (\d+), (\d+) \| (\d+) \|', file.read())
     assert len(rows) == len(layouts.BASES)
@@ -394,15 +395,15 @@ def test_the_documentation_has_the_numbers_of_the_configs():
         assert [*published, cfg.num_classes] == [int(number) for number in numbers]
 
 
-def test_names_of_things_in_sentences():
-    assert endings(['a/aachen_000_gtFine_labelIds.png', 'ADE_train_01.jpg', 'b_02.jpg', 'README']) == (
+def test_formatting_of_suffixes_and_values():
+    assert describe_suffixes(['a/aachen_000_gtFine_labelIds.png', 'ADE_train_01.jpg', 'b_02.jpg', 'README']) == (
         '.jpg (2), _gtFine_labelIds.png (1), README (1)'
     )
-    assert values_text([0, 1, 2, 7, 9, 10]) == '0 to 2, 7, 9 to 10'
+    assert format_ranges([0, 1, 2, 7, 9, 10]) == '0 to 2, 7, 9 to 10'
     assert count_values(np.array([[300, 300], [2, 0]], np.uint16)) == {0: 1, 2: 1, 300: 2}
 
 
-def test_the_command_line(intact, copy_of, tmp_path):
+def test_command_line_writes_report_and_picture(intact, copy_of, tmp_path):
     arguments = [config('camvid'), '--seconds', '30', '--samples', '2', '--out', tmp_path / 'out']
     done = runs.call('check_dataset.py', *arguments, *options(intact['camvid']))
     assert f'written to {tmp_path}/out: report.json, samples.png' in done.stdout and not done.stderr
@@ -423,13 +424,13 @@ def test_the_command_line(intact, copy_of, tmp_path):
         (['--speed'], 'the following arguments are required: config'),
     ],
 )
-def test_bad_usage_is_told_with_another_exit_code(arguments, message, capsys, tmp_path):
+def test_invalid_usage_exits_with_code_2(arguments, message, capsys, tmp_path):
     with pytest.raises(SystemExit) as stop:
         check_dataset.main([*arguments, '--out', str(tmp_path)] if arguments[0].endswith('y') else arguments)
     assert stop.value.code == 2 and message in capsys.readouterr().err
 
 
-def test_camvid_is_whole(camvid, tmp_path, capsys):
+def test_real_camvid_has_no_problems(camvid, tmp_path, capsys):
     code = check_dataset.main(
         [
             config('camvid'),
@@ -444,5 +445,5 @@ def test_camvid_is_whole(camvid, tmp_path, capsys):
         ]
     )
     text = capsys.readouterr().out
-    assert code == 0 and 'nothing wrong was found' in text
+    assert code == 0 and 'no problems found' in text
     assert '367 images in' in text and '101 images in' in text

@@ -1,4 +1,4 @@
-"""What must hold on a GPU; skipped where there is none."""
+"""Tests on a GPU. They are skipped if there is none."""
 
 import copy
 
@@ -15,14 +15,14 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a G
 
 
 @pytest.fixture(autouse=True)
-def _float32_is_float32():
+def _no_tf32():
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         yield
 
 
 @pytest.mark.parametrize('void_edges', [False, True])
 @pytest.mark.parametrize(('num_classes', 'size'), [(19, (8, 16)), (19, (9, 13)), (31, (8, 16)), (150, (16, 16))])
-def test_masks_and_bands_are_those_of_the_cpu(num_classes, size, void_edges):
+def test_masks_and_bands_equal_those_of_the_cpu(num_classes, size, void_edges):
     gt = torch.randint(0, min(num_classes, 30), (2, 16, 32)).repeat_interleave(4, 1).repeat_interleave(4, 2)
     gt[:, :5, :9] = 255
     ours = edge_masks(gt.cuda(), num_classes, size, void_edges=void_edges)
@@ -36,8 +36,8 @@ def on_gpu(given: dict) -> dict:
 
 
 @pytest.mark.parametrize('name', [name for name in catalogue.LOSSES if name not in ('critic', 'cirkd', 'mgd', 'afdcd')])
-def test_values_and_gradients_are_those_of_the_cpu(name):
-    """But for the losses that draw random numbers, of which a GPU has others."""
+def test_values_and_gradients_equal_those_of_the_cpu(name):
+    """Except for losses that draw random numbers, because CPU and GPU have different generators."""
     loss, given = catalogue.LOSSES[name]().double(), catalogue.records()
     for record, tensor in given.items():
         tensor.requires_grad_(record.endswith('_S'))
@@ -45,25 +45,25 @@ def test_values_and_gradients_are_those_of_the_cpu(name):
     for module, records in ((copy.deepcopy(loss), given), (copy.deepcopy(loss).cuda(), on_gpu(given))):
         value = module(**catalogue.arguments(module, records))
         value.backward()
-        gradients.append((value.detach().cpu(), catalogue.students_tensor(module, records).grad.cpu()))
+        gradients.append((value.detach().cpu(), catalogue.student_record(module, records).grad.cpu()))
     for on_cpu, on_cuda in zip(*gradients):
         torch.testing.assert_close(on_cuda, on_cpu)
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize('name', catalogue.LOSSES)
-def test_losses_are_finite_under_autocast(name, dtype):
+def test_losses_and_gradients_are_finite_under_autocast(name, dtype):
     loss, given = catalogue.LOSSES[name]().cuda(), on_gpu(catalogue.records(dtype))
     for record, tensor in given.items():
         tensor.requires_grad_(record.endswith('_S'))
     with torch.autocast('cuda', dtype):
         value = loss(**catalogue.arguments(loss, given))
     value.backward()
-    assert value.isfinite() and catalogue.students_tensor(loss, given).grad.isfinite().all()
+    assert value.isfinite() and catalogue.student_record(loss, given).grad.isfinite().all()
 
 
 @pytest.mark.parametrize('num_classes', [19, 150])
-def test_bpkd_never_synchronises(num_classes):
+def test_bpkd_does_not_synchronise(num_classes):
     preds_S, preds_T = torch.randn(2, 2, num_classes, 16, 16, device='cuda')
     gt = torch.randint(0, num_classes, (2, 128, 128), device='cuda')
     loss = BPKDLoss().cuda()
@@ -74,18 +74,18 @@ def test_bpkd_never_synchronises(num_classes):
         torch.cuda.set_sync_debug_mode('default')
 
 
-def weights(model) -> torch.Tensor:
+def parameters_of(model) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
 @pytest.mark.parametrize('settings', [{}, dict(channels_last=True), dict(fold_teacher=False)], ids=str)
 @pytest.mark.parametrize('dtype', ['float32', 'float16', 'bfloat16'])
-def test_a_student_learns(tmp_path, dtype, settings):
+def test_training_changes_the_student_and_losses_stay_finite(tmp_path, dtype, settings):
     model = tiny.distillation(tiny.save_teacher(tmp_path / 'teacher.pth'), **settings).cuda().train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     wrapper = OptimWrapper(optimizer) if dtype == 'float32' else AmpOptimWrapper(optimizer=optimizer, dtype=dtype)
-    before = weights(model.student)
+    before = parameters_of(model.student)
     logs = [model.train_step(tiny.batch(), wrapper) for _ in range(4)]
-    after = weights(model.student)
+    after = parameters_of(model.student)
     assert all(value.isfinite().all() for value in logs[-1].values())
     assert after.isfinite().all() and not torch.equal(before, after)

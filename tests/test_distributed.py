@@ -1,4 +1,4 @@
-"""Two processes on halves of a batch have the gradients of one process on the whole."""
+"""Two processes, each with half of a batch, compute the same gradients as one process with the whole batch."""
 
 import socket
 
@@ -23,37 +23,37 @@ METHODS.update(
     ),
     kd_of_skds=dict(loss_kd=dict(type='PixelWiseLoss', weight=10.0, norm='positions', cross_entropy=True)),
 )
-# A sum over the images of a process, as published, is half as large in two processes as in one.
+# kd_of_skds sums over the images of a process, as published. Two processes therefore give half the value of one.
 IN_ONE_PROCESS = dict(METHODS, kd_of_skds=dict(loss_kd=dict(METHODS['kd_of_skds']['loss_kd'], weight=5.0)))
 
 
-def same_for_every_image(*size, device=None, dtype=None) -> torch.Tensor:
-    """In place of torch.rand: masks and draws do not depend on how a batch is split."""
+def same_numbers_for_every_image(*size, device=None, dtype=None) -> torch.Tensor:
+    """Replaces torch.rand, so that masks and draws do not depend on the split of the batch."""
     size = size[0] if isinstance(size[0], (tuple, torch.Size)) else size
     numbers = torch.rand.original(size[1:], generator=torch.Generator().manual_seed(0), dtype=dtype)
     return numbers.expand(size).clone()
 
 
-same_for_every_image.original = torch.rand
+same_numbers_for_every_image.original = torch.rand
 
 
 def model_of(losses: dict, teacher_ckpt: str):
-    """Batch norm frozen and dropout off: what couples the images of a batch is the losses alone."""
+    """A model with frozen batch norm and without dropout, in which only the losses connect the images of a batch."""
     init_default_scope('mmseg')
-    model = tiny.distillation(teacher_ckpt, losses).double().train()  # in float32, convolutions depend on the batch
+    model = tiny.distillation(teacher_ckpt, losses).double().train()  # float32 convolutions depend on the batch size
     for module in model.modules():
         if isinstance(module, (torch.nn.BatchNorm2d, torch.nn.SyncBatchNorm, torch.nn.Dropout2d)):
             module.eval()
     for name, parameter in model.named_parameters():
         if name.endswith('gamma'):
-            torch.nn.init.constant_(parameter, 0.5)  # switches the critic's attention on
+            torch.nn.init.constant_(parameter, 0.5)  # the attention of the critic is off at 0
     return model
 
 
 def outcome(model, samples: slice) -> dict:
-    """Gradients of two steps, summed, and the buffers of the losses; the second process lacks a class."""
+    """Sum of the gradients of two steps, and the buffers of the losses. Class 2 occurs only in the first process."""
     plain = getattr(model, 'module', model)
-    torch.rand = same_for_every_image
+    torch.rand = same_numbers_for_every_image
     try:
         for seed in range(2):
             data = tiny.batch(4, seed=seed)
@@ -65,13 +65,13 @@ def outcome(model, samples: slice) -> dict:
             losses = model(**data, mode='loss')
             sum(value for key, value in losses.items() if 'loss' in key).backward()
     finally:
-        torch.rand = same_for_every_image.original
+        torch.rand = same_numbers_for_every_image.original
     grads = {name: parameter.grad.clone() for name, parameter in plain.named_parameters()}
     memories = {name: buffer for name, buffer in plain.distiller.named_buffers() if 'running' not in name}
     return dict(grads=grads, memories=memories)
 
 
-def one_of_two(rank: int, port: int, teacher_ckpt: str, folder: str) -> None:
+def run_one_of_two_processes(rank: int, port: int, teacher_ckpt: str, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group('gloo', f'tcp://127.0.0.1:{port}', rank=rank, world_size=2)
     for method, losses in METHODS.items():
@@ -82,24 +82,24 @@ def one_of_two(rank: int, port: int, teacher_ckpt: str, folder: str) -> None:
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    """What every method gives in one pair of processes."""
+    """The folder with the outcomes of all methods in two processes."""
     folder = tmp_path_factory.mktemp('outcomes')
     teacher_ckpt = tiny.save_teacher(folder / 'teacher.pth')
     with socket.socket() as server:
         server.bind(('127.0.0.1', 0))
         port = server.getsockname()[1]
-    mp.spawn(one_of_two, (port, teacher_ckpt, str(folder)), nprocs=2)
+    mp.spawn(run_one_of_two_processes, (port, teacher_ckpt, str(folder)), nprocs=2)
     return folder
 
 
 @pytest.mark.parametrize('method', METHODS)
-def test_two_processes_have_the_gradients_and_memories_of_one(folder, method):
+def test_two_processes_give_the_gradients_and_memories_of_one(folder, method):
     expected = outcome(model_of(IN_ONE_PROCESS[method], str(folder / 'teacher.pth')), slice(0, 4))
     first, second = (torch.load(folder / f'{method}_{rank}.pth') for rank in range(2))
     assert expected['grads'].keys() == first['grads'].keys()
-    parts = {name: grad for name, grad in expected['grads'].items() if name.startswith('distiller')}
-    idle = [name for name, grad in parts.items() if grad.abs().max() == 0]
-    assert not [name for name in idle if not name.endswith('critic.7.bias')]  # differences do not depend on it
+    of_losses = {name: grad for name, grad in expected['grads'].items() if name.startswith('distiller')}
+    without = [name for name, grad in of_losses.items() if grad.abs().max() == 0]
+    assert not [name for name in without if not name.endswith('critic.7.bias')]  # the bias cancels in the loss
     assert any(grad.abs().max() > 1e-3 for grad in expected['grads'].values())
     for name, grad in expected['grads'].items():
         assert torch.equal(first['grads'][name], second['grads'][name])

@@ -157,11 +157,12 @@ def test_what_a_page_names_exists(page):
     assert not [path for path in sorted(paths) if not osp.exists(osp.join(ROOT, path))]
 
 
-@pytest.mark.parametrize('name', tables.TABLES)
-def test_every_table_of_a_benchmark_is_what_its_results_print(name):
+@pytest.mark.parametrize('path', tables.RESULTS, ids=lambda path: path.stem)
+def test_every_table_of_a_benchmark_is_what_its_results_print(path):
     shown = [line.strip() for line in read('docs/speed.md').splitlines()]
-    printed = [line for line in tables.lines(name) if line]
-    results = json.loads((tables.RESULTS / f'{name}_2_cores.json').read_text())[name]
+    printed = [line for line in tables.lines(path) if line]
+    name = tables.benchmark_of(path)
+    results = json.loads(path.read_text())[name]
     assert len(printed) == 2 * len(tables.TABLES[name]) + len(tables.rows(name, results))  # no result is left out
     assert len(printed) > 2 and not [line for line in printed if line not in shown]
 
@@ -177,8 +178,15 @@ def test_every_table_of_an_experiment_is_what_its_results_print(experiment, page
     assert len(rows) > 2 and not [row for row in rows if not any(row in read(page) for page in pages)]
 
 
-def test_the_readme_repeats_the_measured_cost_of_a_step():
-    results = json.loads((tables.RESULTS / 'budgets_2_cores.json').read_text())['budgets']
-    of_step = {r['of']: r['value'] for r in results if r['what'].startswith('step of BPKD, 19 classes, 512x1024')}
-    sentence = f'{of_step["of the time"]:.2f}x the time and {of_step["of the memory"]:.2f}x the memory of MMRazor'
-    assert sentence in ' '.join(read('README.md').split())
+@pytest.mark.parametrize(
+    ('machine', 'sentence'),
+    [
+        ('2_cores', '{of the time:.2f}x the time and {of the memory:.2f}x the memory of MMRazor'),
+        ('h100', '{of the time:.2f}x and {of the memory:.2f}x on one NVIDIA H100'),
+    ],
+)
+def test_the_readme_repeats_the_measured_cost_of_a_step(machine, sentence):
+    (path,) = (path for path in tables.RESULTS if path.stem == f'budgets_{machine}')
+    results = json.loads(path.read_text())['budgets']
+    measured = {r['of']: r['value'] for r in results if r['what'].startswith('step of BPKD, 19 classes, 512x1024')}
+    assert sentence.format(**measured) in ' '.join(read('README.md').split())

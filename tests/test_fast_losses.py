@@ -1,4 +1,4 @@
-"""The fast formulations of BPKD and CWD against the plain ones: values and gradients."""
+"""Values and gradients of the optimised BPKD, CWD and KD equal those of `mmseg_bpkd/losses/reference.py`."""
 
 import pytest
 import torch
@@ -11,12 +11,12 @@ TOLERANCE = {torch.float32: dict(rtol=2e-5, atol=1e-7), torch.float64: dict(rtol
 
 
 def scene(num_classes: int, size: tuple, stride: int, dtype: torch.dtype, kind: str = 'regions') -> tuple:
-    """Logits of two images and a label of blocks, some of them void, each image with classes of its own."""
+    """Logits and labels of two images. The labels consist of blocks; the second image has fewer classes."""
     generator = torch.Generator().manual_seed(num_classes)
     preds_S, preds_T = 3 * torch.randn(2, 2, num_classes, *size, generator=generator, dtype=dtype)
     extent = [stride * x for x in size]
     blocks = torch.randint(0, num_classes, (2, -(-extent[0] // 6), -(-extent[1] // 6)), generator=generator)
-    blocks[1] = blocks[1].clamp(max=max(1, num_classes // 2))  # an image of fewer classes
+    blocks[1] = blocks[1].clamp(max=max(1, num_classes // 2))
     gt = blocks.repeat_interleave(6, 1).repeat_interleave(6, 2)[:, : extent[0], : extent[1]].clone()
     gt[:, :3, :5] = VOID if num_classes <= VOID else -1
     if kind == 'no edges':
@@ -44,7 +44,7 @@ def value_and_gradient(loss: torch.Tensor, preds_S: torch.Tensor) -> tuple:
         (256, (7, 9), 8),
     ],
 )
-def test_bpkd_is_the_plain_formula(num_classes, size, stride, kind, dtype):
+def test_bpkd_equals_the_reference(num_classes, size, stride, kind, dtype):
     preds_S, preds_T, gt = scene(num_classes, size, stride, dtype, kind)
     ignore_index = VOID if num_classes <= VOID else -1
     loss = BPKDLoss(edge_weight=20, body_weight=5, ignore_index=ignore_index)
@@ -60,7 +60,7 @@ def test_bpkd_is_the_plain_formula(num_classes, size, stride, kind, dtype):
 
 
 @pytest.mark.parametrize('num_classes', [19, 40])
-def test_one_image_may_have_all_classes_and_another_a_few(num_classes):
+def test_bpkd_equals_the_reference_if_one_image_has_all_classes_and_the_other_three(num_classes):
     preds_S, preds_T, gt = scene(num_classes, (9, 12), 8, torch.float64)
     gt[0, :60, :60] = torch.arange(100).view(10, 10).repeat_interleave(6, 0).repeat_interleave(6, 1) % num_classes
     gt[1] = num_classes - 1 - gt[1] % 3
@@ -79,7 +79,7 @@ def test_one_image_may_have_all_classes_and_another_a_few(num_classes):
 @pytest.mark.parametrize(
     ('loss', 'formula'), [(ChannelWiseLoss, reference.channel_kl), (PixelWiseLoss, reference.pixel_kl)]
 )
-def test_cwd_and_kd_are_the_plain_formulas(loss, formula, size, tau, dtype):
+def test_cwd_and_kd_equal_the_reference(loss, formula, size, tau, dtype):
     preds_S, preds_T, _ = scene(19, size, 8, dtype)
     fast = value_and_gradient(loss(weight=2, tau=tau)(preds_S, preds_T), preds_S)
     slow = value_and_gradient(2 * formula(preds_S, preds_T, tau).mean(), preds_S)
@@ -89,7 +89,7 @@ def test_cwd_and_kd_are_the_plain_formulas(loss, formula, size, tau, dtype):
 
 @pytest.mark.parametrize('dim', [1, 2])
 @pytest.mark.parametrize('tau', [1.0, 3.0])
-def test_the_gradient_of_the_divergence_is_that_of_its_value(tau, dim):
+def test_kl_divergence_equals_the_reference_and_passes_gradcheck(tau, dim):
     preds_S, preds_T, mask = torch.randn(3, 2, 4, 5, dtype=torch.float64)
     preds_S.requires_grad_()
     assert torch.autograd.gradcheck(lambda x: KLDivergence.apply(x, preds_T, tau, dim, None), (preds_S,))
@@ -103,18 +103,18 @@ def test_the_gradient_of_the_divergence_is_that_of_its_value(tau, dim):
 
 
 @pytest.mark.parametrize(('loss', 'tensors'), [(ChannelWiseLoss(), 1), (BPKDLoss(), 2), (BPKDLoss(body_weight=0), 1)])
-def test_one_tensor_is_kept_for_the_gradient_of_each_term(loss, tensors):
-    """Besides what is there anyway: the logits."""
+def test_each_term_saves_one_tensor_for_the_backward_pass(loss, tensors):
+    """Counted are tensors at least as large as the logits."""
     preds_S, preds_T, gt = scene(7, (8, 8), 8, torch.float32)
-    kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x):
         loss(preds_S, preds_T, gt) if isinstance(loss, BPKDLoss) else loss(preds_S, preds_T)
-    assert sum(x.numel() for x in kept if x.numel() >= preds_S.numel()) == tensors * preds_S.numel()
+    assert sum(x.numel() for x in saved if x.numel() >= preds_S.numel()) == tensors * preds_S.numel()
 
 
 @pytest.mark.parametrize('num_classes', [9, 19, 150])
 @pytest.mark.parametrize('dtype', [torch.uint8, torch.int32, torch.int64])
-def test_neither_the_logits_nor_the_label_are_written_to(num_classes, dtype):
+def test_the_logits_and_the_label_are_not_modified(num_classes, dtype):
     preds_S, preds_T, gt = scene(num_classes, (9, 13), 4, torch.float32)
     gt = gt.to(dtype)
     before = [x.detach().clone() for x in (preds_S, preds_T, gt)]

@@ -1,4 +1,7 @@
-"""Nothing makes the host wait for a GPU: on the meta device, which has no values, asking for one is an error."""
+"""Losses and training steps do not synchronise with the GPU.
+
+Tensors on the meta device have no values, so any operation that would synchronise raises an error.
+"""
 
 from contextlib import nullcontext
 
@@ -28,16 +31,16 @@ def on_meta(num_classes: int, stride: int = 8) -> tuple:
     ],
     ids=str,
 )
-def test_bpkd_never_synchronises(num_classes, settings):
+def test_bpkd_does_not_synchronise(num_classes, settings):
     preds_S, preds_T, gt = on_meta(num_classes)
     BPKDLoss(**settings).to('meta')(preds_S, preds_T, gt).backward()
     assert preds_S.grad.shape == preds_S.shape
 
 
 @pytest.mark.parametrize('name', catalogue.LOSSES)
-def test_of_all_losses_only_one_waits(name, monkeypatch):
-    """CIRKD, to write the vectors that it keeps into its memories."""
-    monkeypatch.setattr(torch, 'autocast', lambda *_, **__: nullcontext())  # which there is none of for meta tensors
+def test_only_cirkd_synchronises(name, monkeypatch):
+    """CIRKD synchronises when it selects the vectors for its memories."""
+    monkeypatch.setattr(torch, 'autocast', lambda *_, **__: nullcontext())  # not available for meta tensors
     loss = catalogue.LOSSES[name]().to('meta')
     given = {
         key: value.to('meta') for key, value in catalogue.arguments(loss, catalogue.records(torch.float32)).items()
@@ -48,7 +51,7 @@ def test_of_all_losses_only_one_waits(name, monkeypatch):
         loss(**given).backward()
 
 
-def test_distilling_a_batch_waits_for_nothing(tmp_path):
+def test_a_training_loss_does_not_synchronise(tmp_path):
     model = tiny.distillation(tiny.save_teacher(tmp_path / 'teacher.pth'))
     data = model.data_preprocessor(tiny.batch(), True)
     model.to('meta')

@@ -1,4 +1,7 @@
-"""BPKD, channel-wise and pixel-wise distillation against loops in NumPy. What holds for every loss: test_loss_laws."""
+"""BPKD, channel-wise and pixel-wise distillation equal the NumPy oracles.
+
+`test_loss_laws.py` tests the properties that all losses share.
+"""
 
 import numpy as np
 import oracles
@@ -12,7 +15,7 @@ from mmseg_bpkd.losses import BPKDLoss, ChannelWiseFeatureLoss, ChannelWiseLoss,
 
 
 def scene(dtype=torch.float64, requires_grad=False):
-    """Logits of two images, three classes, 4x5 cells, and a label of 8x10 pixels with borders and void."""
+    """Two images: logits of three classes on 4x5 cells, and labels of 8x10 pixels with boundaries and void."""
     gt = torch.zeros(2, 8, 10, dtype=torch.long)
     gt[0, :, 5:] = 1
     gt[0, 6:, :3] = 2
@@ -24,7 +27,7 @@ def scene(dtype=torch.float64, requires_grad=False):
 
 
 @pytest.mark.parametrize('tau', [1.0, 4.0])
-def test_pixel_wise_loss_is_the_oracles(tau):
+def test_pixel_wise_loss_equals_the_oracle(tau):
     preds_S, preds_T, _ = scene()
     expected = 2 * oracles.pixel_wise(preds_S.numpy(), preds_T.numpy(), tau)
     assert PixelWiseLoss(weight=2, tau=tau)(preds_S, preds_T).item() == pytest.approx(expected, rel=1e-9)
@@ -32,14 +35,14 @@ def test_pixel_wise_loss_is_the_oracles(tau):
 
 @pytest.mark.parametrize('tau', [1.0, 4.0])
 @pytest.mark.parametrize('loss', [ChannelWiseLoss, ChannelWiseFeatureLoss])
-def test_channel_wise_loss_is_the_oracles(loss, tau):
+def test_channel_wise_losses_equal_the_oracle(loss, tau):
     preds_S, preds_T, _ = scene()
     expected = 3 * oracles.channel_wise(preds_S.numpy(), preds_T.numpy(), tau)
     assert loss(weight=3, tau=tau)(preds_S, preds_T).item() == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize('tau', [1.0, 4.0])
-def test_channel_wise_loss_is_mmrazors(tau):
+def test_channel_wise_loss_equals_mmrazors(tau):
     preds_S, preds_T, _ = scene()
     expected = ChannelWiseDivergence(tau, loss_weight=5)(preds_S, preds_T)
     torch.testing.assert_close(ChannelWiseLoss(weight=5, tau=tau)(preds_S, preds_T), expected)
@@ -49,7 +52,7 @@ def test_channel_wise_loss_is_mmrazors(tau):
 @pytest.mark.parametrize('norm', ['class', 'paper'])
 @pytest.mark.parametrize('pre_mask', [True, False])
 @pytest.mark.parametrize('post_mask', [True, False])
-def test_the_edge_term_is_the_oracles_under_every_switch(post_mask, pre_mask, norm, alpha):
+def test_edge_term_equals_the_oracle_with_every_option(post_mask, pre_mask, norm, alpha):
     preds_S, preds_T, gt = scene()
     loss = BPKDLoss(7, 0, alpha, 3, tau_edge=2, edge_norm=norm, pre_mask=pre_mask, post_mask=post_mask)
     masks = oracles.edge_masks(gt.numpy(), 3, (4, 5), 3)
@@ -64,7 +67,7 @@ def test_the_edge_term_is_the_oracles_under_every_switch(post_mask, pre_mask, no
 @pytest.mark.parametrize(
     ('body_over', 'oracle'), [('positions', oracles.channel_wise), ('classes', oracles.pixel_wise)]
 )
-def test_the_body_term_is_the_oracles(body_over, oracle):
+def test_body_term_equals_the_oracle(body_over, oracle):
     preds_S, preds_T, gt = scene()
     rest = 1 - oracles.edge_masks(gt.numpy(), 3, (4, 5), 3)
     terms = BPKDLoss(0, 7, kernel_size=3, tau_body=2, body_over=body_over).terms(preds_S, preds_T, gt)
@@ -73,7 +76,7 @@ def test_the_body_term_is_the_oracles(body_over, oracle):
     assert terms['body'].item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_edge_term_over_positions_is_the_oracles():
+def test_edge_term_over_positions_equals_the_oracle():
     preds_S, preds_T, gt = scene()
     masks = oracles.edge_masks(gt.numpy(), 3, (4, 5), 3)
     term = BPKDLoss(7, 0, kernel_size=3, edge_over='positions').terms(preds_S, preds_T, gt)['edge']
@@ -81,21 +84,21 @@ def test_the_edge_term_over_positions_is_the_oracles():
     assert term.item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_forward_is_the_sum_of_the_terms():
+def test_forward_returns_the_sum_of_the_terms():
     args = scene()
     loss = BPKDLoss()
     assert loss(*args).item() == pytest.approx(sum(term.item() for term in loss.terms(*args).values()))
 
 
-def test_a_weight_of_zero_leaves_its_term_out():
+def test_weights_of_zero_give_a_loss_and_a_gradient_of_zero():
     preds_S, preds_T, gt = scene(requires_grad=True)
-    nothing = BPKDLoss(0, 0)(preds_S, preds_T, gt)
-    nothing.backward()
-    assert nothing.item() == 0 and preds_S.grad.abs().sum() == 0
+    value = BPKDLoss(0, 0)(preds_S, preds_T, gt)
+    value.backward()
+    assert value.item() == 0 and preds_S.grad.abs().sum() == 0
 
 
-def test_the_default_norm_does_not_depend_on_crop_size():
-    """A scene twice as large, cell for cell and pixel for pixel, costs the same."""
+def test_default_norm_does_not_depend_on_the_crop_size():
+    """Repeating the logits and the label side by side does not change the loss."""
     preds_S, preds_T, _ = scene()
     gt = torch.zeros(2, 8, 10, dtype=torch.long)
     gt[:, 4:] = 1
@@ -105,20 +108,20 @@ def test_the_default_norm_does_not_depend_on_crop_size():
 
 
 @pytest.mark.parametrize('fill', [1, oracles.VOID])
-@pytest.mark.parametrize('switches', [{}, dict(pre_mask=False), dict(post_mask=False), dict(edge_norm='paper')])
-def test_without_edges_the_edge_term_is_exactly_zero_with_a_gradient(switches, fill):
+@pytest.mark.parametrize('options', [{}, dict(pre_mask=False), dict(post_mask=False), dict(edge_norm='paper')])
+def test_edge_term_and_its_gradient_are_exactly_zero_if_there_are_no_edges(options, fill):
     preds_S, preds_T, gt = scene(requires_grad=True)
-    value = BPKDLoss(1, 0, **switches)(preds_S, preds_T, gt.fill_(fill))
+    value = BPKDLoss(1, 0, **options)(preds_S, preds_T, gt.fill_(fill))
     value.backward()
     assert value.item() == 0 and preds_S.grad.abs().sum() == 0
 
 
 @pytest.mark.parametrize(
-    'switches', [{}, dict(pre_mask=False), dict(post_mask=False), dict(edge_norm='paper'), dict(edge_over='positions')]
+    'options', [{}, dict(pre_mask=False), dict(post_mask=False), dict(edge_norm='paper'), dict(edge_over='positions')]
 )
-def test_void_cells_are_inert_in_the_edge_term(switches):
+def test_void_cells_do_not_change_the_edge_term(options):
     preds_S, preds_T, gt = scene()
-    loss = BPKDLoss(1, 0, kernel_size=3, **switches)
+    loss = BPKDLoss(1, 0, kernel_size=3, **options)
     before = loss(preds_S, preds_T, gt)
     preds_S[:, :, 0, 0] += 100  # the cell of the 2x2 void pixels
     assert before > 0
@@ -128,39 +131,38 @@ def test_void_cells_are_inert_in_the_edge_term(switches):
 @pytest.mark.parametrize(
     ('argument', 'value'), [('edge_norm', 'image'), ('edge_over', 'pixels'), ('body_over', 'pixels')]
 )
-def test_an_unknown_choice_is_refused_with_the_choices(argument, value):
+def test_an_unknown_choice_is_refused_and_the_error_lists_the_choices(argument, value):
     with pytest.raises(ValueError, match=f"{argument} must be one of .*'{value}'"):
         BPKDLoss(**{argument: value})
 
 
-def test_inner_weights_of_another_number_of_classes_are_refused():
+def test_class_weights_for_a_wrong_number_of_classes_are_refused():
     with pytest.raises(ValueError, match='class_weight has 2 values for 3 classes'):
         BPKDLoss(class_weight=[1.0, 2.0])(*scene())
 
 
-def test_edges_over_positions_need_the_pre_mask():
+def test_edge_term_over_positions_requires_the_pre_mask():
     with pytest.raises(ValueError, match='pre_mask'):
         BPKDLoss(edge_over='positions', pre_mask=False)
 
 
-def test_an_unknown_argument_or_loss_is_refused():
+def test_unknown_arguments_and_losses_are_refused():
     with pytest.raises(TypeError, match='kernel'):
         MODELS.build(dict(type='BPKDLoss', kernel=7))
     with pytest.raises(KeyError, match='BPKLoss'):
         MODELS.build(dict(type='BPKLoss'))
 
 
-def test_a_border_moves_the_loss_from_body_to_edge():
-    """Disagreement at a border is the edge term's; away from it, the body term's."""
+def test_errors_at_a_boundary_count_in_the_edge_term_and_others_in_the_body_term():
     gt = torch.zeros(1, 32, 32, dtype=torch.long)
     gt[:, :, 16:] = 1
     preds_T = torch.zeros(1, 2, 32, 32)
-    at_border, inside = preds_T.clone(), preds_T.clone()
-    at_border[:, 0, 8, 15:17] = 5
+    at_boundary, inside = preds_T.clone(), preds_T.clone()
+    at_boundary[:, 0, 8, 15:17] = 5
     inside[:, 0, 8, 3:5] = 5
     loss = BPKDLoss()
     assert edge_masks(gt, 2, (32, 32)).sum() == 2 * 6 * 32
-    terms = loss.terms(at_border, preds_T, gt)
+    terms = loss.terms(at_boundary, preds_T, gt)
     assert terms['edge'] > 0 and terms['body'] == 0
     terms = loss.terms(inside, preds_T, gt)
     assert terms['edge'] == 0 and terms['body'] > 0
@@ -168,7 +170,7 @@ def test_a_border_moves_the_loss_from_body_to_edge():
 
 @pytest.mark.parametrize('body_over', ['positions', 'classes'])
 @pytest.mark.parametrize(
-    'switches',
+    'options',
     [
         {},
         dict(tau_edge=3),
@@ -182,30 +184,30 @@ def test_a_border_moves_the_loss_from_body_to_edge():
     ],
     ids=str,
 )
-def test_of_many_classes_of_which_few_are_present_both_terms_are_the_oracles(switches, body_over):
-    """Where only the present classes are computed; the images have other numbers of them."""
+def test_both_terms_equal_the_oracles_if_few_of_many_classes_are_present(options, body_over):
+    """On a CPU, edge masks are computed only for classes that occur. The two images contain different classes."""
     _, _, gt = scene()
     gt = torch.where(gt == oracles.VOID, gt, 7 * gt + 5)
     gt[1, :, 7] = 33
     preds_S, preds_T = torch.randn(2, 2, 40, 4, 5, dtype=torch.float64)
-    switches = {'kernel_size': 3, **switches}
-    terms = BPKDLoss(7, 5, tau_body=2, body_over=body_over, **switches).terms(preds_S, preds_T, gt)
-    masks = oracles.edge_masks(gt.numpy(), 40, (4, 5), switches['kernel_size'], switches.get('void_edges', False))
+    options = {'kernel_size': 3, **options}
+    terms = BPKDLoss(7, 5, tau_body=2, body_over=body_over, **options).terms(preds_S, preds_T, gt)
+    masks = oracles.edge_masks(gt.numpy(), 40, (4, 5), options['kernel_size'], options.get('void_edges', False))
     S, T = preds_S.numpy(), preds_T.numpy()
-    if 'edge_over' in switches:
+    if 'edge_over' in options:
         edge = oracles.channel_wise(S * masks, T * masks, 1)
     else:
         edge = oracles.bpkd_edge(
             S,
             T,
             masks,
-            np.broadcast_to(switches.get('class_weight', 1), 40),
-            switches.get('tau_edge', 1),
-            switches.get('edge_norm', 'class'),
-            switches.get('pre_mask', True),
-            switches.get('post_mask', True),
+            np.broadcast_to(options.get('class_weight', 1), 40),
+            options.get('tau_edge', 1),
+            options.get('edge_norm', 'class'),
+            options.get('pre_mask', True),
+            options.get('post_mask', True),
         )
-    of_body = oracles.channel_wise if body_over == 'positions' else oracles.pixel_wise
-    body = of_body(S * (1 - masks), T * (1 - masks), 2)
+    body_oracle = oracles.channel_wise if body_over == 'positions' else oracles.pixel_wise
+    body = body_oracle(S * (1 - masks), T * (1 - masks), 2)
     assert edge > 0 and terms['edge'].item() == pytest.approx(7 * edge, rel=1e-6)
     assert terms['body'].item() == pytest.approx(5 * body, rel=1e-6)

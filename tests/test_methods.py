@@ -1,4 +1,4 @@
-"""Every method of `_base_/distillers`, from its config: trained, interrupted, resumed, exported."""
+"""Every method of `_base_/distillers` trains from its config, resumes exactly, and leaves a plain student."""
 
 import os.path as osp
 from glob import glob
@@ -16,7 +16,7 @@ from mmseg_bpkd.checkpoint import segmentor_state
 from mmseg_bpkd.segmentors import build_segmentor, student_config
 
 DISTILLERS = {osp.basename(path)[:-3]: path for path in sorted(glob(osp.join(ROOT, 'configs/_base_/distillers/*.py')))}
-PROMISED = {
+EXPECTED = {
     'bpkd',
     'kd',
     'fitnet',
@@ -33,7 +33,7 @@ PROMISED = {
     'afdcd',
 }
 CRITIC = 'distill_losses.loss_adversarial.critic.'
-PARTS = {
+SAVED = {  # {method: prefixes of the parameters and memories of its losses in a checkpoint}
     'afdcd': ['distill_losses.loss_afdcd.generator.'],
     'apd': ['distill_losses.loss_apd.adaptor_S.', 'distill_losses.loss_apd.adaptor_T.'],
     'cirkd': [
@@ -51,7 +51,7 @@ every_method = pytest.mark.parametrize('method', DISTILLERS)
 
 
 def config_of(method: str, folder, max_iters: int, more: str = '') -> str:
-    """A leaf config of a tiny pair on drawn scenes, with a checkpoint after every second iteration."""
+    """Writes a config for a tiny pair on synthetic scenes, with a checkpoint after every second iteration."""
     leaf = folder / 'leaf.py'
     pair = osp.join(ROOT, 'configs/_base_/pairs/pspnet-r18w16_pspnet-r18w8_synthetic.py')
     leaf.write_text(f'_base_ = [{pair!r}, {DISTILLERS[method]!r}]\nmodel = dict(distiller=_base_.distiller)\n')
@@ -59,7 +59,11 @@ def config_of(method: str, folder, max_iters: int, more: str = '') -> str:
 
 
 def train(cfg: Config, name: str, resume_from: str = None) -> str:
-    """In this process; without weight decay, so that what changes was given a gradient. Returns the work directory."""
+    """Trains in this process, without weight decay, so that only parameters with a gradient change.
+
+    Returns:
+        The work directory.
+    """
     cfg = cfg.copy()
     cfg.work_dir, cfg.experiment_name, cfg.log_level = osp.join(cfg.work_dir, name), name, 'ERROR'
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
@@ -73,7 +77,7 @@ def train(cfg: Config, name: str, resume_from: str = None) -> str:
 
 
 def tensors(state) -> list:
-    """All that is in an optimiser's state, in order."""
+    """All tensors and numbers in the state of an optimiser, in a fixed order."""
     if isinstance(state, dict):
         return [x for key in sorted(state, key=str) for x in tensors(state[key])]
     if isinstance(state, (list, tuple)):
@@ -81,12 +85,12 @@ def tensors(state) -> list:
     return [torch.as_tensor(state)] if isinstance(state, (torch.Tensor, int, float)) else []
 
 
-def test_every_method_that_is_promised_has_a_config():
-    assert set(DISTILLERS) == PROMISED
+def test_every_expected_method_has_a_config():
+    assert set(DISTILLERS) == EXPECTED
 
 
 @every_method
-def test_a_resumed_run_ends_with_the_same_weights_parts_and_memories_bit_for_bit(method, tmp_path):
+def test_a_resumed_run_gives_bit_identical_weights_memories_and_optimiser_states(method, tmp_path):
     cfg = Config.fromfile(config_of(method, tmp_path, 4))
     cfg.work_dir = str(tmp_path)
     whole_dir = train(cfg, f'whole_{method}')
@@ -95,7 +99,8 @@ def test_a_resumed_run_ends_with_the_same_weights_parts_and_memories_bit_for_bit
         torch.load, (f'{whole_dir}/iter_2.pth', f'{whole_dir}/iter_4.pth', f'{resumed_dir}/iter_4.pth')
     )
     assert runs.same(whole['state_dict'], resumed['state_dict'])
-    assert all(torch.equal(a, b) for a, b in zip(tensors(whole['optimizer']), tensors(resumed['optimizer'])))
+    states = [tensors(run['optimizer']) for run in (whole, resumed)]
+    assert len(states[0]) == len(states[1]) > 0 and all(torch.equal(a, b) for a, b in zip(*states))
 
     changed = [
         key.removeprefix('distiller.')
@@ -103,14 +108,14 @@ def test_a_resumed_run_ends_with_the_same_weights_parts_and_memories_bit_for_bit
         if not torch.equal(value, half['state_dict'][key])
     ]
     saved = {key.removeprefix('distiller.') for key in whole['state_dict'] if key.startswith('distiller.')}
-    assert all(key.startswith(tuple(PARTS.get(method, ('none',)))) for key in saved)
-    for part in PARTS.get(method, []):
-        assert [key for key in changed if key.startswith(part) and key.endswith(('weight', 'original', 'vectors'))]
+    assert all(key.startswith(tuple(SAVED.get(method, ('none',)))) for key in saved)
+    for prefix in SAVED.get(method, []):
+        assert [key for key in changed if key.startswith(prefix) and key.endswith(('weight', 'original', 'vectors'))]
     student = build_segmentor(student_config(cfg.model))
-    assert segmentor_state(whole).keys() == student.state_dict().keys()  # nothing of the distillation is left
+    assert segmentor_state(whole).keys() == student.state_dict().keys()  # without the distiller
 
 
-def test_a_run_gives_the_parts_their_rates_and_clips_their_gradients(tmp_path):
+def test_a_run_applies_the_learning_rates_and_gradient_clipping_of_the_losses(tmp_path):
     cfg = Config.fromfile(config_of('afdcd', tmp_path, 2))
     cfg.work_dir = str(tmp_path)
     cfg.model.distiller.losses.loss_afdcd.max_grad_norm = 1e-12
@@ -120,27 +125,27 @@ def test_a_run_gives_the_parts_their_rates_and_clips_their_gradients(tmp_path):
     fresh = MODELS.build(cfg.model).state_dict()
     rates = {group['initial_lr'] for group in state['optimizer']['param_groups']}
     assert sorted(rates) == pytest.approx([1e-7, 0.04])
-    moved = {
-        part: max(
+    change = {
+        module: max(
             (state['state_dict'][key] - fresh[key]).abs().max().item()
             for key in fresh
-            if part in key and key.endswith('weight')
+            if module in key and key.endswith('weight')
         )
-        for part in ('generator', 'architecture')
+        for module in ('generator', 'architecture')
     }
-    assert moved['generator'] < 1e-6 and moved['architecture'] > 1e-3
+    assert change['generator'] < 1e-6 and change['architecture'] > 1e-3
 
 
-def test_a_part_whose_rate_nobody_reads_is_an_error(tmp_path):
+def test_learning_rates_of_losses_require_our_optim_wrapper_constructor(tmp_path):
     cfg = Config.fromfile(config_of('skds', tmp_path, 2))
     cfg.work_dir = str(tmp_path)
     cfg.optim_wrapper.pop('constructor')
     with pytest.raises(ValueError, match=r'loss_adversarial.critic.*DistillOptimWrapperConstructor'):
-        train(cfg, 'unread')
+        train(cfg, 'without_constructor')
 
 
 @every_method
-def test_student_and_teacher_may_differ_in_width_and_in_the_size_of_their_maps(method, tmp_path):
+def test_student_and_teacher_can_have_different_widths_and_map_sizes(method, tmp_path):
     coarse = tiny.pspnet(4)
     coarse['backbone'] = dict(coarse['backbone'], strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2))
     losses = Config.fromfile(DISTILLERS[method]).distiller.losses
@@ -154,7 +159,7 @@ def test_student_and_teacher_may_differ_in_width_and_in_the_size_of_their_maps(m
 
 @pytest.mark.slow
 @every_method
-def test_a_killed_run_ends_with_the_same_weights_parts_and_memories_bit_for_bit(method, tmp_path):
+def test_a_killed_and_resumed_run_gives_bit_identical_weights_and_memories(method, tmp_path):
     config = config_of(method, tmp_path, 6, runs.INTERRUPTIBLE)
     runs.call('train.py', config, '--work-dir', tmp_path / 'whole')
     runs.kill_when(

@@ -1,4 +1,4 @@
-"""Learning rates and clipping of what a distiller trains beside the student."""
+"""Learning rates and gradient clipping of the layers that the losses train."""
 
 from types import SimpleNamespace
 
@@ -30,7 +30,7 @@ def model_of(method: str, teacher_ckpt: str):
 
 
 def rates(model, **changes) -> dict:
-    """{parameter: (learning rate, weight decay)}"""
+    """Returns {parameter: (learning rate, weight decay)}."""
     wrapper = build_optim_wrapper(model, dict(OPTIM_WRAPPER, **changes))
     names = {parameter: name for name, parameter in model.named_parameters()}
     return {
@@ -41,55 +41,55 @@ def rates(model, **changes) -> dict:
 
 
 @pytest.mark.parametrize(
-    ('method', 'part', 'rate'),
+    ('method', 'layer', 'rate'),
     [('skds', '.critic.', 4e-4), ('ifvd', '.critic.', 4e-4), ('apd', '.adaptor_S.', 0.2), ('apd', '.adaptor_T.', 1e-5)],
 )
-def test_the_parts_of_a_method_learn_at_the_rates_that_its_config_says(teacher_ckpt, method, part, rate):
+def test_layers_of_a_loss_get_the_learning_rates_of_its_config(teacher_ckpt, method, layer, rate):
     found = rates(model_of(method, teacher_ckpt))
-    assert any(part in name for name in found)
-    assert all(lr == pytest.approx(rate) for name, (lr, _) in found.items() if part in name)
+    assert any(layer in name for name in found)
+    assert all(lr == pytest.approx(rate) for name, (lr, _) in found.items() if layer in name)
     assert all(lr == 0.02 for name, (lr, _) in found.items() if name.startswith('architecture.'))
 
 
-def test_the_rates_are_merged_over_those_of_the_optimisers_config(teacher_ckpt):
+def test_learning_rates_of_losses_are_merged_with_paramwise_cfg(teacher_ckpt):
     model = model_of('skds', teacher_ckpt)
     schedule = dict(norm_decay_mult=0.0, custom_keys={'decode_head': dict(lr_mult=10.0)})
     found = rates(model, paramwise_cfg=schedule)
     assert found['architecture.decode_head.conv_seg.weight'][0] == pytest.approx(0.2)
     assert found['architecture.backbone.stem.1.weight'] == (0.02, 0)
     assert found['distiller.distill_losses.loss_adversarial.critic.7.weight'][0] == pytest.approx(4e-4)
-    assert model.distiller.distill_losses['loss_adversarial'].optim_options == dict(critic=dict(lr=4e-4))  # as it was
+    assert model.distiller.distill_losses['loss_adversarial'].optim_options == dict(critic=dict(lr=4e-4))  # unchanged
 
 
-def test_a_method_without_rates_of_its_own_leaves_the_optimiser_one_group(teacher_ckpt):
+def test_losses_without_learning_rates_of_their_own_add_no_parameter_group(teacher_ckpt):
     wrapper = build_optim_wrapper(model_of('cirkd', teacher_ckpt), OPTIM_WRAPPER)
     assert len(wrapper.optimizer.param_groups) == 1
 
 
-def test_a_plain_model_is_optimised_as_by_mmengine():
+def test_a_model_without_a_distiller_gets_mmengines_parameter_groups():
     model = torch.nn.Conv2d(1, 1, 1)
     assert rates(model, paramwise_cfg=dict(bias_lr_mult=2.0)) == {'weight': (0.02, 5e-4), 'bias': (0.04, 5e-4)}
 
 
-def courses(scheduler_type) -> list:
-    """Rates of two groups, from 0.01 and from 1e-5, over 50 steps down to 1e-4."""
+def schedules(scheduler_type) -> list:
+    """Learning rates of two groups in 50 steps. They start from 0.01 and 1e-5, and `eta_min` is 1e-4."""
     optimizer = torch.optim.SGD([dict(params=[torch.nn.Parameter(torch.zeros(1))], lr=lr) for lr in (0.01, 1e-5)])
     scheduler = scheduler_type(optimizer, eta_min=1e-4, power=0.9, end=50, by_epoch=False)
-    course = []
+    steps = []
     for _ in range(50):
-        course.append([group['lr'] for group in optimizer.param_groups])
+        steps.append([group['lr'] for group in optimizer.param_groups])
         optimizer.step()
         scheduler.step()
-    return [list(rates) for rates in zip(*course)]
+    return [list(rates) for rates in zip(*steps)]
 
 
-def test_a_rate_below_the_schedules_least_is_kept_where_mmengine_raises_it():
-    (plain, raised), (ours, kept) = courses(PolyLR), courses(FallingPolyLR)
+def test_falling_poly_lr_keeps_a_rate_below_eta_min_which_mmengine_raises():
+    (plain, raised), (ours, kept) = schedules(PolyLR), schedules(FallingPolyLR)
     assert ours == plain and plain[-1] == pytest.approx(1e-4)
     assert raised[-1] == pytest.approx(1e-4) and kept == [1e-5] * 50
 
 
-def test_the_gradient_of_a_losss_parts_is_clipped_and_the_students_is_not(teacher_ckpt):
+def test_gradients_of_the_layers_of_a_loss_are_clipped_and_those_of_the_student_are_not(teacher_ckpt):
     model = model_of('afdcd', teacher_ckpt)
     loss = model.distiller.distill_losses['loss_afdcd']
     wrapper = build_optim_wrapper(model, OPTIM_WRAPPER)
@@ -102,8 +102,8 @@ def test_the_gradient_of_a_losss_parts_is_clipped_and_the_students_is_not(teache
     assert all((parameter.grad == 3).all() for parameter in model.student.parameters())
 
 
-def test_for_an_optimiser_that_unscales_by_itself_the_norm_is_scaled(teacher_ckpt):
-    """A fused one is given scaled gradients with mixed precision, and the scale."""
+def test_clipping_norm_is_scaled_for_an_optimiser_that_unscales_the_gradients(teacher_ckpt):
+    """In mixed precision, a fused optimiser receives scaled gradients and the scale."""
     model = model_of('afdcd', teacher_ckpt)
     loss = model.distiller.distill_losses['loss_afdcd']
     wrapper = build_optim_wrapper(model, OPTIM_WRAPPER)
@@ -116,14 +116,14 @@ def test_for_an_optimiser_that_unscales_by_itself_the_norm_is_scaled(teacher_ckp
     assert norm.item() == pytest.approx(4 * 15, rel=1e-3)
 
 
-def test_without_a_loss_that_asks_nothing_is_clipped(teacher_ckpt):
+def test_no_gradient_is_clipped_without_max_grad_norm(teacher_ckpt):
     for model in (model_of('mgd', teacher_ckpt), torch.nn.Conv2d(1, 1, 1)):
         wrapper = build_optim_wrapper(model, OPTIM_WRAPPER)
         LossPartsHook().before_train(SimpleNamespace(model=model, optim_wrapper=wrapper))
         assert not wrapper.optimizer._optimizer_step_pre_hooks
 
 
-def test_rates_that_nobody_read_are_an_error_also_in_mmrazors_own_distiller(teacher_ckpt):
+def test_learning_rates_that_no_constructor_applied_are_an_error_also_in_mmrazors_distiller(teacher_ckpt):
     ours = model_of('skds', teacher_ckpt).distiller
     for distiller in (ours, SimpleNamespace(distill_losses=ours.distill_losses)):
         with pytest.raises(ValueError, match='set optim_wrapper.constructor to DistillOptimWrapperConstructor'):

@@ -1,4 +1,4 @@
-"""The losses of other methods against loops in NumPy, and what is particular to each."""
+"""The losses of the other methods equal the NumPy oracles, and the particular properties of each method hold."""
 
 import copy
 
@@ -8,7 +8,7 @@ import oracles
 import pytest
 import torch
 import torch.nn.functional as F
-from catalogue import made
+from catalogue import make_loss
 from mmrazor.models.losses import ATLoss, DISTLoss, KLDivergence, L2Loss, MGDLoss
 
 from mmseg_bpkd.losses.afdcd import dense_contrast
@@ -32,10 +32,10 @@ def terms(loss, given: dict, seed: int = 5) -> dict:
     return {name: value.item() for name, value in loss.terms(**catalogue.arguments(loss, given)).items()}
 
 
-# Plain KD: its norms, and what MMRazor and MMSegmentation have in its place
+# KD: its norms, and the corresponding losses of MMRazor and MMSegmentation
 
 
-def test_the_norms_of_pixel_wise_kd_are_those_of_the_papers(given):
+def test_every_norm_of_pixel_wise_kd_equals_the_oracle(given):
     preds_S, preds_T = arrays(given, 'preds_S', 'preds_T')
     per_pixel = oracles.pixel_wise(preds_S, preds_T, 2)
     pixels = [image[:, y, x] for image in preds_T for y in range(4) for x in range(5)]
@@ -46,45 +46,45 @@ def test_the_norms_of_pixel_wise_kd_are_those_of_the_papers(given):
         (dict(norm='positions'), 2 * per_pixel),
         (dict(norm='positions', cross_entropy=True), 2 * (per_pixel + entropy)),
     ):
-        loss = made('PixelWiseLoss', weight=7, tau=2, **settings)
+        loss = make_loss('PixelWiseLoss', weight=7, tau=2, **settings)
         assert catalogue.value(loss, given).item() == pytest.approx(7 * expected)
 
 
-def test_kd_over_elements_is_torchs_kl_div_loss_and_over_positions_the_soft_cross_entropy(given):
+def test_kd_over_elements_equals_torchs_kl_div_loss_and_over_positions_equals_soft_cross_entropy(given):
     log_S, p_T = given['preds_S'].log_softmax(1), given['preds_T'].softmax(1)
     torch.testing.assert_close(
-        catalogue.value(made('PixelWiseLoss', norm='elements'), given), torch.nn.KLDivLoss()(log_S, p_T)
+        catalogue.value(make_loss('PixelWiseLoss', norm='elements'), given), torch.nn.KLDivLoss()(log_S, p_T)
     )
     soft = F.cross_entropy(given['preds_S'], p_T, reduction='sum') / 20
-    loss = made('PixelWiseLoss', norm='positions', cross_entropy=True)
+    loss = make_loss('PixelWiseLoss', norm='positions', cross_entropy=True)
     torch.testing.assert_close(catalogue.value(loss, given), soft)
 
 
-def test_an_unknown_norm_is_refused():
+def test_an_unknown_norm_is_refused_and_the_error_lists_the_norms():
     with pytest.raises(ValueError, match=r"norm must be one of .*'images'"):
-        made('PixelWiseLoss', norm='images')
+        make_loss('PixelWiseLoss', norm='images')
 
 
-def test_mmrazors_kl_divergence_grows_with_the_map_and_ours_does_not(given):
+def test_mmrazors_kl_divergence_grows_with_the_size_of_the_map_and_ours_does_not(given):
     twice = {key: x.repeat(1, 1, 2, 2) for key, x in given.items() if 'preds' in key}
-    theirs, ours = KLDivergence(), made('PixelWiseLoss')
+    theirs, ours = KLDivergence(), make_loss('PixelWiseLoss')
     before, after = (theirs(x['preds_S'], x['preds_T']) for x in (given, twice))
     torch.testing.assert_close(after, 4 * before)
     torch.testing.assert_close(ours(**twice), ours(given['preds_S'], given['preds_T']))
 
 
-def test_mmsegs_kl_div_loss_is_not_zero_where_both_agree(given):
+def test_mmsegs_kl_div_loss_is_not_zero_for_equal_logits_and_ours_is(given):
     from mmseg.models.losses.kldiv_loss import KLDivLoss
 
     preds = given['preds_T']
-    assert KLDivLoss()(preds, preds).abs().max() > 1e-3 and made('PixelWiseLoss')(preds, preds).abs() < 1e-12
+    assert KLDivLoss()(preds, preds).abs().max() > 1e-3 and make_loss('PixelWiseLoss')(preds, preds).abs() < 1e-12
 
 
-# Feature-wise: FitNets, attention transfer
+# Features: FitNets, attention transfer
 
 
-def test_fitnet_is_the_oracles_and_mmrazors_l2(given):
-    loss = made('FitNetLoss', weight=3)
+def test_fitnet_equals_the_oracle_and_mmrazors_l2_loss(given):
+    loss = make_loss('FitNetLoss', weight=3)
     taken = catalogue.arguments(loss, given)
     value = loss(**taken)
     assert value.item() == pytest.approx(3 * oracles.mean_square(taken['feats_S'].numpy(), taken['feats_T'].numpy()))
@@ -92,73 +92,73 @@ def test_fitnet_is_the_oracles_and_mmrazors_l2(given):
     torch.testing.assert_close(value, theirs(taken['feats_S'], taken['feats_T']))
 
 
-def test_attention_transfer_is_the_oracles(given):
+def test_attention_transfer_and_mmrazors_equal_the_oracle(given):
     expected = np.mean(
         [
             oracles.mean_square(*(np.array(oracles.attention(image)) for image in pair))
             for pair in zip(*arrays(given, 'feats_S', 'feats_T'))
         ]
     )
-    assert catalogue.value(made('AttentionTransferLoss', weight=3), given).item() == pytest.approx(3 * expected)
+    assert catalogue.value(make_loss('AttentionTransferLoss', weight=3), given).item() == pytest.approx(3 * expected)
     assert ATLoss(3)(given['feats_S'], given['feats_T']).item() == pytest.approx(3 * expected)
 
 
-# Relations within an image: local affinity, SKDS's pairs, IFVD
+# Relations within an image: local affinity, the pair-wise term of SKDS, IFVD
 
 
-def test_local_affinity_is_the_oracles(given):
+def test_local_affinity_equals_the_oracle(given):
     maps = [[oracles.inconsistency(image) for image in preds] for preds in arrays(given, 'preds_S', 'preds_T')]
     expected = oracles.mean_square(*np.array(maps))
-    assert catalogue.value(made('LocalAffinityLoss', weight=3), given).item() == pytest.approx(3 * expected)
+    assert catalogue.value(make_loss('LocalAffinityLoss', weight=3), given).item() == pytest.approx(3 * expected)
 
 
-def test_local_affinity_of_a_single_pixel_is_zero_with_a_gradient():
+def test_local_affinity_and_its_gradient_are_zero_for_a_single_pixel():
     preds = torch.randn(1, 3, 1, 1, requires_grad=True)
-    value = made('LocalAffinityLoss')(preds, torch.randn(1, 3, 1, 1))
+    value = make_loss('LocalAffinityLoss')(preds, torch.randn(1, 3, 1, 1))
     value.backward()
     assert value.item() == 0 and preds.grad.abs().sum() == 0
 
 
 @pytest.mark.parametrize(('kernel', 'window'), [(2, (2, 2)), (0.5, (2, 2)), (0.8, (3, 4)), (9, (4, 5))])
-def test_pair_wise_distillation_is_the_oracles(given, kernel, window):
+def test_pair_wise_distillation_equals_the_oracle(given, kernel, window):
     expected = np.mean(
         [
             oracles.mean_square(*(oracles.affinity(image, *window) for image in pair))
             for pair in zip(*arrays(given, 'feats_S', 'feats_T'))
         ]
     )
-    value = catalogue.value(made('PairWiseLoss', weight=3, kernel=kernel), given)
+    value = catalogue.value(make_loss('PairWiseLoss', weight=3, kernel=kernel), given)
     assert value.item() == pytest.approx(3 * expected, abs=1e-12)
 
 
-def test_intra_class_variation_is_the_oracles(given):
+def test_intra_class_variation_equals_the_oracle(given):
     expected = oracles.intra_class(*arrays(given, 'feats_S', 'feats_T', 'gt'))
-    assert catalogue.value(made('IntraClassLoss', weight=3), given).item() == pytest.approx(3 * expected)
+    assert catalogue.value(make_loss('IntraClassLoss', weight=3), given).item() == pytest.approx(3 * expected)
 
 
 # DIST
 
 
 @pytest.mark.parametrize('tau', [1.0, 4.0])
-def test_dist_is_the_oracles(given, tau):
+def test_dist_equals_the_oracle(given, tau):
     inter, intra = oracles.pearson(*arrays(given, 'preds_S', 'preds_T'), tau)
-    assert terms(made('PearsonLoss', inter_weight=3, intra_weight=5, tau=tau), given) == pytest.approx(
+    assert terms(make_loss('PearsonLoss', inter_weight=3, intra_weight=5, tau=tau), given) == pytest.approx(
         dict(inter=3 * tau**2 * inter, intra=5 * tau**2 * intra)
     )
 
 
-def test_mmrazors_dist_is_ours_on_rows_and_not_on_maps(given):
+def test_mmrazors_dist_equals_ours_on_rows_of_pixels_but_not_on_maps(given):
     rows = [given[key].movedim(1, 3).flatten(0, 2) for key in ('preds_S', 'preds_T')]
-    ours = catalogue.value(made('PearsonLoss'), given).item()
-    assert DISTLoss()(*rows).item() == pytest.approx(ours, rel=1e-3)  # another epsilon
+    ours = catalogue.value(make_loss('PearsonLoss'), given).item()
+    assert DISTLoss()(*rows).item() == pytest.approx(ours, rel=1e-3)  # the two epsilons differ
     assert DISTLoss()(given['preds_S'], given['preds_T']).item() != pytest.approx(ours, rel=0.05)
 
 
-# Generation: MGD, Af-DCD
+# Masked generation: MGD, Af-DCD
 
 
 def generated(loss, given: dict, seed: int = 5) -> np.ndarray:
-    """What the generator makes of the student's last stage under the mask that this seed gives."""
+    """Output of the generator for the last stage of the student, with the mask that the loss draws for this seed."""
     torch.manual_seed(seed)
     mask = (torch.rand(2, 1, 4, 5) <= 1 - loss.mask_ratio).double().numpy()
     weights = [parameter.detach().numpy() for parameter in loss.generator.parameters()]
@@ -168,31 +168,31 @@ def generated(loss, given: dict, seed: int = 5) -> np.ndarray:
     return np.array(images)
 
 
-def test_masked_generation_is_the_oracles(given):
-    loss = made('MaskedGenerativeLoss', weight=3).double()
+def test_masked_generation_equals_the_oracle(given):
+    loss = make_loss('MaskedGenerativeLoss', weight=3).double()
     stage_T = given['stage_T'].numpy()
     expected = 3 * oracles.mean_square(generated(loss, given), stage_T) * stage_T[0].size
     assert catalogue.value(loss, given).item() == pytest.approx(expected)
 
 
-def test_mmrazors_mgd_loss_is_ours(given):
-    loss = made('MaskedGenerativeLoss').double()
+def test_masked_generation_equals_mmrazors_mgd_loss(given):
+    loss = make_loss('MaskedGenerativeLoss').double()
     torch.manual_seed(5)
     expected = MGDLoss()(loss.generator(given['stage_S']), given['stage_T'])
     torch.testing.assert_close(catalogue.value(loss, given), expected)
 
 
 def test_three_quarters_of_the_positions_are_masked():
-    loss = made('MaskedGenerativeLoss')
+    loss = make_loss('MaskedGenerativeLoss')
     loss.generator.align = loss.generator.generation = torch.nn.Identity()
     kept = loss.generator(torch.ones(1, 1, 200, 200)).mean()
     assert kept.item() == pytest.approx(0.25, abs=0.01)
 
 
 @pytest.mark.parametrize(('pool', 'patch'), [(1, 2), (2, 2), (1, 4)])
-def test_dense_contrastive_distillation_is_the_oracles(given, pool, patch):
+def test_dense_contrastive_distillation_equals_the_oracle(given, pool, patch):
     settings = dict(feature_weight=3, contrast_weight=5, groups=2, patch=patch, pool=pool, tau=0.7)
-    loss = made('DenseContrastiveLoss', **settings).double()
+    loss = make_loss('DenseContrastiveLoss', **settings).double()
     student, teacher = generated(loss, given), given['stage_T'].numpy()
     h, w = 4 // pool * pool, 5 // pool * pool
     maps = [
@@ -206,22 +206,22 @@ def test_dense_contrastive_distillation_is_the_oracles(given, pool, patch):
     )
 
 
-def test_a_map_smaller_than_a_patch_is_one_patch():
+def test_a_map_smaller_than_a_patch_counts_as_one_patch():
     feats = torch.randn(2, 1, 4, 3, 2, dtype=torch.float64)
     assert dense_contrast(*feats, groups=2, patch=4, tau=1.0) > 0
 
 
-def test_channels_that_make_no_groups_are_refused():
+def test_a_width_that_the_groups_do_not_divide_is_refused():
     with pytest.raises(ValueError, match='8 channels of the teacher.* no 5 groups'):
-        made('DenseContrastiveLoss', groups=5)
+        make_loss('DenseContrastiveLoss', groups=5)
 
 
 # APD
 
 
-def test_adaptive_perspective_is_the_oracles(given):
-    given['gt'][given['gt'] == 2] = oracles.VOID  # a class that is nowhere
-    loss = made('AdaptivePerspectiveLoss', map_weight=3, centre_weight=5).double()
+def test_adaptive_perspective_equals_the_oracle(given):
+    given['gt'][given['gt'] == 2] = oracles.VOID  # so that class 2 does not occur
+    loss = make_loss('AdaptivePerspectiveLoss', map_weight=3, centre_weight=5).double()
     adapted = []
     for side in 'ST':
         weights = [parameter.detach().numpy() for parameter in getattr(loss, f'adaptor_{side}').parameters()]
@@ -230,8 +230,8 @@ def test_adaptive_perspective_is_the_oracles(given):
     assert terms(loss, given) == pytest.approx(dict(map=3 * map_, centre=5 * centre, teacher=teacher))
 
 
-def test_the_student_does_not_move_the_teachers_adaptor(given):
-    loss = made('AdaptivePerspectiveLoss').double()
+def test_each_adaptor_gets_gradients_only_from_its_own_terms(given):
+    loss = make_loss('AdaptivePerspectiveLoss').double()
     parts = loss.terms(**catalogue.arguments(loss, given))
     (parts['map'] + parts['centre']).backward(retain_graph=True)
     assert all(parameter.grad is None for parameter in loss.adaptor_T.parameters())
@@ -244,9 +244,9 @@ def test_the_student_does_not_move_the_teachers_adaptor(given):
 # CIRKD
 
 
-def test_cross_image_distillation_is_the_oracles(given):
-    """All pixels go into the memories, and all that these hold is drawn."""
-    loss = made(
+def test_cross_image_distillation_equals_the_oracle(given):
+    """With settings under which all pixels enter the memories and all entries are drawn."""
+    loss = make_loss(
         'CrossImageLoss',
         batch_weight=3,
         pixel_weight=5,
@@ -281,8 +281,8 @@ def test_cross_image_distillation_is_the_oracles(given):
     assert terms(loss, given) == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_memories_hold_each_classes_vectors_in_order(given):
-    loss = made('CrossImageLoss', pixel_memory=30, region_memory=4, pixels_per_class=20)
+def test_memories_contain_the_vectors_of_each_class_in_order(given):
+    loss = make_loss('CrossImageLoss', pixel_memory=30, region_memory=4, pixels_per_class=20)
     loss.projector.double()
     terms(loss, given)
     pixels, means = oracles.class_memories(*arrays(given, 'feats_T', 'gt'), 3)
@@ -295,7 +295,7 @@ def test_the_memories_hold_each_classes_vectors_in_order(given):
 
 
 def entries(*values) -> tuple:
-    """One image, two classes; nan is no entry."""
+    """Vectors of one image with two classes, and whether each exists; nan marks one that does not."""
     vectors = torch.tensor(values)[None, :, :, None]
     return vectors.nan_to_num(), ~vectors[..., 0].isnan()
 
@@ -303,18 +303,18 @@ def entries(*values) -> tuple:
 NONE = float('nan')
 
 
-def test_a_full_memory_forgets_the_oldest_and_an_absent_class_keeps_what_it_has():
+def test_a_full_memory_replaces_its_oldest_entries_and_absent_classes_keep_theirs():
     memory = ClassMemory(2, size=3, width=1)
     memory.add(*entries([1.0, 2.0], [NONE, 9.0]))
     memory.add(*entries([3.0, 4.0], [NONE, NONE]))
     assert memory.vectors[:, :, 0].tolist() == [[4, 2, 3], [9, 0, 0]] and memory.written.tolist() == [4, 1]
-    memory.add(*entries([5.0, 6.0, 7.0, 8.0, 10.0], [NONE] * 5))  # more than it holds
+    memory.add(*entries([5.0, 6.0, 7.0, 8.0, 10.0], [NONE] * 5))  # more entries than the memory has places
     assert sorted(memory.vectors[0, :, 0].tolist()) == [7, 8, 10] and memory.written.tolist() == [9, 1]
     memory.add(*entries([11.0], [NONE]))
     assert sorted(memory.vectors[0, :, 0].tolist()) == [8, 10, 11]
 
 
-def test_what_was_never_written_is_not_drawn_and_nothing_is_drawn_twice():
+def test_only_written_entries_are_drawn_and_each_at_most_once():
     memory = ClassMemory(2, size=8, width=1)
     assert memory.draw(4).shape == (0, 1)
     memory.add(*entries([1.0, 2.0, 3.0, 4.0, 5.0], [9.0, NONE, NONE, NONE, NONE]))
@@ -322,10 +322,10 @@ def test_what_was_never_written_is_not_drawn_and_nothing_is_drawn_twice():
         drawn = memory.draw(4)[:, 0].tolist()
         assert len(drawn) == 5 and len(set(drawn)) == 5 and 9 in drawn and set(drawn) <= {1, 2, 3, 4, 5, 9}
     everything = torch.cat([memory.draw(4)[:4, 0] for _ in range(100)])
-    assert set(everything.tolist()) == {1, 2, 3, 4, 5}  # at random: each has its turn
+    assert set(everything.tolist()) == {1, 2, 3, 4, 5}  # a random subset each time
 
 
-def test_as_many_pixels_of_a_class_are_drawn_as_asked_and_all_if_there_are_fewer(given):
+def test_the_given_number_of_pixels_per_class_is_drawn_or_all_if_there_are_fewer(given):
     maps = class_maps(given['gt'], 3, (4, 5))
     seen = torch.zeros(maps.shape[2])
     for _ in range(60):
@@ -336,51 +336,51 @@ def test_as_many_pixels_of_a_class_are_drawn_as_asked_and_all_if_there_are_fewer
         drawn = (vectors[0, 1][:, None] == units).all(2).any(0)
         assert drawn.sum() == 4 and not (drawn & ~maps[0, 1]).any()
         seen += drawn
-    assert (seen[maps[0, 1]] > 0).all()  # each pixel has its turn
+    assert (seen[maps[0, 1]] > 0).all()  # every pixel can be drawn
 
 
 @pytest.mark.parametrize(
     ('extent', 'most', 'size'),
     [((64, 128), 1024, (16, 32)), ((64, 64), 1024, (32, 32)), ((45, 45), 1024, (23, 23)), ((16, 16), 1024, (16, 16))],
 )
-def test_a_large_map_is_pooled_until_no_matrix_is_larger_than_the_bound(extent, most, size):
+def test_large_maps_are_pooled_until_they_have_at_most_the_given_number_of_positions(extent, most, size):
     assert pooled(torch.rand(1, 2, *extent), most).shape[2:] == size and size[0] * size[1] <= most
 
 
-def test_the_bound_is_kept_in_the_loss(given, monkeypatch):
+def test_cross_image_loss_respects_max_positions_and_the_number_of_contrast_vectors(given, monkeypatch):
     from mmseg_bpkd.losses import cirkd
 
     sizes = []
-    plain = cirkd.relation_kl
+    original = cirkd.relation_kl
     monkeypatch.setattr(
-        cirkd, 'relation_kl', lambda *args: sizes.append((args[0].shape[-2], args[2].shape[-2])) or plain(*args)
+        cirkd, 'relation_kl', lambda *args: sizes.append((args[0].shape[-2], args[2].shape[-2])) or original(*args)
     )
-    terms(made('CrossImageLoss', max_positions=8, pixel_contrast=30, region_contrast=12).double(), given)
+    terms(make_loss('CrossImageLoss', max_positions=8, pixel_contrast=30, region_contrast=12).double(), given)
     assert sizes[0] == (6, 6) and all(most <= 8 for most, _ in sizes)
     assert sizes[1][1] <= 3 * 11 and sizes[2][1] <= 3 * 5
 
 
-def test_the_memory_that_is_needed_is_printed(caplog, monkeypatch):
+def test_the_size_of_the_memories_is_logged(monkeypatch):
     from mmseg_bpkd.losses import cirkd
 
-    said = []
-    monkeypatch.setattr(cirkd, 'print_log', lambda message, logger: said.append(message))
-    loss = made('CrossImageLoss', pixel_memory=2**18, region_weight=0)
+    messages = []
+    monkeypatch.setattr(cirkd, 'print_log', lambda message, logger: messages.append(message))
+    loss = make_loss('CrossImageLoss', pixel_memory=2**18, region_weight=0)
     megabytes = loss.memories['pixel'].vectors.numel() * 2 / 2**20
-    assert f'{megabytes:.0f} MB' in said[0] and megabytes == 9
+    assert f'{megabytes:.0f} MB' in messages[0] and megabytes == 9
 
 
-def test_a_weight_of_zero_leaves_its_term_and_its_memory_out(given):
-    loss = made('CrossImageLoss', batch_weight=0, pixel_weight=0, region_memory=7).double()
+def test_a_weight_of_zero_removes_the_term_and_its_memory(given):
+    loss = make_loss('CrossImageLoss', batch_weight=0, pixel_weight=0, region_memory=7).double()
     assert list(terms(loss, given)) == ['region'] and list(loss.memories) == ['region']
 
 
-def test_a_memory_of_nothing_is_refused():
+def test_a_memory_of_size_zero_is_refused():
     with pytest.raises(ValueError, match='at least one vector of each class, got 0'):
-        made('CrossImageLoss', region_memory=0)
+        make_loss('CrossImageLoss', region_memory=0)
 
 
-# The critic
+# The critic of SKDS and IFVD
 
 
 def parts_of(critic: Critic) -> dict:
@@ -400,8 +400,8 @@ def parts_of(critic: Critic) -> dict:
 
 @pytest.fixture
 def adversary():
-    """A narrow critic, its attention switched on, its spectral norms converged and held."""
-    loss = made('AdversarialLoss', student_weight=0.5, critic_weight=2.0, gradient_penalty=3.0)
+    """An adversarial loss with a narrow critic, non-zero attention, and converged spectral norms, in eval mode."""
+    loss = make_loss('AdversarialLoss', student_weight=0.5, critic_weight=2.0, gradient_penalty=3.0)
     loss.critic = Critic(3, width=8)
     for module in loss.critic:
         if hasattr(module, 'gamma'):
@@ -412,7 +412,7 @@ def adversary():
     return loss.eval()
 
 
-def test_the_critic_and_its_penalty_are_the_oracles(adversary, given):
+def test_critic_and_gradient_penalty_equal_the_oracle(adversary, given):
     parts, (preds_S, preds_T) = parts_of(adversary.critic), arrays(given, 'preds_S', 'preds_T')
     scores = [np.mean([oracles.critic(image, parts) for image in preds]) for preds in (preds_S, preds_T)]
     torch.manual_seed(5)
@@ -430,8 +430,7 @@ def test_the_critic_and_its_penalty_are_the_oracles(adversary, given):
     assert terms(adversary, given) == pytest.approx(expected, rel=1e-4)
 
 
-def test_of_a_large_map_the_slope_of_the_mean_score_is_penalised(adversary):
-    """There the critic gives several scores."""
+def test_gradient_penalty_uses_the_mean_score_if_a_large_map_has_several_scores(adversary):
     preds = torch.randn(1, 3, 64, 96, dtype=torch.float64).requires_grad_()
     scores = adversary.critic(preds)
     (slope,) = torch.autograd.grad(scores.mean(), preds)
@@ -440,38 +439,38 @@ def test_of_a_large_map_the_slope_of_the_mean_score_is_penalised(adversary):
     assert penalty == pytest.approx(2 * 3 * (slope.norm().item() - 1) ** 2)
 
 
-def test_the_students_gradient_is_reversed_and_scaled(adversary, given):
-    """The value falls for the critic; the student climbs the critic's score."""
+def test_gradient_of_the_student_is_reversed_and_scaled(adversary, given):
+    """The critic minimises the loss, while the student maximises its score."""
     preds_S = given['preds_S'].requires_grad_()
     (score,) = torch.autograd.grad(adversary.critic(preds_S).mean(), preds_S)
     (grad,) = torch.autograd.grad(catalogue.value(adversary, given), preds_S)
     torch.testing.assert_close(grad, -0.5 * score)
 
 
-def test_the_critics_gradients_are_those_of_the_value(adversary, given):
-    """Through the gradient penalty, too: second derivatives."""
+def test_gradients_of_the_critic_equal_finite_differences(adversary, given):
+    """Including the second derivatives of the gradient penalty."""
     names = ['1.0.parametrizations.weight.original', '4.query.weight', '4.gamma', '7.weight']
     parameters = dict(adversary.critic.named_parameters())
-    grads = torch.autograd.grad(catalogue_value(adversary, given), [parameters[name] for name in names])
+    grads = torch.autograd.grad(seeded_value(adversary, given), [parameters[name] for name in names])
     for name, grad in zip(names, grads):
         flat, at = parameters[name].data.view(-1), grad.abs().argmax().item()
         values = []
         for step in (1e-5, -1e-5):
             flat[at] += step
-            values.append(catalogue_value(adversary, given).item())
+            values.append(seeded_value(adversary, given).item())
             flat[at] -= step
         assert grad.reshape(-1)[at].item() == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-4)
 
 
-def catalogue_value(loss, given):
-    """Without the copy that `catalogue.value` makes: its own parameters are differentiated."""
+def seeded_value(loss, given):
+    """Like `catalogue.value`, but without a copy, so that the parameters of `loss` get gradients."""
     torch.manual_seed(5)
     return loss(given['preds_S'], given['preds_T'])
 
 
-def test_a_critic_learns_to_tell_the_two_apart_and_a_student_to_please_it(given):
+def test_critic_learns_to_separate_the_scores_and_student_learns_to_approach_them(given):
     torch.manual_seed(0)
-    loss = made('AdversarialLoss', student_weight=1.0, critic_weight=1.0, gradient_penalty=1.0)
+    loss = make_loss('AdversarialLoss', student_weight=1.0, critic_weight=1.0, gradient_penalty=1.0)
     loss.critic = Critic(3, width=8)
     preds_S, preds_T = (given[key].float() for key in ('preds_S', 'preds_T'))
     critic = torch.optim.SGD(loss.parameters(), 0.02)
@@ -491,13 +490,13 @@ def test_a_critic_learns_to_tell_the_two_apart_and_a_student_to_please_it(given)
     assert loss.terms(preds_S, preds_T)['critic'].item() > apart + 0.1
 
 
-def test_a_critic_survives_a_copy_as_ema_makes_one(given):
-    loss = made('AdversarialLoss').double()
-    twin = copy.deepcopy(loss)
-    assert loss.state_dict().keys() == twin.state_dict().keys()
-    torch.testing.assert_close(catalogue.value(twin, given), catalogue.value(loss, given))
+def test_a_deep_copy_of_the_adversarial_loss_equals_the_original(given):
+    loss = make_loss('AdversarialLoss').double()
+    duplicate = copy.deepcopy(loss)
+    assert loss.state_dict().keys() == duplicate.state_dict().keys()
+    torch.testing.assert_close(catalogue.value(duplicate, given), catalogue.value(loss, given))
 
 
-def test_a_critic_that_would_learn_nothing_is_refused():
+def test_a_critic_weight_of_zero_is_refused():
     with pytest.raises(ValueError, match='critic_weight must be positive.*0'):
-        made('AdversarialLoss', critic_weight=0)
+        make_loss('AdversarialLoss', critic_weight=0)

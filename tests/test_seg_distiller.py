@@ -1,3 +1,5 @@
+"""SegDistiller passes each loss the right records, in the right size and width, and refuses wrong settings."""
+
 import pytest
 import tiny
 import torch
@@ -10,15 +12,15 @@ from torch import nn
 
 from mmseg_bpkd.losses import DistillLoss
 
-SEEN = {}
+RECEIVED = {}
 
 
 @MODELS.register_module()
 class SpyLoss(nn.Module):
-    """Keeps what it is handed."""
+    """Stores its arguments."""
 
     def forward(self, preds_S, preds_T, feats_S, feats_T, backbone_S, backbone_T, gt, optional=None):
-        SEEN.update(locals())
+        RECEIVED.update(locals())
         return 0 * preds_S.sum()
 
 
@@ -27,7 +29,7 @@ class SpyFeatureLoss(DistillLoss):
     any_width = True
 
     def forward(self, feats_S, feats_T):
-        SEEN.update(locals())
+        RECEIVED.update(locals())
         return 0 * feats_S.sum()
 
 
@@ -42,14 +44,14 @@ class LastStageLoss(SpyFeatureLoss):
     align = True
 
     def forward(self, backbone_S, backbone_T):
-        SEEN.update(locals())
+        RECEIVED.update(locals())
         return 0 * backbone_S.sum()
 
 
 @MODELS.register_module()
-class MadeToMeasureLoss(SpyFeatureLoss):
+class BuiltFromWidthsLoss(SpyFeatureLoss):
     def build_layers(self, num_classes, feats_S, feats_T, backbone_S):
-        SEEN.update(widths=(num_classes, feats_S, feats_T, backbone_S))
+        RECEIVED.update(widths=(num_classes, feats_S, feats_T, backbone_S))
 
     def forward(self, feats_S, feats_T, backbone_S):
         return 0 * feats_S.sum()
@@ -61,7 +63,8 @@ def teacher_ckpt(tmp_path_factory) -> str:
 
 
 def run(teacher_ckpt, losses, **changes):
-    SEEN.clear()
+    """Returns a model and its losses of one batch."""
+    RECEIVED.clear()
     model = tiny.distillation(teacher_ckpt, losses, **changes).train()
     return model, tiny.losses_of(model)
 
@@ -70,7 +73,7 @@ def distiller(losses, **settings) -> dict:
     return dict(distiller=dict(type='SegDistiller', losses=losses, **settings))
 
 
-def test_each_loss_is_handed_what_its_arguments_name(teacher_ckpt):
+def test_each_loss_receives_the_records_that_its_arguments_name(teacher_ckpt):
     equal_widths = tiny.pspnet(8)
     model, _ = run(teacher_ckpt, dict(loss_spy=dict(type='SpyLoss')), student=equal_widths)
     data = model.data_preprocessor(tiny.batch(), True)
@@ -78,31 +81,31 @@ def test_each_loss_is_handed_what_its_arguments_name(teacher_ckpt):
         stages = model.teacher.extract_feat(data['inputs'])
         feats = model.teacher.decode_head._forward_feature(stages)
         preds = model.teacher.decode_head.conv_seg(feats)
-    assert torch.equal(SEEN['preds_T'], preds) and torch.equal(SEEN['feats_T'], feats)
-    assert all(torch.equal(a, b) for a, b in zip(SEEN['backbone_T'], stages)) and len(SEEN['backbone_T']) == 4
-    assert SEEN['gt'].shape == (2, 32, 32)
-    assert torch.equal(SEEN['gt'][1], data['data_samples'][1].gt_sem_seg.data[0])
-    assert SEEN['optional'] is None
-    assert SEEN['preds_S'].requires_grad and not SEEN['preds_T'].requires_grad
+    assert torch.equal(RECEIVED['preds_T'], preds) and torch.equal(RECEIVED['feats_T'], feats)
+    assert all(torch.equal(a, b) for a, b in zip(RECEIVED['backbone_T'], stages)) and len(RECEIVED['backbone_T']) == 4
+    assert RECEIVED['gt'].shape == (2, 32, 32)
+    assert torch.equal(RECEIVED['gt'][1], data['data_samples'][1].gt_sem_seg.data[0])
+    assert RECEIVED['optional'] is None
+    assert RECEIVED['preds_S'].requires_grad and not RECEIVED['preds_T'].requires_grad
 
 
-def test_the_students_features_are_those_before_dropout(teacher_ckpt):
+def test_features_are_recorded_before_dropout(teacher_ckpt):
     model, _ = run(teacher_ckpt, dict(loss_spy=dict(type='SpyFeatureLoss')))
     head = model.student.decode_head
     recorder = model.distiller.student_recorders.get_recorder('feats')
     assert head.dropout is not None and recorder.source == 'decode_head.dropout'
-    assert (SEEN['feats_S'] != 0).any((2, 3)).all()  # dropout of whole channels would have left some empty
+    assert (RECEIVED['feats_S'] != 0).any((2, 3)).all()  # dropout would set whole channels to zero
 
 
-def test_a_head_without_dropout_gives_the_input_of_its_classifier(teacher_ckpt):
+def test_features_of_a_head_without_dropout_are_the_input_of_its_classifier(teacher_ckpt):
     no_dropout = tiny.pspnet(4)
     no_dropout['decode_head'] = dict(no_dropout['decode_head'], dropout_ratio=0)
     model, _ = run(teacher_ckpt, dict(loss_spy=dict(type='SpyFeatureLoss')), student=no_dropout)
     assert model.distiller.student_recorders.get_recorder('feats').source == 'decode_head.conv_seg'
-    torch.testing.assert_close(model.student.decode_head.conv_seg(SEEN['feats_S']).shape, torch.Size([2, 3, 4, 4]))
+    torch.testing.assert_close(model.student.decode_head.conv_seg(RECEIVED['feats_S']).shape, torch.Size([2, 3, 4, 4]))
 
 
-def test_a_cascade_is_distilled_at_its_last_stage():
+def test_logits_of_a_cascade_are_those_of_its_last_stage():
     hrnet = dict(
         cfg_path='mmseg::ocrnet/ocrnet_hr18_4xb2-40k_cityscapes-512x1024.py',
         pretrained=None,
@@ -127,7 +130,7 @@ def test_a_cascade_is_distilled_at_its_last_stage():
 
 
 @pytest.mark.parametrize('align_corners', [False, True])
-def test_a_smaller_student_map_is_resized_to_the_teachers(teacher_ckpt, align_corners):
+def test_smaller_records_of_the_student_are_resized_to_those_of_the_teacher(teacher_ckpt, align_corners):
     coarse = tiny.pspnet(4)
     coarse['backbone'] = dict(coarse['backbone'], strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1))
     coarse['decode_head'] = dict(coarse['decode_head'], align_corners=align_corners)
@@ -136,7 +139,7 @@ def test_a_smaller_student_map_is_resized_to_the_teachers(teacher_ckpt, align_co
         dict(loss_spy=dict(type='SpyFeatureLoss'), loss_cwd=dict(type='ChannelWiseFeatureLoss')),
         student=coarse,
     )
-    assert SEEN['feats_S'].shape == (2, 8, 4, 4) and SEEN['feats_T'].shape == (2, 16, 4, 4)
+    assert RECEIVED['feats_S'].shape == (2, 8, 4, 4) and RECEIVED['feats_T'].shape == (2, 16, 4, 4)
     assert torch.isfinite(losses['distill.loss_cwd'])  # aligned, then resized
     x = torch.randn(2, 3, 2, 3)
     fitted = model.distiller._fit('loss_spy', 'preds', x, torch.zeros(2, 3, 4, 6))
@@ -144,7 +147,7 @@ def test_a_smaller_student_map_is_resized_to_the_teachers(teacher_ckpt, align_co
     assert model.distiller._fit('loss_spy', 'preds', x.half(), torch.zeros(2, 3, 4, 6).half()).dtype == torch.float32
 
 
-def test_an_aligner_has_the_widths_of_the_models_and_is_trained(teacher_ckpt):
+def test_an_aligner_has_the_widths_of_the_models_and_gets_a_gradient(teacher_ckpt):
     model, losses = run(teacher_ckpt, dict(loss_cwd=dict(type='ChannelWiseFeatureLoss')))
     convolution = model.distiller.connectors['loss_cwd_feats_S'].conv_module.conv
     assert convolution.weight.shape == (16, 8, 1, 1)
@@ -153,22 +156,22 @@ def test_an_aligner_has_the_widths_of_the_models_and_is_trained(teacher_ckpt):
     assert any(parameter is convolution.weight for parameter in model.parameters())
 
 
-def test_a_stage_of_the_backbone_is_aligned_by_its_real_width(teacher_ckpt):
+def test_an_aligner_for_one_stage_of_the_backbone_has_the_width_of_that_stage(teacher_ckpt):
     name = dict(loss_last=dict(type='LastStageLoss'))
     stage = {f'backbone_{side}': dict(recorder='backbone', from_student=side == 'S', data_idx=-1) for side in 'ST'}
     model, _ = run(teacher_ckpt, name, **distiller(name, loss_forward_mappings=dict(loss_last=stage)))
-    assert SEEN['backbone_S'].shape == SEEN['backbone_T'].shape == (2, 64, 4, 4)
+    assert RECEIVED['backbone_S'].shape == RECEIVED['backbone_T'].shape == (2, 64, 4, 4)
     assert model.distiller.connectors['loss_last_backbone_S'].conv_module.conv.weight.shape == (64, 32, 1, 1)
     with pytest.raises(ValueError, match='name one stage'):
         run(teacher_ckpt, name)
 
 
-def test_a_loss_is_told_the_widths_that_its_parts_name(teacher_ckpt):
-    run(teacher_ckpt, dict(loss_x=dict(type='MadeToMeasureLoss')))
-    assert SEEN['widths'] == (3, 8, 16, [4, 8, 16, 32])
+def test_build_layers_receives_the_widths_that_its_arguments_name(teacher_ckpt):
+    run(teacher_ckpt, dict(loss_x=dict(type='BuiltFromWidthsLoss')))
+    assert RECEIVED['widths'] == (3, 8, 16, [4, 8, 16, 32])
 
 
-def test_the_last_stage_is_handed_over_alone_and_another_one_by_a_mapping(teacher_ckpt):
+def test_stage_is_the_last_stage_and_a_mapping_selects_another_one(teacher_ckpt):
     losses = dict(loss_x=dict(type='MaskedGenerativeLoss'))
     model, values = run(teacher_ckpt, losses)
     assert model.distiller.distill_losses['loss_x'].generator.align.weight.shape == (64, 32, 1, 1)
@@ -178,14 +181,14 @@ def test_the_last_stage_is_handed_over_alone_and_another_one_by_a_mapping(teache
     assert torch.isfinite(values['distill.loss_x']) and torch.isfinite(others['distill.loss_x'])
 
 
-def test_logits_of_one_channel_are_refused(teacher_ckpt):
+def test_logits_with_one_channel_are_refused(teacher_ckpt):
     model = tiny.distillation(teacher_ckpt)
     with pytest.raises(ValueError, match=r'\(2, 1, 4, 4\).*softmax over the classes is 1'):
         model.distiller._fit('loss_kd', 'preds', torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4))
 
 
-def test_a_width_that_nobody_knows_is_an_error_that_names_the_record(teacher_ckpt):
-    losses = dict(loss_x=dict(type='MadeToMeasureLoss'))
+def test_a_record_of_unknown_width_is_refused_by_name(teacher_ckpt):
+    losses = dict(loss_x=dict(type='BuiltFromWidthsLoss'))
     recorders = dict(other=dict(type='ModuleInputs', source='decode_head.bottleneck.conv'))
     mapping = dict(feats_S=dict(recorder='other', from_student=True, data_idx=0))
     with pytest.raises(ValueError, match="loss_x is to be fitted to the record 'other', whose width is not known"):
@@ -196,12 +199,12 @@ def test_a_width_that_nobody_knows_is_an_error_that_names_the_record(teacher_ckp
         )
 
 
-SUMS = [('bpkd', 'dist'), ('cwd', 'cirkd'), ('afdcd', 'skds', 'apd')]
+COMBINATIONS = [('bpkd', 'dist'), ('cwd', 'cirkd'), ('afdcd', 'skds', 'apd')]
 
 
-@pytest.mark.parametrize('methods', SUMS, ids='+'.join)
-def test_sums_of_methods_train_a_step(teacher_ckpt, methods):
-    """What the files of `_base_/distillers` say, in one distiller."""
+@pytest.mark.parametrize('methods', COMBINATIONS, ids='+'.join)
+def test_combined_methods_train_the_student_and_their_own_layers(teacher_ckpt, methods):
+    """Merges the losses of several files of `_base_/distillers` in one distiller."""
     losses = {}
     for method in methods:
         losses.update(Config.fromfile(f'{ROOT}/configs/_base_/distillers/{method}.py').distiller.losses.to_dict())
@@ -210,16 +213,16 @@ def test_sums_of_methods_train_a_step(teacher_ckpt, methods):
     logs = model.train_step(tiny.batch(), OptimWrapper(torch.optim.SGD(model.parameters(), 0.1)))
     assert all(any(f'distill.{name}' in key for key in logs) for name in losses)
     assert logs['loss'].item() == pytest.approx(sum(logs[key].item() for key in logs if 'loss_' in key), rel=1e-5)
-    parts = {
+    trained = {
         name.split('.')[2]
         for name, parameter in model.named_parameters()
         if name.startswith('distiller') and not torch.equal(parameter, before[name])
     }
-    assert parts == {name for name, loss in model.distiller.distill_losses.items() if list(loss.parameters())}
+    assert trained == {name for name, loss in model.distiller.distill_losses.items() if list(loss.parameters())}
     assert not torch.equal(model.student.backbone.stem[0].weight, before['architecture.backbone.stem.0.weight'])
 
 
-def test_mmrazors_recorders_and_mappings_go_before_the_names(teacher_ckpt):
+def test_explicit_recorders_and_mappings_override_the_argument_names(teacher_ckpt):
     losses = dict(loss_kd=dict(type='PixelWiseLoss'))
     mapping = {f'preds_{side}': dict(recorder='other', from_student=side == 'S', data_idx=0) for side in 'ST'}
     recorders = dict(other=dict(type='ModuleInputs', source='decode_head.bottleneck.conv'))
@@ -228,13 +231,13 @@ def test_mmrazors_recorders_and_mappings_go_before_the_names(teacher_ckpt):
     assert list(model.distiller.student_recorders.recorders) == ['other'] and torch.isfinite(losses['distill.loss_kd'])
 
 
-def test_a_loss_of_mmrazor_works_as_it_is(teacher_ckpt):
+def test_mmrazors_cwd_works_unchanged_and_equals_ours(teacher_ckpt):
     _, losses = run(teacher_ckpt, dict(loss_cwd=dict(type='mmrazor.ChannelWiseDivergence', tau=4, loss_weight=3)))
     _, ours = run(teacher_ckpt, dict(loss_cwd=dict(type='ChannelWiseLoss')))
     torch.testing.assert_close(losses['distill.loss_cwd'], ours['distill.loss_cwd'])
 
 
-def test_losses_add_up(teacher_ckpt):
+def test_losses_are_logged_in_order_and_term_by_term(teacher_ckpt):
     _, losses = run(teacher_ckpt, dict(loss_bpkd=dict(type='BPKDLoss'), loss_kd=dict(type='PixelWiseLoss')))
     assert [key for key in losses if key.startswith('distill')] == [
         'distill.loss_bpkd_edge',
@@ -243,12 +246,12 @@ def test_losses_add_up(teacher_ckpt):
     ]
 
 
-def test_a_name_that_mmengine_would_not_sum_is_refused(teacher_ckpt):
+def test_a_loss_name_that_mmengine_would_not_sum_is_refused(teacher_ckpt):
     with pytest.raises(ValueError, match="'bpkd' would be logged but not trained on"):
         run(teacher_ckpt, dict(bpkd=dict(type='BPKDLoss')))
 
 
-def test_an_argument_nobody_can_serve_is_refused(teacher_ckpt):
+def test_an_unknown_argument_of_forward_is_refused_by_name(teacher_ckpt):
     with pytest.raises(ValueError, match="loss_x.*'attention_T' to UnknownArgumentLoss"):
         run(teacher_ckpt, dict(loss_x=dict(type='UnknownArgumentLoss')))
 
@@ -263,13 +266,13 @@ def test_an_argument_nobody_can_serve_is_refused(teacher_ckpt):
         ),
     ],
 )
-def test_a_mapping_that_leads_nowhere_is_refused(teacher_ckpt, mappings, message):
+def test_mappings_for_unknown_losses_or_arguments_are_refused(teacher_ckpt, mappings, message):
     losses = dict(loss_kd=dict(type='PixelWiseLoss'))
     with pytest.raises(ValueError, match=message):
         run(teacher_ckpt, losses, **distiller(losses, loss_forward_mappings=mappings))
 
 
-def test_another_number_of_classes_is_an_error_that_names_both(tmp_path):
+def test_different_numbers_of_classes_are_an_error_that_states_both_shapes(tmp_path):
     path = tiny.save_teacher(tmp_path / 'five.pth', num_classes=5)
     teacher = tiny.pspnet(8)
     from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor
@@ -284,14 +287,14 @@ def test_another_number_of_classes_is_an_error_that_names_both(tmp_path):
         run(None, None, teacher=built)
 
 
-def test_features_of_other_widths_without_an_aligner_are_an_error(teacher_ckpt):
+def test_features_of_different_widths_are_refused_without_an_aligner(teacher_ckpt):
     with pytest.raises(ValueError, match=r'feats is \(2, 8, 4, 4\).*\(2, 16, 4, 4\).*widths differ'):
         run(teacher_ckpt, dict(loss_spy=dict(type='SpyLoss')))
 
 
-def test_a_record_that_was_never_captured_is_an_error_that_names_it(teacher_ckpt):
+def test_a_record_that_was_not_captured_is_an_error_that_names_it(teacher_ckpt):
     model = tiny.distillation(teacher_ckpt)
-    model.teacher.decode_head.cls_seg = lambda feat: feat  # a head that does not go through its conv_seg
+    model.teacher.decode_head.cls_seg = lambda feat: feat  # a head that bypasses its conv_seg
     with pytest.raises(RuntimeError, match=r"loss_bpkd: preds_T was never captured.*teacher.*'decode_head.conv_seg'"):
         tiny.losses_of(model)
     assert not model.distiller.student_recorders.get_recorder('preds').data_buffer

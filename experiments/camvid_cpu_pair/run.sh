@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# The CamVid table of README: a teacher, then one student alone and distilled three ways, on two CPU cores.
+# The CamVid table of docs/results.md: a teacher, a student alone, and students distilled with KD, CWD and BPKD.
 #     experiments/camvid_cpu_pair/run.sh [SEED ...]
-# Needs data/camvid. Interrupted runs continue where they were; finished ones are not repeated. The teacher is trained
-# only if checkpoints/pspnet_r18w32_camvid.pth is not there.
+# Needs data/camvid and two CPU cores. Interrupted runs are resumed; finished runs are not repeated. The teacher is
+# trained only if checkpoints/pspnet_r18w32_camvid.pth does not exist.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 results=experiments/camvid_cpu_pair/results
 teacher=checkpoints/pspnet_r18w32_camvid.pth
 mkdir -p "$results" checkpoints
 
-# run NAME CONFIG ITERATIONS SEED: train at crop 128 (the configs have 192), then test
+# run NAME CONFIG ITERATIONS SEED: train with crop 128 (the configs have 192), then test
 run() {
     [ -f "$results/$1.json" ] && return
     python tools/train.py "$2" --resume auto --seed "$4" --work-dir "work_dirs/camvid_cpu_pair/$1" --cfg-options \

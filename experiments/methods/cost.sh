@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What every method costs, on a machine that does nothing else: a training step of the runs of run.sh beside one of the
-# student alone, and its losses on records of PSPNet R101 to R18 beside plain KD.
+# The cost of every method: the training step of run.sh against the step of the student alone, and the losses on inputs
+# of PSPNet R101 to R18 against those of KD. Needs a machine that does nothing else.
 #     experiments/methods/cost.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."

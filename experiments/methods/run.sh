@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # One run of every method on CamVid: the CPU-size pair, crop 128, 1000 iterations, one teacher, one seed.
 #     experiments/methods/run.sh [METHOD ...]
-# Needs data/camvid. Interrupted runs continue where they were; finished ones are not repeated. SEED=1 is another seed;
-# VARIANT=_weight_10 OPTIONS=model.distiller.losses.loss_affinity.weight=10 another setting, under a name of its own;
-# CONFIG=experiments/methods/ifvd_without_critic.py another config. variants.sh has some.
+# Needs data/camvid. Interrupted runs are resumed; finished runs are not repeated. Environment variables:
+#     SEED=1                                            another seed
+#     VARIANT=_weight_10 OPTIONS=model.distiller.losses.loss_affinity.weight=10     another setting, saved under its name
+#     CONFIG=experiments/methods/ifvd_without_critic.py another config
+# variants.sh has examples.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 results=experiments/methods/results

@@ -1,4 +1,4 @@
-"""Print what run.sh and cost.sh measured as Markdown tables.
+"""Print the results of run.sh and cost.sh as Markdown tables.
 
 python experiments/methods/table.py
 """

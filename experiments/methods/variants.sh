@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Settings and seeds beside those of run.sh: why a method ended where it did. results/ has those that were run.
+# More settings and seeds than run.sh, which explain the results of some methods.
 #     experiments/methods/variants.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."

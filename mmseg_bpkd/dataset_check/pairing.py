@@ -96,8 +96,8 @@ def _check_count(
     advice = 'complete the copy' if count < min(accepted) else 'remove the extra images'
     findings.error(
         loader,
-        f'{counted(count, "image")} in {examples([split.places.images for split in parts])}, expected the published '
-        f'number {" or ".join(map(str, accepted))}{cause}; {advice}, or accept this number with --cfg-options '
+        f'{counted(count, "image")} in {examples([split.places.images for split in parts])}, expected '
+        f'{" or ".join(map(str, accepted))} as published{cause}; {advice}, or accept this number with --cfg-options '
         f'num_images.{loader}={count}',
     )
 

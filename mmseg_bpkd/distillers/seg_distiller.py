@@ -1,4 +1,4 @@
-"""The wiring of losses to a teacher and a student."""
+"""Connects distillation losses to a teacher and a student."""
 
 from inspect import Parameter, signature
 from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
@@ -17,37 +17,34 @@ from ..losses.functional import upcast
 
 SIDES = {'S': 'student', 'T': 'teacher'}
 RECORDS = ('preds', 'feats', 'backbone', 'stage')
-ELEMENT = dict(feats=0, stage=-1)  # of what the recorder holds
+ELEMENT = dict(feats=0, stage=-1)  # index into what the recorder holds
 
 
 @MODELS.register_module()
 class SegDistiller(ConfigurableDistiller):
-    """Hands each loss the records that the arguments of its `forward` name.
+    """Passes to each loss the records that the arguments of its `forward` name.
 
     ===================== ==========================================================================================
-    `preds_S`, `preds_T`  logits before upsampling, (N, C, h, w): output of the decode head's `conv_seg`, of the last
-                          stage of a cascade
+    `preds_S`, `preds_T`  logits before upsampling, (N, C, h, w): output of the decode head's `conv_seg`; in a cascade
+                          of heads, of the last head
     `feats_S`, `feats_T`  the head's feature before dropout and classifier, (N, D, h, w)
-    `backbone_S`, `..._T` the backbone's stages, a tuple
-    `stage_S`, `stage_T`  the last of them
+    `backbone_S`, `..._T` all stages of the backbone, a tuple
+    `stage_S`, `stage_T`  the last stage of the backbone
     `gt`                  the label, (N, H, W)
     ===================== ==========================================================================================
 
-    A student's tensor is resized to the teacher's (bilinear). A loss with `align = True` gets a trained 1x1
-    convolution from the student's width to the teacher's; one with `any_width = True` compares different widths itself.
-    A loss with `build_layers(...)` is told, when it is constructed, the widths that the arguments of this method name:
-    `num_classes`, `feats_S`, `stage_S`, and of all stages `backbone_S`, likewise of the teacher. A loss with
-    `terms(...)` returning a dict is logged term by term.
+    The student's tensors are resized to the teacher's size (bilinear). `DistillLoss` describes what else a loss can ask
+    for.
 
     Args:
-        losses: {name: config}; a name must contain "loss", or MMEngine would not train on it.
-        student_recorders, teacher_recorders, connectors: as in MMRazor, for what the names above do not reach.
-        loss_forward_mappings: {loss: {argument: dict(recorder=..., from_student=..., ...)}} as in MMRazor; what it says
-            goes before the names.
+        losses: {name: config}. A name must contain "loss"; otherwise MMEngine would log the loss and not train on it.
+        student_recorders, teacher_recorders, connectors: as in MMRazor, for records that the names above do not cover.
+        loss_forward_mappings: {loss: {argument: dict(recorder=..., from_student=..., ...)}} as in MMRazor. It takes
+            precedence over the names.
 
     Raises:
-        ValueError: for a loss whose name or arguments cannot be served, or tensors that do not fit.
-        RuntimeError: for a record that a forward pass did not fill.
+        ValueError: for a loss with a wrong name, an argument without a record, or tensors that cannot be compared.
+        RuntimeError: for a record that the forward pass did not fill.
     """
 
     def __init__(
@@ -61,15 +58,15 @@ class SegDistiller(ConfigurableDistiller):
         for name in losses:
             if 'loss' not in name:
                 raise ValueError(
-                    f'the loss named {name!r} would be logged but not trained on: '
-                    'MMEngine sums only names that contain "loss"'
+                    f'losses has a key {name!r}, but a name must contain "loss": MMEngine would log it, but not train '
+                    'on it'
                 )
-        with DefaultScope.overwrite_default_scope('mmrazor'):  # its recorders and connectors, without a prefix
+        with DefaultScope.overwrite_default_scope('mmrazor'):  # finds its recorders without a prefix
             super().__init__(student_recorders, teacher_recorders, connectors=connectors, distill_losses=losses)
         explicit = loss_forward_mappings or {}
         unknown = set(explicit) - set(losses)
         if unknown:
-            raise ValueError(f'loss_forward_mappings names {sorted(unknown)}, but the losses are {sorted(losses)}')
+            raise ValueError(f'loss_forward_mappings has {sorted(unknown)}, but the losses are {sorted(losses)}')
         self.takes_gt = []
         self.loss_forward_mappings = {
             name: dict(self._mappings(name, loss, explicit.get(name, {}))) for name, loss in self.distill_losses.items()
@@ -94,8 +91,8 @@ class SegDistiller(ConfigurableDistiller):
                 yield argument, dict(recorder=record, from_student=side == 'S', **element)
             elif parameter.default is Parameter.empty:
                 raise ValueError(
-                    f'{loss_name}: nothing is known to pass as {argument!r} to {type(loss).__name__}; '
-                    f'known are gt and {", ".join(RECORDS)} with _S or _T; others need '
+                    f'{loss_name}: the forward of {type(loss).__name__} has an argument {argument!r}, which names no '
+                    f'record; the records are gt, and {", ".join(RECORDS)} with _S or _T; other arguments need '
                     'loss_forward_mappings'
                 )
 
@@ -124,8 +121,8 @@ class SegDistiller(ConfigurableDistiller):
             if argument.endswith('_S'):
                 if not isinstance(widths[argument], int):
                     raise ValueError(
-                        f'{loss_name} asks for an aligner on all stages of the backbone: name one stage '
-                        f'with data_idx in the mapping of {argument}'
+                        f'{loss_name} has align=True, which needs one stage of the backbone, but {argument} is all '
+                        'stages: choose one with data_idx in its loss_forward_mappings'
                     )
                 connector = f'{loss_name}_{argument}'
                 self.connectors[connector] = ConvModuleConnector(
@@ -134,10 +131,17 @@ class SegDistiller(ConfigurableDistiller):
                 self.loss_forward_mappings[loss_name][argument]['connector'] = connector
 
     def compute_distill_losses(self, gt: Tensor) -> Dict[str, Tensor]:
-        """Every loss, or every term of it, from the records of the last forward passes, which are then dropped.
+        """Computes all losses from the records of the last forward passes, and then drops the records.
 
         Args:
-            gt: (N, H, W).
+            gt: label, (N, H, W).
+
+        Returns:
+            {name of the loss: scalar}; for a loss with `terms`, {loss_term: scalar}.
+
+        Raises:
+            RuntimeError: if the forward pass did not fill a record.
+            ValueError: if the tensors of student and teacher cannot be compared.
         """
         losses = {}
         try:
@@ -160,7 +164,7 @@ class SegDistiller(ConfigurableDistiller):
             if not recorder.data_buffer:
                 raise RuntimeError(
                     f'{loss_name}: {argument} was never captured: the forward pass of the '
-                    f'{SIDES["S" if mapping["from_student"] else "T"]} did not go through '
+                    f'{SIDES["S" if mapping["from_student"] else "T"]} did not call '
                     f'{recorder.source!r} (record {mapping["recorder"]!r})'
                 )
             arguments[argument] = self.get_record(**mapping)
@@ -173,25 +177,25 @@ class SegDistiller(ConfigurableDistiller):
         return arguments
 
     def _fit(self, loss_name: str, record: str, student: Any, teacher: Any) -> Any:
-        """The student's tensor at the teacher's size."""
+        """Resizes the student's tensor to the teacher's size."""
         if isinstance(student, (list, tuple)) and isinstance(teacher, (list, tuple)) and len(student) == len(teacher):
             return [self._fit(loss_name, record, s, t) for s, t in zip(student, teacher)]
         if not (isinstance(student, Tensor) and isinstance(teacher, Tensor)):
             raise ValueError(
-                f'{loss_name}: {record} is a {_kind(student)} of the student, a {_kind(teacher)} of the '
-                'teacher, which cannot be compared'
+                f'{loss_name}: {record} is a {_kind(student)} in the student and a {_kind(teacher)} in the teacher, '
+                'which cannot be compared'
             )
         shapes = (
-            f'{loss_name}: {record} is {tuple(student.shape)} of the student, {tuple(teacher.shape)} of the teacher'
+            f'{loss_name}: {record} is {tuple(student.shape)} in the student and {tuple(teacher.shape)} in the teacher'
         )
         if student.ndim != teacher.ndim or len(student) != len(teacher):
-            raise ValueError(f'{shapes}, which do not fit')
+            raise ValueError(f'{shapes}, which cannot be compared')
         if student.shape[1] != teacher.shape[1] and not contract_of(self.distill_losses[loss_name]).any_width:
             why = 'they have different numbers of classes' if record == 'preds' else 'their widths differ'
             raise ValueError(f'{shapes}: {why}')
         if record == 'preds' and student.shape[1] == 1:
             raise ValueError(
-                f'{shapes}: of one channel, a softmax over the classes is 1 everywhere; give the heads two channels'
+                f'{shapes}: with one channel, the softmax over the classes is 1 everywhere; give the heads two channels'
             )
         if student.ndim == 4 and student.shape[2:] != teacher.shape[2:]:
             return resize(upcast(student), teacher.shape[2:], mode='bilinear', align_corners=self.align_corners)
@@ -205,7 +209,7 @@ class SegDistiller(ConfigurableDistiller):
                     recorders.recorders[name] = _recorder(name, model)
 
     def _widths(self, model: BaseModel, from_student: bool) -> Dict[str, Dict[str, Union[int, List[int]]]]:
-        """For each loss, of what its `build_layers` names or its aligners stand between: {argument: channels}."""
+        """The channels that each loss needs for its layers and aligners: {loss: {argument: channels}}."""
         widths = {}
         for name, loss in self.distill_losses.items():
             mappings, contract = self.loss_forward_mappings[name], contract_of(loss)
@@ -238,8 +242,8 @@ def _classifying_head(model: BaseModel) -> Tuple[str, nn.Module]:
         name, head = f'decode_head.{len(head) - 1}', head[-1]
     if not hasattr(head, 'conv_seg'):
         raise ValueError(
-            f'{type(head).__name__} has no conv_seg: say with recorders and loss_forward_mappings where '
-            'its logits and features are'
+            f'{type(head).__name__} has no conv_seg, so its logits and features are unknown: set recorders and '
+            'loss_forward_mappings of the distiller'
         )
     return name, head
 
@@ -251,8 +255,8 @@ def _width(loss_name: str, mapping: dict, model: BaseModel) -> Union[int, List[i
         stages = _stage_widths(model)
         return stages[mapping['data_idx']] if 'data_idx' in mapping else stages
     raise ValueError(
-        f'{loss_name} is to be fitted to the record {mapping["recorder"]!r}, whose width is not known: '
-        "only those of the head's features and of the backbone's stages are"
+        f'{loss_name} needs the width of the record {mapping["recorder"]!r}, which is unknown: only the widths of '
+        "the head's features and of the backbone's stages are known"
     )
 
 

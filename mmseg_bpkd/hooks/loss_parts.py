@@ -7,7 +7,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from ..losses.base import contract_of
-from ..optim import options_of_parts
+from ..optim import layer_options
 
 
 @HOOKS.register_module()
@@ -20,10 +20,10 @@ class LossPartsHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         model = getattr(runner.model, 'module', runner.model)
-        options = options_of_parts(model)
+        options = layer_options(model)
         if options and not getattr(model.distiller, 'optim_options_read', False):
             raise ValueError(
-                f'{sorted(options)} have optim_options, but the optimiser was built without them: set '
+                f'the layers {sorted(options)} have optim_options, but the optimiser was built without them: set '
                 'optim_wrapper.constructor to DistillOptimWrapperConstructor'
             )
         losses = model.distiller.distill_losses.values() if hasattr(model, 'distiller') else ()

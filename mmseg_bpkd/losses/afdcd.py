@@ -15,15 +15,23 @@ from .mgd import squared_distance
 
 @in_full_precision
 def dense_contrast(feats_S: Tensor, feats_T: Tensor, groups: int, patch: int, tau: float) -> Tensor:
-    """InfoNCE of channel groups inside patches, summed over the groups and averaged over the positions.
+    """InfoNCE between channel groups inside patches, summed over the groups and averaged over the positions.
 
-    A vector is one group of channels at one position. Among the teacher's vectors of its patch, the student's vector
-    should be nearest (in L1) to the one of its own position and group; those of the other groups, at any position, are
-    negatives, and those of its group elsewhere are left out. Rows and columns that fill no patch are left out; a map
-    smaller than a patch is one patch.
+    A vector is one group of channels at one position. Similarity is the negative L1 distance.
+
+    * Positive: the teacher's vector of the same position and group.
+    * Negatives: the teacher's vectors of other groups, at any position of the patch.
+    * Left out: the teacher's vectors of the same group at other positions.
+
+    Rows and columns that do not fill a patch are left out. A map smaller than a patch is one patch.
 
     Args:
         feats_S, feats_T: (N, D, h, w), where groups divides D.
+        patch: side of a patch in cells.
+        tau: temperature of the similarities.
+
+    Returns:
+        A scalar.
     """
     h, w = (min(patch, extent) for extent in feats_T.shape[2:])
     vectors_S, vectors_T = (_vectors_of_patches(feats, groups, h, w) for feats in (feats_S, feats_T))
@@ -46,17 +54,21 @@ def _vectors_of_patches(feats: Tensor, groups: int, h: int, w: int) -> Tensor:
 
 @MODELS.register_module()
 class DenseContrastiveLoss(DistillLoss):
-    """Masked generation of the teacher's last stage as in MGD, and `dense_contrast` between the two, max-pooled.
+    """Generates the teacher's last stage as MGD does, and adds `dense_contrast` of the max-pooled maps.
 
-    Weights are the authors' for Cityscapes; ADE20K has 1e-6 and 0.04, CamVid 8e-6 and 0.01. Their Cityscapes script for
-    ResNet-18 asks for a fixed mask and a wider generator; this is the random mask and the plain one. Void takes part.
+    The default weights are the authors' for Cityscapes. For ADE20K they use 1e-6 and 0.04, for CamVid 8e-6 and 0.01.
+    Their Cityscapes script for ResNet-18 sets a fixed mask and a wider generator; this loss has a random mask and MGD's
+    generator. Void takes part.
 
     Args:
-        pool: max-pooling in front of the contrast.
-        max_grad_norm: the gradient of the trained parts is clipped to this norm by `LossPartsHook`.
+        feature_weight, contrast_weight: weights of the two terms.
+        mask_ratio: share of the positions that are masked for the generator.
+        groups, patch, tau: see `dense_contrast`.
+        pool: window of the max-pooling before the contrast.
+        max_grad_norm: `LossPartsHook` clips the gradient of the trained layers to this norm.
 
     Raises:
-        ValueError: if the teacher's last stage cannot be divided into the groups.
+        ValueError: if the channels of the teacher's last stage cannot be divided into the groups.
     """
 
     any_width = True
@@ -84,7 +96,9 @@ class DenseContrastiveLoss(DistillLoss):
 
     def build_layers(self, stage_S: int, stage_T: int) -> None:
         if stage_T % self.groups:
-            raise ValueError(f"the {stage_T} channels of the teacher's last stage make no {self.groups} groups")
+            raise ValueError(
+                f"the teacher's last stage has {stage_T} channels, which {self.groups} groups do not divide"
+            )
         self.generator = MGDConnector(stage_S, stage_T, lambda_mgd=self.mask_ratio)
 
     def forward(self, stage_S: Tensor, stage_T: Tensor) -> Tensor:
@@ -92,7 +106,11 @@ class DenseContrastiveLoss(DistillLoss):
         return sum(self.terms(stage_S, stage_T).values())
 
     def terms(self, stage_S: Tensor, stage_T: Tensor) -> Dict[str, Tensor]:
-        """'feature' and 'contrast', of the last stages (N, D, h, w) of both backbones."""
+        """'feature' and 'contrast'.
+
+        Args:
+            stage_S, stage_T: last stages of the backbones, (N, D, h, w).
+        """
         generated, stage_T = self.generator(stage_S), stage_T.detach()
         pooled = [F.max_pool2d(x, [min(self.pool, extent) for extent in x.shape[2:]]) for x in (generated, stage_T)]
         contrast = dense_contrast(*pooled, self.groups, self.patch, self.tau)

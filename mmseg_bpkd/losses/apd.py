@@ -10,7 +10,7 @@ from .base import DistillLoss
 from .distributed import sum_over_ranks
 from .functional import class_maps, in_full_precision, masked_mean
 
-NOWHERE = -1e4  # the similarity to a class that the batch does not have: no share in any softmax
+ABSENT = -1e4  # similarity to a class that is not in the batch: its softmax is 0
 
 
 def adaptor(width: int, width_out: int) -> nn.Sequential:
@@ -19,34 +19,39 @@ def adaptor(width: int, width_out: int) -> nn.Sequential:
 
 @in_full_precision
 def perspective(feats: Tensor, maps: Tensor, scale: float = 10.0) -> tuple:
-    """Class centres of a batch, over all ranks, and every position's scaled cosine with each.
+    """Class centres of the batch (of all processes), and their scaled cosine similarity to every position.
 
     Args:
         feats: (N, D, h, w).
         maps: (N, C, h * w), from `class_maps`.
 
     Returns:
-        Centres of length 1 (C, D), 0 for an absent class; similarities (N, C, h * w).
+        centres: unit vectors, (C, D); zero for an absent class.
+        similarities: (N, C, h * w).
     """
     feats = F.normalize(feats.flatten(2), dim=1)
     sums = sum_over_ranks((maps.to(feats) @ feats.transpose(1, 2)).sum(0))
-    centres = F.normalize(sums, dim=1)  # of the mean, which has the direction of the sum
+    centres = F.normalize(sums, dim=1)  # the sum has the direction of the mean
     return centres, scale * (centres @ feats)
 
 
 @MODELS.register_module()
 class AdaptivePerspectiveLoss(DistillLoss):
-    """Class centres, and the maps of similarities to them, on features that each side sees through an adaptor.
+    """Distils class centres and the similarity of each position to them, on the head's features.
 
-    map_weight * KL of the similarity maps, mean over positions and present classes; centre_weight * mean over present
-    classes of (1 - cos) / 2; and cross-entropy of the teacher's map, which trains the teacher's adaptor alone. Absent
-    classes are left out. Void is in no centre and not in the cross-entropy; the KL takes every position.
+    Student and teacher features first pass a trained adaptor (1x1 convolution, ReLU, 1x1 convolution, of the teacher's
+    width). The terms:
 
-    On the head's features. Adaptors (1x1, ReLU, 1x1) are as wide as the teacher's.
+    * 'map': map_weight * KL divergence of the similarity maps, mean over positions and present classes.
+    * 'centre': centre_weight * mean over present classes of (1 - cosine) / 2 between the centres.
+    * 'teacher': cross-entropy of the teacher's map. It trains only the teacher's adaptor.
+
+    Classes that are not in the batch are left out. Void is in no centre and not in the cross-entropy; the KL divergence
+    covers all positions.
 
     Args:
-        student_lr_mult: of the student's adaptor, times the rate of the student.
-        teacher_lr: of the teacher's adaptor. The authors' 1e-5 is Adam's.
+        student_lr_mult: learning rate of the student's adaptor, as a multiple of the student's.
+        teacher_lr: learning rate of the teacher's adaptor. The authors use 1e-5 with Adam.
     """
 
     any_width = True
@@ -75,12 +80,17 @@ class AdaptivePerspectiveLoss(DistillLoss):
         return sum(self.terms(feats_S, feats_T, gt).values())
 
     def terms(self, feats_S: Tensor, feats_T: Tensor, gt: Tensor) -> Dict[str, Tensor]:
-        """'map', 'centre' and 'teacher', of features (N, D, h, w) and labels (N, H, W)."""
+        """'map', 'centre' and 'teacher'.
+
+        Args:
+            feats_S, feats_T: (N, D, h, w).
+            gt: label, (N, H, W).
+        """
         maps = class_maps(gt, self.num_classes, feats_S.shape[2:], self.ignore_index)
         present = sum_over_ranks(maps.sum((0, 2))) > 0
         centres_S, view_S = perspective(self.adaptor_S(feats_S), maps)
         centres_T, view_T = perspective(self.adaptor_T(feats_T.detach()), maps)
-        log_S, log_T = (view.masked_fill(~present[:, None], NOWHERE).log_softmax(1) for view in (view_S, view_T))
+        log_S, log_T = (view.masked_fill(~present[:, None], ABSENT).log_softmax(1) for view in (view_S, view_T))
         divergence = F.kl_div(log_S, log_T.detach(), reduction='none', log_target=True).sum(1).mean()
         apart = (1 - (centres_S * centres_T.detach()).sum(1)) / 2
         entropy = -(log_T * maps).sum(1)

@@ -10,9 +10,9 @@ from .functional import upcast
 
 @MODELS.register_module()
 class AttentionTransferLoss(ATLoss, DistillLoss):
-    """weight * mean (a_S - a_T)^2 with a = normalise(vec(mean over channels of F^2)), as MMRazor computes it.
+    """weight * mean (a_S - a_T)^2, with a = normalise(vec(mean over channels of F^2)) of the head's features F.
 
-    On the head's features, of any two widths. Void takes part.
+    Computed by MMRazor's `ATLoss`. The features may have different widths. Void takes part.
     """
 
     any_width = True

@@ -13,27 +13,32 @@ from .functional import channel_kl, check_same_shape, edge_weights, pixel_kl, up
 
 @MODELS.register_module()
 class BPKDLoss(DistillLoss):
-    """Object edges and object bodies of the logits, distilled by two different losses.
+    """Distils the edges and the bodies of objects with two different losses.
 
-    edge_weight * pixel-wise KL on the edges Z * M, counted by `edge_weights`, and body_weight * channel-wise KL on the
-    rest, Z * (1 - M). Void pixels are in no mask, and stay in the body: the teacher needs no label there. The formulas
-    as the paper writes them are in plain.py.
+    With logits Z and edge masks M (see `edge_masks`):
 
-    The default weights are provisional, from a probe on CamVid, for `edge_norm='class'`. The paper's are
-    edge_weight=50, body_weight=20, class_weight=2 for its own (unpublished) normalisation.
+    * edge_weight * pixel-wise KL divergence of Z * M, weighted by `edge_weights`;
+    * body_weight * channel-wise KL divergence of Z * (1 - M), mean over images and classes.
+
+    Void pixels are in no mask. They are part of the body, since the teacher needs no label there. `reference.py` has
+    the formulas as the paper writes them.
+
+    The default weights are provisional and belong to `edge_norm='class'`. They come from a first experiment on CamVid.
+    The paper's weights are edge_weight=50, body_weight=20, class_weight=2; their normalisation is not published.
 
     Args:
-        edge_weight, body_weight: 0 leaves the term and its work out.
-        class_weight: alpha, the inner weight of a class's edge; one number, or one per class.
-        kernel_size: edge width in pixels of the label; an even one's window is not centred, see `edge_masks`.
-        void_edges: whether a border to void is an edge.
-        edge_norm: 'class' or 'paper', see `edge_weights`.
+        edge_weight, body_weight: 0 skips the term.
+        class_weight: alpha, the weight of the edges of a class: one number, or one per class.
+        kernel_size: edge width in pixels of the label; see `edge_masks` about even widths.
+        tau_edge, tau_body: temperatures.
+        void_edges: whether a border between a class and void is an edge.
+        edge_norm: 'class' or 'paper'; see `edge_weights`.
         pre_mask, post_mask: the paper's PRM and POM (Table 4).
-        edge_over, body_over: where the softmax runs (Table 3), over 'classes' or 'positions'. `post_mask`,
-            `class_weight` and `edge_norm` belong to an edge loss over classes.
+        edge_over, body_over: dimension of the softmax (Table 3): 'classes' or 'positions'. `post_mask`, `class_weight`
+            and `edge_norm` have an effect only with edge_over='classes'.
 
     Raises:
-        ValueError: for a choice that does not exist, or a class_weight of the wrong length.
+        ValueError: for an option that does not exist, or if class_weight has a wrong length.
     """
 
     def __init__(
@@ -61,7 +66,7 @@ class BPKDLoss(DistillLoss):
             if value not in choices:
                 raise ValueError(f'{name} must be one of {choices}, got {value!r}')
         if edge_over == 'positions' and not pre_mask:
-            raise ValueError("edge_over='positions' sees the edges through pre_mask=True only")
+            raise ValueError("edge_over='positions' needs pre_mask=True: without it, no mask would be applied")
         self.edge_weight = edge_weight
         self.body_weight = body_weight
         self.register_buffer('class_weight', torch.tensor(class_weight), persistent=False)
@@ -82,11 +87,14 @@ class BPKDLoss(DistillLoss):
         return sum(terms.values()) if terms else 0 * upcast(preds_S).sum()
 
     def terms(self, preds_S: Tensor, preds_T: Tensor, gt: Tensor) -> Dict[str, Tensor]:
-        """The weighted terms 'edge' and 'body', of those whose weight is not 0.
+        """The weighted terms 'edge' and 'body'. A term with weight 0 is left out.
 
         Args:
             preds_S, preds_T: logits, (N, C, h, w).
-            gt: labels, (N, H, W).
+            gt: label, (N, H, W).
+
+        Raises:
+            ValueError: if the shapes of the logits differ, or class_weight does not have one value per class.
         """
         if not self.edge_weight and not self.body_weight:
             return {}

@@ -15,11 +15,12 @@ from .functional import class_maps, in_full_precision, masked_mean
 
 @in_full_precision
 def relation_kl(feats_S: Tensor, feats_T: Tensor, others_S: Tensor, others_T: Tensor, tau: float) -> Tensor:
-    """KL(teacher || student) between softmax(cosines / tau) of each vector with all others.
+    """KL(teacher || student) between the softmaxes of the cosine similarities of each vector with Q others.
 
     Args:
-        feats_S, feats_T: (..., P, D_S) and (..., P, D_T), of length 1.
-        others_S, others_T: (..., Q, D_S) and (..., Q, D_T), of length 1.
+        feats_S, feats_T: unit vectors, (..., P, D_S) and (..., P, D_T).
+        others_S, others_T: unit vectors, (..., Q, D_S) and (..., Q, D_T).
+        tau: temperature of the softmaxes.
 
     Returns:
         (..., P).
@@ -31,39 +32,44 @@ def relation_kl(feats_S: Tensor, feats_T: Tensor, others_S: Tensor, others_T: Te
     return F.kl_div(log_S, log_T, reduction='none', log_target=True).sum(-1)
 
 
-def pooled(feats: Tensor, most_positions: int) -> Tensor:
-    """Average-pooled by 1, 2, 4 ..., whatever leaves no more than most_positions."""
+def pooled(feats: Tensor, max_positions: int) -> Tensor:
+    """Average pooling by the smallest power of two that leaves at most `max_positions` positions."""
     kernel = 1
-    while -(-feats.shape[2] // kernel) * -(-feats.shape[3] // kernel) > most_positions:
+    while -(-feats.shape[2] // kernel) * -(-feats.shape[3] // kernel) > max_positions:
         kernel *= 2
     return F.avg_pool2d(feats, kernel, ceil_mode=True)
 
 
 @in_full_precision
 def unit_vectors(feats: Tensor) -> Tensor:
-    """(N, D, h, w) to (N, P, D) of length 1."""
+    """Features (N, D, h, w) to unit vectors (N, h * w, D)."""
     return F.normalize(feats, dim=1).flatten(2).transpose(1, 2)
 
 
 @MODELS.register_module()
 class CrossImageLoss(DistillLoss):
-    """Similarities of a position to those of the batch and to a memory of the teacher's features, by class.
+    """Distils the similarities between positions of different images, on the head's features.
 
-    batch_weight * mean over all pairs of images, of all ranks, of `relation_kl` between their positions; void takes
-    part. pixel_weight and region_weight * mean over non-void positions of `relation_kl` with vectors drawn from two
-    memories of the teacher's features: of pixels, and of means of a class over an image. There the student's feature
-    first goes through a trained projector (1x1, SyncBN, ReLU, 1x1) to the teacher's width. A step first adds the batch
-    of all ranks to the memories.
+    * 'batch': batch_weight * mean of `relation_kl` between the positions of every pair of images, over all processes.
+      Void takes part.
+    * 'pixel' and 'region': pixel_weight and region_weight * mean over non-void positions of `relation_kl` with vectors
+      drawn from two memories of the teacher's features. One memory holds features of pixels, the other means of a class
+      over an image. A trained projector (1x1 convolution, SyncBN, ReLU, 1x1 convolution) maps the student's features to
+      the teacher's width. The batch of all processes is added to the memories before they are used.
 
-    On the head's features. Differs from the authors' code: memories are empty at first, not noise, and what is empty is
-    not drawn; pairs of images span all ranks; maps are pooled until they have max_positions, for the memory terms too,
-    where the authors pool by 4 what is 256x256 or larger, for the pairs only.
+    Differences from the authors' code:
+
+    * The memories start empty, not with noise. Empty entries are not drawn.
+    * Pairs of images span all processes.
+    * Maps are pooled until they have at most `max_positions` positions, for all terms. The authors pool maps of 256x256
+      and larger by 4, for the 'batch' term only.
 
     Args:
-        pixel_memory, region_memory: vectors per class, held in half precision.
-        pixel_contrast, region_contrast: vectors drawn in all, // classes + 1 of each class.
-        pixels_per_class: added per image and class, drawn at random.
-        max_positions: no matrix of a pair of images is larger than the square of this.
+        tau: temperature of the similarities.
+        pixel_memory, region_memory: vectors per class, stored in half precision.
+        pixel_contrast, region_contrast: vectors drawn in total; each class gets this // classes + 1.
+        pixels_per_class: pixels that each image adds per class, drawn at random.
+        max_positions: limits the similarity matrix of a pair of images to max_positions^2.
     """
 
     any_width = True
@@ -107,8 +113,8 @@ class CrossImageLoss(DistillLoss):
         )
         megabytes = sum(memory.megabytes for memory in self.memories.values())
         print_log(
-            f'CIRKD keeps vectors of {feats_T} of {num_classes} classes in half precision: {megabytes:.0f} MB on '
-            'every device and in every checkpoint',
+            f'the memories of CIRKD ({num_classes} classes, width {feats_T}) take {megabytes:.0f} MB on every device '
+            'and in every checkpoint',
             'current',
         )
 
@@ -117,11 +123,11 @@ class CrossImageLoss(DistillLoss):
         return sum(self.terms(feats_S, feats_T, gt).values())
 
     def terms(self, feats_S: Tensor, feats_T: Tensor, gt: Tensor) -> Dict[str, Tensor]:
-        """Of 'batch', 'pixel' and 'region' those whose weight is not 0; adds to the memories.
+        """'batch', 'pixel' and 'region'; a term with weight 0 is left out. Adds the batch to the memories.
 
         Args:
             feats_S, feats_T: (N, D, h, w).
-            gt: labels, (N, H, W).
+            gt: label, (N, H, W).
         """
         self._remember(feats_T.detach(), gt)
         feats_S, feats_T = (pooled(feats, self.max_positions) for feats in (feats_S, feats_T.detach()))
@@ -138,11 +144,11 @@ class CrossImageLoss(DistillLoss):
 
     @in_full_precision
     def _projected(self, feats_S: Tensor) -> Tensor:
-        """In half precision, the gradient of normalising what is almost 0 would be infinite."""
+        """In float32: in half precision, the gradient of normalising a vector close to 0 overflows."""
         return self.projector(feats_S)
 
     def _pairs(self, vectors_S: Tensor, vectors_T: Tensor) -> Tensor:
-        """Image by image, against every image of every rank: (N, 1, P, D) with (1, M, P, D)."""
+        """Each image with every image of every process: (N, 1, P, D) with (1, M, P, D)."""
         all_S, all_T = gather_over_ranks(vectors_S), gather_over_ranks(vectors_T)
         return relation_kl(vectors_S[:, None], vectors_T[:, None], all_S, all_T, self.tau).mean()
 

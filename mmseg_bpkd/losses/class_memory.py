@@ -1,4 +1,4 @@
-"""First-in-first-out memories of feature vectors, one for each class."""
+"""First-in, first-out memories of feature vectors, one per class."""
 
 from typing import Tuple
 
@@ -9,23 +9,29 @@ from torch import Tensor, nn
 from .distributed import gather_over_ranks
 from .functional import in_full_precision
 
-Entries = Tuple[Tensor, Tensor]  # vectors of length 1 (N, C, K, D), and which of them exist (N, C, K)
+Entries = Tuple[Tensor, Tensor]  # unit vectors (N, C, K, D), and which of them exist (N, C, K)
 
 
 @in_full_precision
 @torch.no_grad()
 def class_embeddings(feats: Tensor, maps: Tensor, most: int) -> Tuple[Entries, Entries]:
-    """Of each image and class, `most` positions drawn at random (all, if there are no more), and their mean.
+    """Random positions of each class in each image, and the mean feature of the class.
 
     Args:
         feats: (N, D, h, w).
-        maps: where the classes are, (N, C, h * w), bool.
+        maps: (N, C, h * w), bool, from `class_maps`.
+        most: number of positions per class and image; all positions if there are fewer.
+
+    Returns:
+        The entries of the positions and of the means.
     """
     feats = F.normalize(feats.flatten(2), dim=1)
     chance = torch.rand(maps.shape[0], 1, maps.shape[2], device=maps.device)
     best = chance.expand(maps.shape).masked_fill(~maps, -1).topk(min(most, maps.shape[2]))
     exists = best.values >= 0
-    index = best.indices.masked_fill(~exists, maps.shape[2]).sort().values  # in their order in the image, then none
+    index = (
+        best.indices.masked_fill(~exists, maps.shape[2]).sort().values
+    )  # in image order; positions that do not exist come last
     exists = index < maps.shape[2]
     index = index.clamp(max=maps.shape[2] - 1)
     pixels = torch.stack([image.t()[i] for image, i in zip(feats, index)])
@@ -36,13 +42,16 @@ def class_embeddings(feats: Tensor, maps: Tensor, most: int) -> Tuple[Entries, E
 class ClassMemory(nn.Module):
     """The last `size` vectors of each class, in half precision.
 
-    Every rank adds what all ranks have, in the order of the ranks, and so holds the same.
+    Every process adds the vectors of all processes in the order of their ranks, so that all memories stay equal.
+
+    Raises:
+        ValueError: if `size` is less than 1.
     """
 
     def __init__(self, num_classes: int, size: int, width: int) -> None:
         super().__init__()
         if size < 1:
-            raise ValueError(f'a memory must hold at least one vector of each class, got {size}')
+            raise ValueError(f'a memory must hold at least one vector per class, got {size}')
         self.register_buffer('vectors', torch.zeros(num_classes, size, width, dtype=torch.half))
         self.register_buffer('written', torch.zeros(num_classes, dtype=torch.long))
 
@@ -52,19 +61,19 @@ class ClassMemory(nn.Module):
 
     @torch.no_grad()
     def add(self, vectors: Tensor, exists: Tensor) -> None:
-        """Vectors (N, C, K, D) of N images, where `exists` (N, C, K)."""
+        """Adds the vectors (N, C, K, D) of N images where `exists` (N, C, K) is true."""
         vectors = gather_over_ranks(vectors.to(self.vectors.dtype)).transpose(0, 1).flatten(1, 2)  # (C, N * K, D)
         exists = gather_over_ranks(exists.to(torch.uint8)).bool().transpose(0, 1).flatten(1, 2)
-        number = exists.cumsum(1)  # of an entry among those of its class, from 1
+        number = exists.cumsum(1)  # position of an entry among those of its class, from 1
         size = self.vectors.shape[1]
-        kept = exists & (number > number[:, -1:] - size)  # of more than fit, the last
+        kept = exists & (number > number[:, -1:] - size)  # if there are more than fit, the last ones
         slots = (self.written[:, None] + number - 1) % size
         classes = torch.arange(len(vectors), device=vectors.device)[:, None].expand_as(slots)
         self.vectors[classes[kept], slots[kept]] = vectors[kept]
         self.written += number[:, -1]
 
     def draw(self, most: int) -> Tensor:
-        """Up to `most` vectors of each class, at random and without repetition; none of what was never written."""
+        """Draws up to `most` written vectors of each class, at random and without repetition: (M, D)."""
         size = self.vectors.shape[1]
         filled = torch.arange(size, device=self.written.device) < self.written[:, None]
         chance = torch.rand(filled.shape, device=filled.device).masked_fill(~filled, -1)

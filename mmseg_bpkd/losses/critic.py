@@ -1,15 +1,15 @@
-"""The discriminator of SKDS and IFVD: it scores logits."""
+"""The critic of SKDS and IFVD: a discriminator that scores logits."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-LEAST_EXTENT = 64  # what the critic's five convolutions need
+MIN_SIZE = 64  # the five convolutions need a map of at least this height and width
 
 
 class SelfAttention(nn.Module):
-    """Attention over all positions, added with a weight that starts at 0 (SAGAN, arXiv 1805.08318)."""
+    """Self-attention over all positions, added with a learned weight that starts at 0 (SAGAN, arXiv 1805.08318)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -25,10 +25,10 @@ class SelfAttention(nn.Module):
 
 
 class Critic(nn.Sequential):
-    """(N, C, h, w) logits to (N, 1, ...) scores: the self-attention discriminator of SKDS.
+    """The self-attention discriminator of SKDS: logits (N, C, h, w) to scores (N, 1, ...).
 
-    Differs from it in the layer norm in front, where SKDS has a batch norm: WGAN-GP asks for a norm that does not
-    couple images (arXiv 1704.00028, section 4).
+    One difference: it starts with a layer norm, SKDS with a batch norm. WGAN-GP needs a norm that does not couple the
+    images of a batch (arXiv 1704.00028, section 4).
     """
 
     def __init__(self, num_classes: int, width: int = 64) -> None:
@@ -47,5 +47,5 @@ class Critic(nn.Sequential):
         )
 
     def forward(self, preds: Tensor) -> Tensor:
-        size = [max(LEAST_EXTENT, extent) for extent in preds.shape[2:]]
+        size = [max(MIN_SIZE, extent) for extent in preds.shape[2:]]
         return super().forward(F.interpolate(preds, size, mode='bilinear'))

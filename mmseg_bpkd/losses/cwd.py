@@ -9,10 +9,10 @@ from .functional import channel_kl
 
 @MODELS.register_module()
 class ChannelWiseLoss(DistillLoss):
-    """weight * mean over images and channels of tau^2 KL(teacher || student) over the positions of the logits.
+    """weight * mean over images and channels of tau^2 * KL(teacher || student) over the positions of the logits.
 
-    Void pixels take part: the teacher needs no label there. MMRazor's recipes have tau 1 and weight 5 (Cityscapes) or
-    10 (ADE20K).
+    Void pixels take part, since the teacher needs no label there. MMRazor's recipes use tau=1 with weight=5
+    (Cityscapes) or weight=10 (ADE20K).
     """
 
     def __init__(self, weight: float = 3.0, tau: float = 4.0) -> None:
@@ -26,7 +26,7 @@ class ChannelWiseLoss(DistillLoss):
 
 @MODELS.register_module()
 class ChannelWiseFeatureLoss(ChannelWiseLoss):
-    """The same on the head's features, after a trained 1x1 convolution of the student's."""
+    """Channel-wise distillation of the head's features. A trained 1x1 convolution aligns the student's features."""
 
     align = True
 

@@ -11,19 +11,19 @@ from .base import DistillLoss
 from .distributed import sum_over_ranks, world_size
 from .functional import check_same_shape, in_full_precision
 
-EPS = 1e-8  # least norm that is divided by, as in torch's cosine_similarity
+EPS = 1e-8  # lower bound of a norm in a denominator, as in torch's cosine_similarity
 
 
 @in_full_precision
 def row_correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson's correlation of each row of (M, C): (M,)."""
+    """Pearson correlation of each row of two (M, C) matrices: (M,)."""
     a, b = (x - x.mean(1, keepdim=True) for x in (a, b))
     return F.cosine_similarity(a, b, dim=1, eps=EPS)
 
 
 @in_full_precision
 def column_correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson's correlation of each column of (M, C), over the rows of all ranks: (C,)."""
+    """Pearson correlation of each column of two (M, C) matrices, over the rows of all processes: (C,)."""
     rows = len(a) * world_size()
     a, b = (x - sum_over_ranks(x.sum(0)) / rows for x in (a, b))
     product, square_a, square_b = sum_over_ranks(torch.stack([(a * b).sum(0), (a * a).sum(0), (b * b).sum(0)]))
@@ -32,10 +32,12 @@ def column_correlation(a: Tensor, b: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class PearsonLoss(DistillLoss):
-    """Distance in correlation, 1 - r, between the probabilities of student and teacher.
+    """One minus the Pearson correlation between the class probabilities of student and teacher.
 
-    Over the classes of each pixel, mean over pixels ('inter'), and over all pixels of the batch for each class, mean
-    over classes ('intra'): logits as rows (N * H * W, C). Void takes part.
+    * 'inter': correlation over the classes of a pixel, mean over pixels;
+    * 'intra': correlation over all pixels of the batch, mean over classes.
+
+    Both are multiplied by tau^2. Void takes part.
     """
 
     def __init__(self, inter_weight: float = 1.0, intra_weight: float = 1.0, tau: float = 1.0) -> None:
@@ -60,5 +62,5 @@ class PearsonLoss(DistillLoss):
 
 @in_full_precision
 def probability_rows(preds: Tensor, tau: float) -> Tensor:
-    """(N * H * W, C)."""
+    """Class probabilities, one row per pixel: (N, C, H, W) to (N * H * W, C)."""
     return (preds / tau).softmax(1).movedim(1, 3).flatten(0, 2)

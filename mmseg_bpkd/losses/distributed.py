@@ -1,7 +1,8 @@
-"""What a batch that is split over processes has in common: sums and concatenations that gradients flow through.
+"""Sums and concatenations over all processes, with gradients.
 
-DDP averages the gradients of the processes. A loss that is the mean over a process's share of a batch, of values made
-with these functions, then has the gradient of one process with the whole batch. Every process must call them alike.
+DDP averages the gradients of the processes. A loss that averages over the images of its own process, and uses these
+functions for what depends on other images, has the same gradient as one process with the whole batch. All processes
+must make the same calls.
 """
 
 import torch
@@ -26,11 +27,12 @@ class _Sum(torch.autograd.Function):
 
 
 def sum_over_ranks(x: Tensor) -> Tensor:
+    """The sum of x over all processes, with the shape of x."""
     return _Sum.apply(x) if world_size() > 1 else x
 
 
 def gather_over_ranks(x: Tensor) -> Tensor:
-    """(N, ...) of every rank, one after the other: (ranks * N, ...)."""
+    """Concatenates the (N, ...) of all processes, in the order of their ranks: (ranks * N, ...)."""
     if world_size() == 1:
         return x
     return sum_over_ranks(torch.cat([x if rank == get_rank() else torch.zeros_like(x) for rank in range(world_size())]))

@@ -10,7 +10,7 @@ from .functional import upcast
 
 @MODELS.register_module()
 class FitNetLoss(DistillLoss):
-    """weight * mean (conv(F_S) - F_T)^2 on the head's features, with a trained 1x1 convolution. Void takes part."""
+    """weight * mean (conv(F_S) - F_T)^2 of the head's features F, with a trained 1x1 convolution. Void takes part."""
 
     align = True
 

@@ -1,6 +1,6 @@
-"""The mathematics that several losses share.
+"""Functions that several losses share. Logits are (N, C, H, W).
 
-Logits are (N, C, H, W). Half precision is raised to float32, and the teacher is detached.
+The divergences raise half precision to float32 and detach the teacher.
 """
 
 from functools import wraps
@@ -16,14 +16,19 @@ from .distributed import sum_over_ranks, world_size
 
 
 def upcast(x: Tensor) -> Tensor:
-    """Half precision to float32; float32 and float64 stay."""
+    """Converts half precision to float32. Other types stay as they are.
+
+    >>> upcast(torch.ones(1, dtype=torch.float16)).dtype, upcast(torch.ones(1, dtype=torch.float64)).dtype
+    (torch.float32, torch.float64)
+    """
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def in_full_precision(function: Callable) -> Callable:
-    """Runs a function or method of tensors, given by position, outside autocast and on `upcast` tensors.
+    """Decorator: runs a function outside autocast, with its positional tensors upcast.
 
-    Autocast would otherwise lower matrix products and convolutions, whatever the type of what they are given.
+    Upcasting alone is not enough: autocast lowers the precision of matrix products and convolutions whatever the type
+    of their inputs.
     """
 
     @wraps(function)
@@ -37,52 +42,90 @@ def in_full_precision(function: Callable) -> Callable:
 
 
 def pixel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0, mask: Optional[Tensor] = None) -> Tensor:
-    """KL(teacher || student) over the classes of each pixel, times tau^2: (N, H, W), zero where both agree.
+    """tau^2 * KL(teacher || student) over the classes of each pixel (Hinton et al., arXiv 1503.02531).
 
-    With a mask, (N, C, H, W), of both times the mask.
+    Args:
+        preds_S, preds_T: logits, (N, C, H, W).
+        mask: (N, C, H, W), multiplies both logits; None: no mask.
+
+    Returns:
+        (N, H, W), non-negative, zero where both agree.
+
+    Raises:
+        ValueError: if the shapes of the logits differ.
+
+    >>> student, teacher = torch.zeros(1, 2, 1, 1), torch.tensor([0.9, 0.1]).log().view(1, 2, 1, 1)
+    >>> pixel_kl(student, teacher)  # 0.9 log(0.9 / 0.5) + 0.1 log(0.1 / 0.5)
+    tensor([[[0.3681]]])
     """
     check_same_shape(preds_S, preds_T)
     return KLDivergence.apply(upcast(preds_S), upcast(preds_T.detach()), tau, 1, mask)
 
 
 def pixel_entropy(preds: Tensor, tau: float = 1.0) -> Tensor:
-    """Entropy of the classes of each pixel, times tau^2: (N, H, W)."""
+    """tau^2 * entropy over the classes of each pixel, without a gradient.
+
+    Args:
+        preds: logits, (N, C, H, W).
+
+    Returns:
+        (N, H, W).
+
+    >>> pixel_entropy(torch.zeros(1, 2, 1, 1))  # log(2)
+    tensor([[[0.6931]]])
+    """
     log_p = F.log_softmax(upcast(preds.detach()) / tau, dim=1)
     return -(tau**2) * (log_p.exp() * log_p).sum(1)
 
 
 def channel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0, mask: Optional[Tensor] = None) -> Tensor:
-    """KL(teacher || student) over the positions of each channel, times tau^2: (N, C) (CWD, arXiv 2011.13256, eq. 4).
+    """tau^2 * KL(teacher || student) over the positions of each channel (CWD, arXiv 2011.13256, eq. 4).
 
-    With a mask, (N, C, H, W), of both times the mask.
+    Args:
+        preds_S, preds_T: logits or features, (N, C, H, W).
+        mask: (N, C, H, W), multiplies both; None: no mask.
+
+    Returns:
+        (N, C), non-negative, zero where both agree.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    >>> student, teacher = torch.zeros(1, 1, 1, 2), torch.tensor([0.9, 0.1]).log().view(1, 1, 1, 2)
+    >>> channel_kl(student, teacher)
+    tensor([[0.3681]])
     """
-    check_same_shape(preds_S, preds_T)
     check_same_shape(preds_S, preds_T)
     preds_S, preds_T = upcast(preds_S).flatten(2), upcast(preds_T.detach()).flatten(2)
     return KLDivergence.apply(preds_S, preds_T, tau, 2, None if mask is None else mask.flatten(2))
 
 
 def edge_weights(masks: Tensor, class_weight: Tensor, norm: str = 'class', post_mask: bool = True) -> Tensor:
-    """What the divergence of each cell counts in the edge loss of BPKD (arXiv 2306.08075, eq. 3).
+    """Weight of each cell's divergence in BPKD's edge loss (arXiv 2306.08075, eq. 3).
 
-    With phi the divergence of a cell and M the masks, a class with edge area n_c = #{i: M_c,i > 0} contributes
-    e_c = class_weight_c * sum_i phi_i M_c,i / n_c.
+    Let phi be the divergence of a cell, M the masks and n_c = #{i: M_c,i > 0} the edge area of class c. The class
+    contributes e_c = class_weight_c * sum_i phi_i M_c,i / n_c. The loss is (phi * weights).sum().
 
     Args:
         masks: (N, C, H, W) in [0, 1], from `edge_masks`.
         class_weight: scalar or (C,).
-        norm: 'class' is the mean of e_c over the classes with an edge in the image; 'paper' is the sum over classes
-            divided by H * W. Both are then averaged over the images.
-        post_mask: False is the mean of phi over the cells with any edge; `class_weight` and `norm` do not apply.
+        norm: 'class': mean of e_c over the classes that have an edge in the image. 'paper': sum of e_c over the
+            classes, divided by H * W. Both are averaged over the images.
+        post_mask: False: mean of phi over the cells with an edge of any class, then over the images. `class_weight`
+            and `norm` do not apply.
 
     Returns:
-        (N, H, W); the loss is (phi * weights).sum(), and 0 where no image has an edge.
+        (N, H, W). All weights of an image without edges are 0.
+
+    >>> masks = torch.tensor([[[[0.5, 1, 0]], [[0, 1, 0]]]])  # classes 0 and 1, with edge areas 2 and 1
+    >>> edge_weights(masks, torch.tensor(1.0))  # (0.5 / 2) / 2 and (1 / 2 + 1 / 1) / 2
+    tensor([[[0.1250, 0.7500, 0.0000]]])
     """
     if post_mask:
         area = (masks > 0).sum((2, 3)).to(masks)
         parts = masks[0, 0].numel() if norm == 'paper' else (area > 0).sum(1, keepdim=True).clamp(min=1)
         per_class = class_weight / parts / area.clamp(min=1)
-        weights = (masks * per_class[:, :, None, None]).sum(1)  # einsum would run in half precision under autocast
+        weights = (masks * per_class[:, :, None, None]).sum(1)  # autocast would run einsum in half precision
     else:
         on_edge = (masks.amax(1) > 0).to(masks)
         weights = on_edge / on_edge.sum((1, 2), keepdim=True).clamp(min=1)
@@ -90,10 +133,10 @@ def edge_weights(masks: Tensor, class_weight: Tensor, norm: str = 'class', post_
 
 
 class KLDivergence(Function):
-    """tau^2 KL(teacher || student) along a dimension of (mask * logits), without the mask if it is None.
+    """tau^2 * KL(teacher || student) of mask * logits along one dimension. `reference.kl` has the formula.
 
-    Its gradient is computed in the forward pass, so that one tensor of the size of the logits is kept, where autograd
-    would keep three, and two more for a mask.
+    The forward pass computes the gradient and keeps only that: one tensor of the size of the logits. Autograd would
+    keep three, and two more for a mask.
     """
 
     @staticmethod
@@ -116,31 +159,40 @@ class KLDivergence(Function):
 
 
 def check_same_shape(preds_S: Tensor, preds_T: Tensor) -> None:
+    """Raises a ValueError if the shapes differ."""
     if preds_S.shape != preds_T.shape:
         raise ValueError(
-            f'student and teacher must have the same shape to be compared, got {tuple(preds_S.shape)} and '
-            f'{tuple(preds_T.shape)}'
+            'student and teacher must have the same shape to be compared, got '
+            f'{tuple(preds_S.shape)} and {tuple(preds_T.shape)}'
         )
 
 
 def class_maps(gt: Tensor, num_classes: int, size: Tuple[int, int], ignore_index: int = 255) -> Tensor:
-    """Where each class is on a grid of another size, by the nearest pixel; void is nowhere.
+    """One-hot label, resized by nearest neighbour. Void pixels belong to no class.
 
     Args:
-        gt: labels, (N, H, W).
+        gt: label, (N, H, W).
         size: (h, w).
 
     Returns:
         (N, C, h * w), bool.
+
+    >>> class_maps(torch.tensor([[[0, 1, 255]]]), num_classes=2, size=(1, 3)).int()
+    tensor([[[1, 0, 0],
+             [0, 1, 0]]], dtype=torch.int32)
     """
     gt = F.interpolate(gt[:, None].float(), size, mode='nearest').long().flatten(2)  # (N, 1, h * w)
     return (gt == torch.arange(num_classes, device=gt.device)[:, None]) & (gt != ignore_index)
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Mean of x where mask is true; 0, with a gradient path, where it never is.
+    """Mean of x where the mask is true. It is 0, with a gradient path, if the mask is nowhere true.
 
-    The count is that of all ranks' batches, so that every pixel weighs the same however they are split.
+    The number of true elements is averaged over all processes, so that every pixel has the same weight however the
+    batch is split.
+
+    >>> masked_mean(torch.tensor([1.0, 2.0, 9.0]), torch.tensor([True, True, False]))
+    tensor(1.5000)
     """
     count = sum_over_ranks(mask.sum()) / world_size()
     return x.masked_fill(~mask, 0).sum() / count.clamp(min=1 / world_size())

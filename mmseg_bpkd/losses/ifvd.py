@@ -10,14 +10,14 @@ from .functional import class_maps, in_full_precision, masked_mean
 
 @in_full_precision
 def intra_class_variation(feats: Tensor, maps: Tensor) -> Tensor:
-    """Cosine of each position's feature with the mean feature of its class in its image.
+    """Cosine similarity between the feature of each position and the mean feature of its class in the image.
 
     Args:
         feats: (N, D, h, w).
         maps: (N, C, h * w), from `class_maps`.
 
     Returns:
-        (N, h * w); what void positions have means nothing.
+        (N, h * w). The values at void positions are meaningless.
     """
     feats, maps = feats.flatten(2), maps.to(feats)
     means = feats @ maps.transpose(1, 2) / maps.sum(2).clamp(min=1)[:, None]  # (N, D, C)
@@ -28,8 +28,8 @@ def intra_class_variation(feats: Tensor, maps: Tensor) -> Tensor:
 class IntraClassLoss(DistillLoss):
     """weight * mean over non-void positions of (M_S - M_T)^2, where M is the `intra_class_variation`.
 
-    On the head's features, of any two widths, with the label at their size. The authors' code has weight 200 and also
-    divides by the void positions, which add nothing to the sum.
+    Uses the head's features, which may have different widths; the label is resized to them. The authors' code has
+    weight 200 and counts void positions in the mean as zeros.
     """
 
     any_width = True

@@ -1,4 +1,4 @@
-"""Plain knowledge distillation, pixel by pixel."""
+"""Pixel-wise knowledge distillation (KD, Hinton et al., arXiv 1503.02531)."""
 
 from mmengine.registry import MODELS
 from torch import Tensor
@@ -11,18 +11,18 @@ NORMS = ('pixels', 'elements', 'positions')
 
 @MODELS.register_module()
 class PixelWiseLoss(DistillLoss):
-    """weight * mean over all pixels of tau^2 KL(teacher || student) over the classes (Hinton et al., arXiv 1503.02531).
+    """weight * mean over all pixels of tau^2 * KL(teacher || student) over the classes.
 
-    Void pixels take part: the teacher needs no label there. SKDS (arXiv 1903.04197) has weight=10, norm='positions' and
-    cross_entropy=True; the code of IFVD and APD weight=10 and norm='elements'.
+    Void pixels take part, since the teacher needs no label there. SKDS (arXiv 1903.04197) uses weight=10,
+    norm='positions' and cross_entropy=True. The code of IFVD and APD uses weight=10 and norm='elements'.
 
     Args:
-        norm: what the sum over the batch is divided by: its 'pixels'; its 'elements', pixels times classes; or the
-            'positions' of one image, which makes the loss grow with the images of a process.
-        cross_entropy: adds the teacher's entropy, which changes the value and not the gradient.
+        norm: divisor of the sum over the batch. 'pixels': all pixels. 'elements': pixels times classes. 'positions':
+            the pixels of one image, so that the loss grows with the number of images per process.
+        cross_entropy: adds the teacher's entropy. This changes the value, but not the gradient.
 
     Raises:
-        ValueError: for a norm that does not exist.
+        ValueError: if `norm` is none of these.
     """
 
     def __init__(

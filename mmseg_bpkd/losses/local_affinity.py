@@ -13,11 +13,18 @@ HALF_OF_THE_NEIGHBOURS = ((0, 1), (1, -1), (1, 0), (1, 1))
 
 @in_full_precision
 def inconsistency(preds: Tensor) -> Tensor:
-    """Mean Euclidean distance of each pixel's class probabilities to its (at most eight) neighbours': (N, H, W)."""
+    """Mean Euclidean distance between the class probabilities of each pixel and its (at most eight) neighbours.
+
+    Args:
+        preds: logits, (N, C, H, W).
+
+    Returns:
+        (N, H, W).
+    """
     probs = preds.softmax(1)
     n, _, h, w = probs.shape
     total, count = probs.new_zeros(n, h, w), probs.new_zeros(h, w)
-    for down, right in HALF_OF_THE_NEIGHBOURS:  # a distance belongs to both of its ends
+    for down, right in HALF_OF_THE_NEIGHBOURS:  # each pair of neighbours is computed once
         left = max(0, -right)
         here = (..., slice(0, h - down), slice(left, w - max(0, right)))
         there = (..., slice(down, h), slice(max(0, right), w - left))
@@ -30,7 +37,7 @@ def inconsistency(preds: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class LocalAffinityLoss(DistillLoss):
-    """weight * mean (C_S - C_T)^2, where C is the `inconsistency` of the logits' softmax. Void takes part."""
+    """weight * mean (C_S - C_T)^2, where C is the `inconsistency` of the logits. Void takes part."""
 
     def __init__(self, weight: float = 10.0) -> None:
         super().__init__()

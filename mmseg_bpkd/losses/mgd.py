@@ -10,16 +10,16 @@ from .functional import upcast
 
 
 def squared_distance(feats_S: Tensor, feats_T: Tensor) -> Tensor:
-    """Sum over an image of (F_S - F_T)^2, mean over images."""
+    """(F_S - F_T)^2, summed over each image, averaged over the images."""
     return F.mse_loss(upcast(feats_S), upcast(feats_T.detach()), reduction='sum') / len(feats_T)
 
 
 @MODELS.register_module()
 class MaskedGenerativeLoss(DistillLoss):
-    """weight * `squared_distance` of the teacher's last stage to what is generated from a masked one of the student.
+    """weight * `squared_distance` between the teacher's last stage and its reconstruction from the student's.
 
-    The generator (1x1 convolution to the teacher's width, random mask of positions, conv3-ReLU-conv3) is MMRazor's
-    `MGDConnector`, and trained. Void takes part.
+    The trained generator is MMRazor's `MGDConnector`: 1x1 convolution to the teacher's width, random mask of positions,
+    3x3 convolution, ReLU, 3x3 convolution. Void takes part.
 
     Args:
         mask_ratio: share of the positions that are masked.

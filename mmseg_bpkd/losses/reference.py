@@ -1,6 +1,6 @@
-"""BPKD and CWD as their papers write them: what `functional.py` and `BPKDLoss` compute, faster and on less memory.
+"""KD, CWD and BPKD as their papers write them. The tests compare `functional.py` and `BPKDLoss` with these formulas.
 
-Nothing in the package calls these; tests hold the fast formulation against them.
+Nothing in the package calls them.
 """
 
 import torch.nn.functional as F

@@ -14,19 +14,19 @@ from .functional import check_same_shape, in_full_precision, upcast
 
 @in_full_precision
 def affinity(feats: Tensor, kernel: tuple) -> Tensor:
-    """Cosines between all pairs of positions of a max-pooled map, with P positions: (N, P, P)."""
+    """Cosine similarities between all pairs of the P positions of a max-pooled map: (N, P, P)."""
     pooled = F.normalize(F.max_pool2d(feats, kernel, ceil_mode=True).flatten(2), dim=1)
     return pooled.transpose(1, 2) @ pooled
 
 
 @MODELS.register_module()
 class PairWiseLoss(DistillLoss):
-    """weight * mean (A_S - A_T)^2, where A is the `affinity` of the head's features, of any two widths.
+    """weight * mean (A_S - A_T)^2, where A is the `affinity` of the head's features.
 
-    Void takes part. The authors' code has kernel=0.5 and weight=0.5.
+    The features may have different widths. Void takes part. The authors' code uses kernel=0.5 and weight=0.5.
 
     Args:
-        kernel: pooling window and stride in cells, or, if below 1, as a share of the map.
+        kernel: size and stride of the pooling window: in cells, or as a share of the map if below 1.
     """
 
     any_width = True
@@ -43,6 +43,8 @@ class PairWiseLoss(DistillLoss):
 
 
 class _ScaledReversal(torch.autograd.Function):
+    """The identity, whose gradient is multiplied by -factor."""
+
     @staticmethod
     def forward(ctx, x: Tensor, factor: float) -> Tensor:
         ctx.factor = factor
@@ -55,21 +57,21 @@ class _ScaledReversal(torch.autograd.Function):
 
 @MODELS.register_module()
 class AdversarialLoss(DistillLoss):
-    """A Wasserstein critic learns to tell the teacher's logits from the student's, which learns to please it.
+    """The holistic term of SKDS: a Wasserstein critic D scores logits, and the student learns to raise its score.
 
-    The value is what the critic minimises: critic_weight * (mean D(S) - mean D(T) + gradient_penalty * mean
-    (|dD/dx| - 1)^2), with x between S and T. Between student and critic the gradient is reversed and scaled, so that
-    the student gets that of -student_weight * mean D(S). One optimiser then serves both, one step each, at the same
-    time.
+    The value is the critic's objective: critic_weight * (mean D(S) - mean D(T) + gradient_penalty * mean
+    (|dD/dx| - 1)^2), with x interpolated between S and T (WGAN-GP). Between student and critic the gradient is reversed
+    and scaled, so that the student gets the gradient of -student_weight * mean D(S). One optimiser can therefore update
+    both in the same step.
 
-    IFVD has student_weight=0.001 in its reimplementation by CIRKD. Void takes part. Runs in float32 under autocast, as
+    IFVD, as reimplemented by CIRKD, uses student_weight=0.001. Void takes part. Runs in float32 under autocast, because
     the penalty needs second derivatives. Maps smaller than 64x64 are enlarged for the critic.
 
     Args:
-        critic_lr: the critic's own learning rate.
+        critic_lr: learning rate of the critic.
 
     Raises:
-        ValueError: for a critic_weight that is not positive.
+        ValueError: if critic_weight is not positive.
     """
 
     def __init__(
@@ -81,7 +83,7 @@ class AdversarialLoss(DistillLoss):
     ) -> None:
         super().__init__()
         if critic_weight <= 0:
-            raise ValueError(f'critic_weight must be positive, or the critic would learn nothing: got {critic_weight}')
+            raise ValueError(f'critic_weight must be positive, got {critic_weight}: with 0 the critic would not learn')
         self.student_weight = student_weight
         self.critic_weight = critic_weight
         self.gradient_penalty = gradient_penalty
@@ -96,7 +98,11 @@ class AdversarialLoss(DistillLoss):
 
     @torch.compiler.disable  # second derivatives
     def terms(self, preds_S: Tensor, preds_T: Tensor) -> Dict[str, Tensor]:
-        """'critic' and 'penalty', of logits (N, C, h, w) of both."""
+        """'critic' and 'penalty'.
+
+        Args:
+            preds_S, preds_T: logits, (N, C, h, w).
+        """
         check_same_shape(preds_S, preds_T)
         fake, real = upcast(preds_S), upcast(preds_T.detach())
         with torch.autocast(fake.device.type, enabled=False):
