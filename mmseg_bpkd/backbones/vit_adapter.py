@@ -1,4 +1,8 @@
-"""ViT-Adapter (Chen et al., Vision Transformer Adapter for Dense Predictions, ICLR 2023, arXiv 2205.08534)."""
+"""ViT-Adapter (Chen et al., Vision Transformer Adapter for Dense Predictions, ICLR 2023, arXiv 2205.08534).
+
+As in the authors' code, x stands for the transformer's map (stride 16) and c for the adapter's maps (strides 8, 16 and
+32). Both are tokens, (N, L, D), unless stated otherwise.
+"""
 
 import math
 from itertools import accumulate
@@ -160,8 +164,8 @@ class ViTAdapter(BaseModule):
         patch_size: in pixels. Only 16 is supported, because the transformer's map has stride 16.
         pretrain_size: image size in pixels for which the position embeddings were trained.
         conv_inplane: channels of the first layers of the convolutional stem.
-        deform_num_heads, deform_ratio: heads and relative value width of deformable attention. Tiny: 6, 1.0; base: 12,
-            0.5.
+        deform_num_heads, deform_ratio: of deformable attention: number of heads, and width of its values relative to
+            `embed_dims`. Tiny: 6, 1.0; base: 12, 0.5.
         cffn_ratio: hidden width of the adapter's feed-forward layers, relative to `embed_dims`.
         interaction_indexes: first and last block of each interaction.
         init_cfg: dict(type='Pretrained', checkpoint=...) with a checkpoint from DeiT's repository.

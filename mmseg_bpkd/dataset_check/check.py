@@ -51,14 +51,14 @@ def check_datasets(
     workers: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Result:
-    """Checks the names, pairs and numbers of all files and whether they are complete. Decodes as many as time allows.
+    """Checks names, pairs, number and completeness of all files. Decodes as many of them as the time limit allows.
 
     Args:
         splits: from `splits_of`.
         published: {loader: published number of images}. A sequence of numbers accepts each of them.
         seconds: time limit for decoding. None decodes every file.
         workers: number of processes that decode. 0 decodes in this process.
-        progress: called after each decoded pair with the number of decoded pairs and of all pairs.
+        progress: called after each decoded pair with two numbers: of decoded pairs and of all pairs.
 
     Returns:
         The findings and what was decoded. Problems of the data do not raise exceptions.

@@ -99,7 +99,7 @@ def describe_suffixes(paths: Iterable[str]) -> str:
 
 
 class Probe(NamedTuple):
-    """What the first and the last bytes of a file tell.
+    """The properties of a file that its first and last bytes show.
 
     Args:
         size: in bytes, -1 if the file cannot be read.

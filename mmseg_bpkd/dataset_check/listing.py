@@ -28,7 +28,7 @@ def list_split(split: Split, findings: Findings) -> None:
             findings.warning(split.name, f'{split.places.images} is a remote path and is not checked')
         elif not split.places.images:
             split.note = f'{counted(len(split.dataset.load_data_list()), "sample")} drawn on demand, no files to check'
-        else:  # check the paths again: some are defaults of the dataset class that the config does not state
+        else:  # check again: the paths may be defaults of the dataset class that are not in the config
             no_labels = no_labels or _check_places(split, split.places, findings)
             _pair(split, _entries(split), no_labels, findings)
     except ListingError as problem:
@@ -36,10 +36,13 @@ def list_split(split: Split, findings: Findings) -> None:
 
 
 def _check_places(split: Split, places: Places, findings: Findings) -> bool:
-    """Returns True if only the labels are missing, which becomes a finding.
+    """Reports missing labels, and raises an error for other missing paths.
+
+    Returns:
+        True if the labels are missing.
 
     Raises:
-        ListingError: if something else is missing, so that the images cannot be listed.
+        ListingError: if the images or their list are missing.
     """
     root = split.cfg.get('data_root') or ''
     if places.remote:

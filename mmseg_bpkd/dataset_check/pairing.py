@@ -12,7 +12,9 @@ Published = Dict[str, Union[int, Sequence[int]]]  # {loader: number of images, o
 
 
 def check_pairs(splits: Sequence[Split], published: Published, findings: Findings) -> None:
-    """Reports wrong numbers of images and files without a partner. Sets the label of a pair to None if it is missing.
+    """Reports wrong numbers of images, images without label and labels without image.
+
+    Sets the label of a pair to None if the file is missing.
 
     Args:
         published: {loader: published number of images}. A sequence of numbers accepts each of them.
@@ -76,8 +78,8 @@ def _check_count(
 ) -> None:
     """Compares the number of images of a loader with the published number.
 
-    If files without a partner explain the difference, they are named in the same finding and removed from `unused` or
-    `unlabelled`, so that they are not reported twice.
+    If the files in `unused` or `unlabelled` explain the difference, the same finding names them. They are then removed
+    from there, so that they are not reported twice.
     """
     if published.get(loader) is None or any(split.pairs is None for split in parts):
         return
@@ -115,7 +117,7 @@ def check_shared_images(splits: Sequence[Split], probes: Dict[str, Probe], findi
                     else f'{osp.relpath(other, split.places.images)} (in training: {image})'
                     for image, other in same
                 ]
-                few = 100 * len(same) <= len(split.pairs)  # some published datasets have a few: not a broken copy
+                few = 100 * len(same) <= len(split.pairs)  # published datasets may have a few duplicates
                 (findings.warning if few else findings.error)(
                     split.name,
                     f'{counted(len(same), "image")} of {split.places.images} '

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from .files import Pair, Probe
 
-EXIF_ORIENTATION, ROTATED = 0x0112, (5, 6, 7, 8)  # the tag, and its values for 90 degrees, which cv2 applies
+EXIF_ORIENTATION, ROTATED = 0x0112, (5, 6, 7, 8)  # a tag, and its values for 90 degrees; cv2 applies the rotation
 
 
 @dataclass
@@ -74,7 +74,7 @@ def count_values(label: np.ndarray) -> Dict[int, int]:
 def read_pairs(
     pairs: Sequence[Pair], probes: Dict[str, Probe], seconds: Optional[float], workers: int
 ) -> Iterator[Reading]:
-    """Decodes pairs and yields each as soon as it is done.
+    """Decodes pairs. Yields each reading as soon as it is available.
 
     Pairs with an incomplete file come first and are always decoded. The others follow in a fixed random order.
 

@@ -36,6 +36,7 @@ class SyntheticScenes(BaseDataset):
 
     Args:
         split: 'train', 'val' or 'test'. Splits share no scene.
+        num_scenes: length of the dataset.
 
     Raises:
         ValueError: if `split` is none of these.
@@ -230,11 +231,11 @@ class Scene:
         return [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
 
     def _polygon(self, name: str, points, colour, texture: float = 0, grain: float = 0.03) -> None:
-        points = self._canvas(points)
+        points = self._to_canvas(points)
         self._paint(name, points, 0, lambda mask, shifted: cv2.fillPoly(mask, [shifted], 1), colour, texture, grain)
 
     def _ellipse(self, name: str, centre, radii, colour, texture: float = 0) -> None:
-        centre, radii = self._canvas(centre), np.maximum(self._canvas(radii), 1)
+        centre, radii = self._to_canvas(centre), np.maximum(self._to_canvas(radii), 1)
         self._paint(
             name,
             centre[None],
@@ -250,13 +251,14 @@ class Scene:
         thickness = int(pixels) * SCALE
         self._paint(
             name,
-            self._canvas(points),
+            self._to_canvas(points),
             thickness,
             lambda mask, shifted: cv2.polylines(mask, [shifted], False, 1, thickness=thickness),
             colour,
         )
 
-    def _canvas(self, points) -> np.ndarray:
+    def _to_canvas(self, points) -> np.ndarray:
+        """Converts coordinates or lengths from image heights to canvas pixels."""
         return np.round(np.asarray(points, np.float64) * self.height).astype(np.int32)
 
     def _paint(

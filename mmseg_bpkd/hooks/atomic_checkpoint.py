@@ -37,7 +37,7 @@ register_backend('atomic', AtomicLocalBackend)
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """A `CheckpointHook` that leaves a complete checkpoint at any time. It takes the same arguments.
+    """A `CheckpointHook` that never loses the last complete checkpoint. It takes the same arguments.
 
     MMEngine's hook writes in place, and deletes the old checkpoint before it writes the new one. This hook writes each
     checkpoint and `last_checkpoint` under a temporary name, flushes and renames it. Only then does it delete the old
