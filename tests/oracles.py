@@ -372,7 +372,7 @@ def critic(preds: np.ndarray, parts: dict) -> float:
     x = parts['norm'][0][:, None, None] * x + parts['norm'][1][:, None, None]
     attentions = iter(parts['attention'])
     for i, (weight, bias) in enumerate(parts['down']):
-        weight = weight / np.linalg.svd(weight.reshape(len(weight), -1))[1][0]
+        weight = weight / np.linalg.norm(weight.reshape(len(weight), -1), 2)  # the largest singular value
         x = convolved(x, weight, bias, stride=2, padding=1)
         x = np.where(x > 0, x, 0.1 * x)
         if i >= 2:

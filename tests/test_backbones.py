@@ -37,6 +37,11 @@ BLOCK = (
 )
 
 
+def test_another_patch_size_is_refused():
+    with pytest.raises(ValueError, match='patch_size must be 16, got 8'):
+        ViTAdapter(**SMALL, patch_size=8)
+
+
 def small(**changes) -> ViTAdapter:
     return ViTAdapter(**dict(SMALL, **changes)).eval()
 

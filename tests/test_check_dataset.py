@@ -33,6 +33,7 @@ from mmseg_bpkd.dataset_check import check_datasets, picture, splits_of
 from mmseg_bpkd.dataset_check.content import largest_size, loaded_value
 from mmseg_bpkd.dataset_check.files import Pair, Probe, describe_suffixes, probe_all, same_files
 from mmseg_bpkd.dataset_check.findings import format_ranges
+from mmseg_bpkd.dataset_check.listing import _fault_of_list
 from mmseg_bpkd.dataset_check.reading import count_values, read_pair, read_pairs
 from mmseg_bpkd.datasets import CamVidDataset
 
@@ -447,3 +448,15 @@ def test_real_camvid_has_no_problems(camvid, tmp_path, capsys):
     text = capsys.readouterr().out
     assert code == 0 and 'no problems found' in text
     assert '367 images in' in text and '101 images in' in text
+
+
+def test_the_last_line_of_a_list_needs_no_newline(tmp_path):
+    for text, fault in (
+        ('a\nb', ''),
+        ('a\nb\n', ''),
+        ('a\nb.jpg', 'line 2 of the list has a suffix'),
+        ('a\n\nb', 'line 2'),
+    ):
+        (tmp_path / 'list.txt').write_text(text)
+        found = _fault_of_list(str(tmp_path / 'list.txt'))
+        assert found.startswith(fault) and bool(found) == bool(fault)

@@ -178,6 +178,15 @@ def test_old_checkpoint_is_kept_until_the_new_one_is_written(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ['best_mIoU_iter_2.pth', 'iter_2.pth', 'last_checkpoint']
 
 
+def test_a_second_better_validation_of_one_iteration_keeps_the_best_checkpoint(tmp_path):
+    runner = FakeRunner(tmp_path)
+    hook = AtomicCheckpointHook(by_epoch=False, interval=1, save_best='mIoU', rule='greater')
+    hook.before_train(runner)
+    for score in (1.0, 2.0):
+        hook.after_val_epoch(runner, dict(mIoU=score))
+    assert os.listdir(tmp_path) == ['best_mIoU_iter_0.pth']
+
+
 def test_partial_files_of_a_killed_run_are_removed(tmp_path):
     (tmp_path / 'iter_4.pth.part').write_bytes(b'half')
     AtomicCheckpointHook(by_epoch=False).before_train(FakeRunner(tmp_path))

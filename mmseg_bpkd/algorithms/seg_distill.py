@@ -123,7 +123,7 @@ class SegDistill(SingleTeacherDistill):
             )
         if '://' not in self.teacher_ckpt and not osp.isfile(self.teacher_ckpt):
             raise FileNotFoundError(
-                f'no checkpoint {self.teacher_ckpt} of the teacher: train it (the README names the config), or set '
+                f'no checkpoint {self.teacher_ckpt} of the teacher: train it (docs/recipes.md names the config), or set '
                 'model.teacher_ckpt to another file or URL'
             )
         state = segmentor_state(read_checkpoint(self.teacher_ckpt))

@@ -170,6 +170,9 @@ class ViTAdapter(BaseModule):
         interaction_indexes: first and last block of each interaction.
         init_cfg: dict(type='Pretrained', checkpoint=...) with a checkpoint from DeiT's repository.
 
+    Raises:
+        ValueError: if `patch_size` is not 16.
+
     Shape:
         Input (N, 3, H, W), of any size. Output: four maps, (N, embed_dims, ceil(H / s), ceil(W / s)) for the strides
         s = 4, 8, 16 and 32.
@@ -193,6 +196,8 @@ class ViTAdapter(BaseModule):
         init_cfg: dict = None,
     ) -> None:
         super().__init__(init_cfg)
+        if patch_size != 16:
+            raise ValueError(f'patch_size must be 16, got {patch_size}: the map of the transformer has stride 16')
         width = embed_dims
         self.interaction_indexes = interaction_indexes
         self.grid = pretrain_size // patch_size

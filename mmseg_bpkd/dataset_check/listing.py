@@ -141,8 +141,7 @@ def _fault_of_list(listing: str) -> str:
     if not listing:
         return ''
     with open(listing, encoding='utf-8') as file:
-        for number, line in enumerate(file.read().split('\n')[:-1], 1):
-            line = line.removesuffix('\r')
+        for number, line in enumerate(file.read().removesuffix('\n').split('\n'), 1):
             for found, fault in (
                 (line.startswith('\ufeff'), 'starts with a byte order mark'),
                 (not line, 'is empty'),

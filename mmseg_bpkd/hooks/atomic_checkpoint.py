@@ -86,7 +86,10 @@ class AtomicCheckpointHook(CheckpointHook):
             super()._save_best_checkpoint(runner, metrics)
         finally:
             del self.file_backend.remove
-        self._remove(replaced)
+        self._remove(set(replaced) - set(self._best_paths()))  # a second validation at one step writes the same file
+
+    def _best_paths(self) -> list:
+        return [getattr(self, 'best_ckpt_path', None), *getattr(self, 'best_ckpt_path_dict', {}).values()]
 
     def _path(self, step: int) -> str:
         return self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
