@@ -1,4 +1,4 @@
-"""Measure speed and memory against what one would use without this project.
+"""Compare speed and memory with baselines: MMRazor's CWD, one-hot morphology, MMSegmentation's pipeline and metric.
 
     python benchmarks/benchmark.py budgets [--runs 9] [--out budgets.json] [--size 384 384] [--batch-size 2]
     python benchmarks/benchmark.py masks
@@ -9,9 +9,9 @@
     python benchmarks/benchmark.py scale [--size 256 256] [--batch-size 2]
     python benchmarks/benchmark.py methods [METHOD ...]
 
-The candidates run alternately (A B A B ...) in one process, after a warm-up. A ratio is the median over the turns, with
-the minimum and the maximum. Memory is the growth at the peak: of the allocator's memory on a GPU, else of the resident
-set of a new process (Linux).
+The candidates run alternately (A B A B ...) in one process, after a warm-up. A ratio is the median over the repeats,
+with the minimum and the maximum. Memory is the peak minus the start: of the CUDA allocator on a GPU, of the resident
+set of a new process on a CPU (Linux).
 """
 
 import argparse
@@ -42,7 +42,7 @@ def parse_args() -> argparse.Namespace:
         ('methods', methods),
     ):
         command = commands.add_parser(name, help=module.__doc__, description=module.__doc__)
-        command.add_argument('--runs', type=int, default=9, help='number of measured turns')
+        command.add_argument('--runs', type=int, default=9, help='number of repeats')
         command.add_argument('--out', metavar='JSON')
         if name == 'methods':
             command.add_argument(

@@ -1,6 +1,6 @@
-"""The budgets of speed and memory against measurements from one run.
+"""Checks this project's budgets of speed and memory.
 
-Measures masks, losses, whole steps and testing as the commands with these names do.
+Uses the measurements of the commands masks, losses, step and test.
 """
 
 from functools import partial
@@ -50,7 +50,7 @@ def compare(runs: int, size: Optional[Tuple[int, int]], batch_size: Optional[int
 
 
 def milliseconds_of_loss(step_result: dict, runs: int) -> float:
-    """Milliseconds of the BPKD loss, masks and backward pass included, on logits of the size that the step has."""
+    """Time of the BPKD loss in ms, with masks and backward pass, on logits of the size that the measured step has."""
     num_classes = int(step_result['config'].split()[1])
     (height, width), images = step_result['size'], step_result['batch_size']
     given = losses.records(num_classes, min(11, num_classes), height, width, STRIDE, images)
@@ -64,7 +64,7 @@ def judged(what: str, of: str, measured: Union[float, dict], at_least: float = 0
     if not isinstance(measured, dict):
         return dict(what=what, of=of, value=measured, spread='', aim=aim, verdict=_verdict(measured, at_least, at_most))
     verdicts = [_verdict(measured[key], at_least, at_most) for key in ('ratio', 'ratio_least', 'ratio_most')]
-    noise = '' if len(set(verdicts)) == 1 else ', not in every turn'
+    noise = '' if len(set(verdicts)) == 1 else ' by the median only'
     return dict(
         what=what,
         of=of,

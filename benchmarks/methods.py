@@ -1,4 +1,4 @@
-"""The losses of each method against those of KD: forward and backward pass, trained layers included.
+"""Time and memory of each method's losses relative to KD: forward and backward pass, trained layers included.
 
 Inputs have the sizes of PSPNet R101 to R18 with 150 classes, batch 2, crop 384x384. Feature memories are full.
 """

@@ -1,4 +1,4 @@
-"""A whole training step on random images; every config against the first one.
+"""Time and memory of a training step on random images, relative to the first config.
 
 Without configs: BPKD with PSPNet R101 to R18, for 19 and 150 classes, with the default and with other settings, against
 MMRazor's CWD recipe as installed (for 150 classes with the networks, batch size and crop of our recipe).
@@ -149,7 +149,7 @@ def compare(
 
 
 def two_steps(make: Callable[[], Callable[[], None]]) -> Callable[[], None]:
-    """The first step creates the state of the optimiser, which occupies memory during the second."""
+    """Returns a call that runs two steps. The first creates the state of the optimiser, which counts in the second."""
     step = make()
     return lambda: (step(), step())
 

@@ -1,7 +1,7 @@
 """Class boundaries: soft edge masks for the losses and boundary bands for the metrics. Pure tensor functions.
 
-Morphology needs one dilation and one erosion per class. Here an integer per pixel holds the *set* of classes in the
-window around the pixel, one bit per class, so that one sliding window serves all classes.
+The usual morphology runs one dilation and one erosion per class. Here each pixel has an integer with one bit per class,
+which encodes the set of classes in the window around the pixel. One sliding window serves all classes.
 """
 
 from functools import reduce
@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-WORDS = {16: torch.int16, 32: torch.int32, 64: torch.int64}  # number of bits -> integer type of a set
-# Spreads the eight bits of a byte to the eight 4-bit fields of an int32: bits 0 to 3 to the low half of each byte.
-SPREAD = sum(((torch.arange(256) >> bit) & 1) << (8 * (bit % 4) + 4 * (bit // 4)) for bit in range(8)).int()
+INT_TYPES = {16: torch.int16, 32: torch.int32, 64: torch.int64}  # number of bits -> integer type of a set
+# Lookup table from a byte to an int32 with eight 4-bit fields, one per bit. Bits 0 to 3 go to the low halves of the
+# bytes 0 to 3, bits 4 to 7 to the high halves.
+BYTE_TO_NIBBLES = sum(((torch.arange(256) >> bit) & 1) << (8 * (bit % 4) + 4 * (bit // 4)) for bit in range(8)).int()
 
 
 @torch.no_grad()
@@ -28,16 +29,16 @@ def edge_masks(
     """Soft class-wise edge masks (BPKD, arXiv 2306.08075, section 3.2), pooled to the size of the logits.
 
     The edge of class c is E_c = dilate(G_c) - erode(G_c) with a k x k square, where G_c = [gt = c]. These are the
-    pixels whose window contains c and something else. The image frame is never an edge.
+    pixels whose window contains c and something else. The image border creates no edge.
 
     Args:
         gt: label, (N, H, W), integers in [0, num_classes) or `ignore_index` (void).
         size: (h, w) of the masks. If it does not divide (H, W), the cells are those of adaptive pooling and overlap.
-        kernel_size: k, the edge width in pixels of the label. Across a straight border between two classes, k - 1
-            pixels are edge if k is odd or even. An even window has no centre: as in OpenCV, it reaches k / 2 pixels up
-            and left, and k / 2 - 1 pixels down and right.
-        void_edges: False: only borders between two classes are edges, and void pixels are in no mask. True: the
-            formula taken literally; borders between a class and void are edges too, on both sides.
+        kernel_size: k, side of the square window in pixels of the label. The edge along a straight boundary between two
+            classes is k - 1 pixels wide, for odd and even k. An even window is not centred: as in OpenCV, it covers k /
+            2 pixels above and to the left, and k / 2 - 1 below and to the right.
+        void_edges: if False, only boundaries between two classes are edges, and void pixels are in no mask. If True,
+            boundaries between a class and void are edges too, on both sides, as the formula says.
 
     Returns:
         (N, num_classes, h, w), float32 in [0, 1]: the share of each cell that is edge of the class.
@@ -54,18 +55,18 @@ def edge_masks(
     labels = gt.to(torch.int32, copy=True)
     void = labels == ignore_index
     labels.masked_fill_(void, num_classes)
-    members = _labels_to_encode(labels, num_classes + 1)
+    members = _encoded_labels(labels, num_classes + 1)
     members[num_classes] = void_edges
-    edges = _only_several(_slide(_class_sets(labels, members), kernel_size, torch.bitwise_or, 0))
+    edges = _clear_singletons(_slide(_class_sets(labels, members), kernel_size, torch.bitwise_or, 0))
     if not void_edges:
         edges.masked_fill_(void, 0)
     del labels, void
     present = members[:num_classes]
-    of_present = _pool(edges, int(present.sum()), size)
+    present_masks = _pool(edges, int(present.sum()), size)
     if present.all():
-        return of_present
-    masks = of_present.new_zeros(len(gt), num_classes, *size)
-    return masks.index_copy_(1, present.nonzero().squeeze(1), of_present)
+        return present_masks
+    masks = present_masks.new_zeros(len(gt), num_classes, *size)
+    return masks.index_copy_(1, present.nonzero().squeeze(1), present_masks)
 
 
 @torch.no_grad()
@@ -77,7 +78,7 @@ def boundary_band(gt: Tensor, half_width: int, ignore_index: int = 255) -> Tenso
         half_width: in pixels.
 
     Returns:
-        (N, H, W), bool. Void pixels are not in the band, and a border to void makes no band.
+        (N, H, W), bool. Void pixels are not in the band, and a boundary to void creates no band.
 
     Raises:
         ValueError: if `half_width` is less than 1.
@@ -87,7 +88,7 @@ def boundary_band(gt: Tensor, half_width: int, ignore_index: int = 255) -> Tenso
     """
     if half_width < 1:
         raise ValueError(f'half_width must be at least 1 pixel, got {half_width}')
-    valid = gt.int() != ignore_index  # int: as a byte, -1 would equal 255
+    valid = gt.int() != ignore_index  # int: in a uint8 tensor, ignore_index=-1 would match 255
     labels = gt.to(torch.int16)
     limits = torch.iinfo(torch.int16)
     window = 2 * half_width + 1
@@ -108,21 +109,21 @@ def _class_sets(labels: Tensor, members: Tensor) -> Tensor:
         several words if there are more than 64 members.
     """
     rank = torch.arange(int(members.sum()))
-    bits = next((bits for bits in WORDS if bits >= len(rank)), 64)
+    bits = next((bits for bits in INT_TYPES if bits >= len(rank)), 64)
     table = torch.zeros(-(-len(rank) // bits), len(members), dtype=torch.int64)
     table[rank // bits, members.nonzero().squeeze(1)] = 1 << (rank % bits)
-    table = table.to(WORDS[bits]).to(labels.device, non_blocking=True)
+    table = table.to(INT_TYPES[bits]).to(labels.device, non_blocking=True)
     sets = torch.empty(len(table), *labels.shape, dtype=table.dtype, device=labels.device)
     for word, of_labels in zip(sets, table):
         torch.index_select(of_labels, 0, labels.flatten(), out=word.flatten())
     return sets
 
 
-def _labels_to_encode(labels: Tensor, num_labels: int) -> Tensor:
-    """The labels that get a bit: (num_labels,), bool, on the CPU; at least one is true.
+def _encoded_labels(labels: Tensor, num_labels: int) -> Tensor:
+    """Which labels get a bit: (num_labels,), bool, on the CPU. At least one is true.
 
-    On a CPU only the labels that occur, because small sets are faster. On a GPU all labels, because querying those that
-    occur would force a synchronisation.
+    On a CPU, only the labels that occur get one, because small sets are faster. On a GPU, every label gets one, because
+    finding the labels that occur would force a synchronisation.
     """
     if labels.device.type != 'cpu':
         return torch.ones(num_labels, dtype=torch.bool)
@@ -148,8 +149,8 @@ def _slide(x: Tensor, window: int, op: Callable, identity: int) -> Tensor:
     return x
 
 
-def _filled(x: Tensor) -> Tensor:
-    """All bits set where any bit is set. Several times faster than a comparison followed by a multiplication."""
+def _nonzero_mask(x: Tensor) -> Tensor:
+    """Returns -1 (all bits set) where x is non-zero, and 0 elsewhere. Faster than a comparison and a multiplication."""
     return (-x).bitwise_or_(x).bitwise_right_shift_(8 * x.element_size() - 1)
 
 
@@ -158,32 +159,35 @@ def _union(sets: Tensor) -> Tensor:
     return reduce(torch.bitwise_or, sets)
 
 
-def _only_several(sets: Tensor) -> Tensor:
-    """Empties the sets, (words, N, H, W), that have only one member, in place."""
-    several = _filled(_union((sets - 1).bitwise_and_(sets)))  # without its lowest bit, a set of several is not empty
+def _clear_singletons(sets: Tensor) -> Tensor:
+    """Clears, in place, the sets that have only one member. sets: (words, N, H, W)."""
+    several = _nonzero_mask(_union((sets - 1).bitwise_and_(sets)))  # x & (x - 1) clears the lowest bit
     for word in range(1, len(sets)):
-        several |= _filled(_union(sets[:word])) & _filled(sets[word])
+        several |= _nonzero_mask(_union(sets[:word])) & _nonzero_mask(sets[word])
     return sets.bitwise_and_(several)
 
 
 def _pool(sets: Tensor, num_members: int, size: Tuple[int, int]) -> Tensor:
     """Share of each cell whose sets contain each member: (words, N, H, W) to (N, num_members, h, w).
 
-    Counts eight members at a time. The bits of a byte are spread to the eight 4-bit fields of an int32, which are
-    summed over the rows of a cell. Then the fields are widened to bytes, which are summed over the columns.
+    Counts eight members at a time, in eight 4-bit fields of an int32. The fields are summed over the rows of a cell, so
+    a cell may have at most 15 rows. They are then widened to bytes and summed over the columns, so a cell may have at
+    most 255 pixels.
     """
     height, width = sets.shape[-2] // size[0], sets.shape[-1] // size[1]  # of a cell, in pixels
     if sets.shape[-2] % size[0] or sets.shape[-1] % size[1] or height > 15 or height * width > 255:
         return _pool_unevenly(sets, num_members, size)
-    spread = SPREAD.to(sets.device, non_blocking=True)
-    octets = sets.view(torch.uint8).unflatten(-1, (sets.shape[-1], -1))  # in memory, low bytes come first
+    spread = BYTE_TO_NIBBLES.to(sets.device, non_blocking=True)
+    octets = sets.view(torch.uint8).unflatten(
+        -1, (sets.shape[-1], -1)
+    )  # little-endian: octet i has the bits 8 * i to 8 * i + 7
     counts = []
     for word in range(len(sets)):
         for octet in octets[word].unbind(-1)[: -(-(num_members - 64 * word) // 8)]:
-            of_rows = spread.index_select(0, octet.flatten().int()).view(-1, size[0], height, *size[1:], width)
-            of_rows = of_rows.sum(2, dtype=torch.int32)
-            of_halves = torch.stack([of_rows & 0x0F0F0F0F, (of_rows >> 4) & 0x0F0F0F0F], -2)
-            counts.append(of_halves.sum(-1, dtype=torch.int32))
+            row_counts = spread.index_select(0, octet.flatten().int()).view(-1, size[0], height, *size[1:], width)
+            row_counts = row_counts.sum(2, dtype=torch.int32)
+            nibble_counts = torch.stack([row_counts & 0x0F0F0F0F, (row_counts >> 4) & 0x0F0F0F0F], -2)
+            counts.append(nibble_counts.sum(-1, dtype=torch.int32))
     counts = torch.cat(counts, -1).view(torch.uint8)[..., :num_members]  # (N, h, w, num_members)
     return counts.permute(0, 3, 1, 2).float() / (height * width)
 

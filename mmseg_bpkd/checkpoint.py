@@ -76,7 +76,7 @@ def check_pretrained(model: nn.Module) -> None:
 
 
 def load_strictly(model: nn.Module, state: Dict[str, Tensor], source: str) -> None:
-    """Loads `state` into `model`. Every weight must be in both.
+    """Loads `state` into `model`. Both must have the same keys, except that `num_batches_tracked` may be missing.
 
     Args:
         source: where `state` was read from, for the error message.

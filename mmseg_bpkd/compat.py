@@ -1,4 +1,4 @@
-"""Repairs of the packages that this project depends on.
+"""Workarounds for bugs and incompatibilities of the dependencies.
 
 `apply()` runs before the rest of the package is imported. Each repair first checks whether it is needed, so a healthy
 installation is not changed, and a second call does nothing.
@@ -205,8 +205,9 @@ def _safe(load_url: Callable) -> Callable:
 def repair_class_weights() -> None:
     """Makes MMSegmentation's `cross_entropy` accept class weights together with void labels.
 
-    For the average, MMSegmentation 1.2.2 looks up the class weight of every pixel. The void label 255 is out of range:
-    an IndexError on a CPU, a device-side assertion on a GPU. Repaired, void pixels have the weight 0.
+    To average the loss, MMSegmentation 1.2.2 looks up the class weight of every pixel. The void label 255 is out of
+    range: this raises an IndexError on a CPU and a device-side assertion on a GPU. The patched function gives void
+    pixels the weight 0.
     """
     losses = importlib.import_module('mmseg.models.losses')
     module = importlib.import_module('mmseg.models.losses.cross_entropy_loss')

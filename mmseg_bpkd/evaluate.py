@@ -33,7 +33,7 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, dict]:
     cfg.load_from, cfg.resume = None, False
     runner = Runner.from_cfg(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    # Not by `load_from`: the Runner only warns about weights that are missing.
+    # `load_from` is not used, because the Runner only warns about missing weights.
     load_strictly(model, segmentor_state(read_checkpoint(checkpoint)), checkpoint)
 
     runner._test_loop = runner.build_test_loop(runner._test_loop)

@@ -81,7 +81,7 @@ def plain_config(cfg: Config) -> Config:
     plain.model.backbone.pop('init_cfg', None)
     for pipeline in (plain.test_pipeline, plain.test_dataloader.dataset.pipeline):
         for transform in pipeline:
-            if transform.type == 'LoadCheckedAnnotations':  # `inference_model` looks for the stock name
+            if transform.type == 'LoadCheckedAnnotations':  # `inference_model` finds the transform by its original name
                 transform.type = 'LoadAnnotations'
                 transform.pop('num_classes')
                 transform.pop('ignore_index', None)

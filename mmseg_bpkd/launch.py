@@ -136,7 +136,7 @@ def use_available_devices(cfg: Config) -> None:
 
 
 def end_process_group() -> None:
-    """Destroys the process group, if there is one, once all processes have arrived.
+    """Waits for all processes, then destroys the process group. Does nothing in a run with one process.
 
     Otherwise gloo's threads may outlive the interpreter and abort the process.
     """

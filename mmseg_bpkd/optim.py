@@ -24,7 +24,8 @@ def layer_options(model: nn.Module) -> Dict[str, dict]:
 class DistillOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """MMEngine's constructor; adds the `optim_options` of the model's losses to the custom keys of `paramwise_cfg`.
 
-    A method therefore keeps the learning rates of its layers with every schedule. See `DistillLoss` for the options.
+    An `lr` is converted to a multiple of the base learning rate, so that its initial value is the same for every base
+    rate. See `DistillLoss` for the options.
     """
 
     def __call__(self, model: nn.Module) -> OptimWrapper:

@@ -72,7 +72,7 @@ def student_config(model: dict) -> ConfigDict:
 
 def is_seg_distill(model: dict) -> bool:
     """Whether the `type` of a model config is `SegDistill` or a subclass, under whichever name it is registered."""
-    from .algorithms import SegDistill  # at the top, it would be a circular import
+    from .algorithms import SegDistill  # imported here to avoid a circular import
 
     kind = _registered(model.get('type'))
     return isinstance(kind, type) and issubclass(kind, SegDistill)
@@ -91,7 +91,7 @@ def plain_segmentor(
     test_cfg: Optional[dict] = None,
     **segmentor,
 ) -> BaseModel:
-    """Builds a teacher or a student as a model of its own. The arguments are those of `resolve_segmentor`."""
+    """Builds a teacher or a student as a stand-alone model. The arguments are those of `resolve_segmentor`."""
     return build_segmentor(resolve_segmentor(segmentor, num_classes, data_preprocessor, test_cfg))
 
 

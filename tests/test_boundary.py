@@ -127,7 +127,7 @@ def test_images_of_a_batch_do_not_influence_each_other():
 def test_masks_do_not_change_if_absent_classes_are_encoded_as_on_a_gpu(num_classes, void_edges, monkeypatch):
     gt = blocks(min(num_classes, 40), 16, 20, cell=3)
     masks = [edge_masks(gt, num_classes, (4, 4), 5, void_edges=void_edges)]
-    monkeypatch.setattr(boundary, '_labels_to_encode', lambda labels, num: torch.ones(num, dtype=torch.bool))
+    monkeypatch.setattr(boundary, '_encoded_labels', lambda labels, num: torch.ones(num, dtype=torch.bool))
     masks.append(edge_masks(gt, num_classes, (4, 4), 5, void_edges=void_edges))
     assert masks[0].sum() > 0 and torch.equal(*masks)
 

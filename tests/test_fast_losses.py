@@ -104,7 +104,7 @@ def test_kl_divergence_equals_the_reference_and_passes_gradcheck(tau, dim):
 
 @pytest.mark.parametrize(('loss', 'tensors'), [(ChannelWiseLoss(), 1), (BPKDLoss(), 2), (BPKDLoss(body_weight=0), 1)])
 def test_each_term_saves_one_tensor_for_the_backward_pass(loss, tensors):
-    """Counted are tensors at least as large as the logits."""
+    """Counts the saved tensors that have at least as many elements as the logits."""
     preds_S, preds_T, gt = scene(7, (8, 8), 8, torch.float32)
     saved = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x):

@@ -298,6 +298,6 @@ def test_features_of_different_widths_are_refused_without_an_aligner(teacher_ckp
 def test_a_record_that_was_not_captured_is_an_error_that_names_it(teacher_ckpt):
     model = tiny.distillation(teacher_ckpt)
     model.teacher.decode_head.cls_seg = lambda feat: feat  # a head that bypasses its conv_seg
-    with pytest.raises(RuntimeError, match=r"loss_bpkd: preds_T was never captured.*teacher.*'decode_head.conv_seg'"):
+    with pytest.raises(RuntimeError, match=r"loss_bpkd: preds_T was not recorded.*teacher.*'decode_head.conv_seg'"):
         tiny.losses_of(model)
     assert not model.distiller.student_recorders.get_recorder('preds').data_buffer

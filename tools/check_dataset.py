@@ -18,7 +18,7 @@ import warnings
 from typing import Optional, Sequence
 
 sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # run from a checkout that is not installed
-warnings.filterwarnings('ignore')  # of the dependencies, about features that are not used here
+warnings.filterwarnings('ignore')  # about features of the dependencies that are not used here
 
 import mmseg_bpkd  # noqa: F401
 from mmengine.config import Config, DictAction
@@ -31,7 +31,10 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config')
     parser.add_argument(
-        '--seconds', type=float, default=60, help='time limit for decoding; suspicious files come first'
+        '--seconds',
+        type=float,
+        default=60,
+        help='time limit for decoding, in seconds; files that look truncated are decoded first',
     )
     parser.add_argument('--all', action='store_true', help='decode every file, without a time limit')
     parser.add_argument(

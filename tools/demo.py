@@ -18,7 +18,7 @@ from typing import Dict, List, Optional
 
 ROOT = osp.join(osp.dirname(osp.abspath(__file__)), '..')
 sys.path.insert(0, ROOT)  # run from a checkout that is not installed
-warnings.filterwarnings('ignore')  # of the dependencies, about features that are not used here
+warnings.filterwarnings('ignore')  # about features of the dependencies that are not used here
 
 import mmseg_bpkd  # noqa: F401
 import matplotlib

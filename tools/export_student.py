@@ -1,4 +1,4 @@
-"""Turn a distillation checkpoint into a plain MMSegmentation one.
+"""Export the student of a distillation as an MMSegmentation checkpoint and config.
 
     python tools/export_student.py CONFIG work_dirs/RUN/iter_80000.pth student.pth
 

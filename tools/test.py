@@ -40,7 +40,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
-    cfg.work_dir = args.work_dir or osp.join(cfg.work_dir, 'test')  # do not overwrite the config of the training
+    cfg.work_dir = args.work_dir or osp.join(
+        cfg.work_dir, 'test'
+    )  # do not overwrite the config that the training run saved
     if args.show_dir:
         cfg.default_hooks.visualization = dict(type='DrawPredictionsHook', draw=True, interval=1)
         cfg.visualizer.save_dir = args.show_dir

@@ -1,4 +1,4 @@
-"""Train a plain config or a distillation config.
+"""Train a segmentor, with or without distillation.
 
     python tools/train.py configs/bpkd/bpkd_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py
     python tools/train.py CONFIG --resume auto --amp --seed 1 --cfg-options model.teacher_ckpt=teacher.pth
@@ -37,7 +37,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument('--seed', type=int, help='default: the seed of the config, or of the checkpoint if resuming')
-    parser.add_argument('--deterministic', action='store_true', help='use only deterministic GPU kernels')
+    parser.add_argument(
+        '--deterministic',
+        action='store_true',
+        help='use deterministic GPU kernels where they exist; PyTorch warns about the others',
+    )
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',

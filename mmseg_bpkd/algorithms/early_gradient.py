@@ -64,7 +64,8 @@ def _losses(head: BaseDecodeHead) -> List[nn.Module]:
 class EarlyGradient:
     """A `loss_by_feat` that computes the gradient of each loss together with its value.
 
-    The gradient is computed in float32: AMP scales the loss later, so small values would be lost in half precision.
+    The gradient is computed in float32: AMP scales the loss only after the forward pass, so small gradients would
+        underflow in half precision.
 
     Args:
         head: its `loss_by_feat` computes the losses.

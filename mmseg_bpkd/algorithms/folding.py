@@ -44,8 +44,8 @@ def fold_batch_norm(model: BaseModel) -> None:
     if not change < FLOAT_ERROR:
         raise ValueError(
             f'folding batch norm changes the logits of this {type(model).__name__} by {change:.1%}, expected less than '
-            f'{FLOAT_ERROR:.1%}: it does not call its norms right after the convolutions that they are registered '
-            'after. Set fold_teacher=False'
+            f'{FLOAT_ERROR:.1%}: a batch norm is not called right after the convolution that is registered before '
+            'it. Set fold_teacher=False'
         )
     for name, (module, weight) in recorded.items():
         replaced, reweighted = model.get_submodule(name) is not module, getattr(module, 'weight', None) is not weight

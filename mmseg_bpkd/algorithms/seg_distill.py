@@ -33,11 +33,12 @@ class SegDistill(SingleTeacherDistill):
         teacher: dict(cfg_path=..., **changes) or a model config, see `resolve_segmentor`. `init_weights()` loads its
             weights from `teacher_ckpt`. A segmentor that is already built is used unchanged.
         student: as `teacher`. It keeps its ImageNet initialisation.
-        teacher_ckpt: path or URL of the teacher's checkpoint. Of a distillation checkpoint, the student is loaded.
+        teacher_ckpt: path or URL of the teacher's checkpoint. From a distillation checkpoint, the student's weights are
+            loaded.
         teacher_eval: False leaves the teacher's dropout on, as MMRazor does.
-        num_classes: replaces that of every head.
-        data_preprocessor: replaces the student's. Only the student's preprocessor runs; if the teacher has another
-            mean, std or channel order, its input is converted.
+        num_classes: replaces `num_classes` of every head of both networks.
+        data_preprocessor: replaces the student's. The teacher gets it too if its config has none. Only the student's
+            preprocessor runs. If the teacher has another mean, std or channel order, the teacher's input is converted.
         test_cfg: replaces the student's.
         fold_teacher: whether to fold the teacher's batch norm into its convolutions, which is faster. The logits are
             equal within float error. A teacher that is already built is not folded.
@@ -123,7 +124,7 @@ class SegDistill(SingleTeacherDistill):
             )
         if '://' not in self.teacher_ckpt and not osp.isfile(self.teacher_ckpt):
             raise FileNotFoundError(
-                f'no checkpoint {self.teacher_ckpt} of the teacher: train it (docs/recipes.md names the config), or set '
+                f'no checkpoint {self.teacher_ckpt} of the teacher: train it (see docs/recipes.md), or set '
                 'model.teacher_ckpt to another file or URL'
             )
         state = segmentor_state(read_checkpoint(self.teacher_ckpt))

@@ -79,7 +79,7 @@ class CrossAttention(nn.Module):
 
 
 class Injector(CrossAttention):
-    """Adds attention from the transformer's map to the adapter's maps, scaled by `gamma`.
+    """Updates the transformer's map x: x attends to the adapter's maps c, and the result is added, scaled by `gamma`.
 
     `gamma` starts at 0, so that a pretrained transformer is unchanged at first.
     """
@@ -93,7 +93,10 @@ class Injector(CrossAttention):
 
 
 class Extractor(CrossAttention):
-    """Adds attention from the adapter's maps to the transformer's map, then a convolutional feed-forward layer."""
+    """Updates the adapter's maps c: they attend to the transformer's map x.
+
+    A convolutional feed-forward layer follows.
+    """
 
     def __init__(self, width: int, num_heads: int, ratio: float, ffn_ratio: float, drop_path: float) -> None:
         super().__init__(width, num_heads, levels=1, ratio=ratio)
@@ -122,7 +125,7 @@ class ConvFFN(nn.Module):
 
 
 class Interaction(nn.Module):
-    """Injection into the transformer, some transformer blocks, and extraction into the adapter's maps."""
+    """One interaction: the injector updates x, the given transformer blocks run, and the extractors update c."""
 
     def __init__(
         self, width: int, num_heads: int, ratio: float, ffn_ratio: float, drop_path: float, extra: int

@@ -55,7 +55,7 @@ def check_datasets(
 
     Args:
         splits: from `splits_of`.
-        published: {loader: published number of images}. A sequence of numbers accepts each of them.
+        published: {loader: published number of images}. If it is a sequence, each of its numbers is accepted.
         seconds: time limit for decoding. None decodes every file.
         workers: number of processes that decode. 0 decodes in this process.
         progress: called after each decoded pair with two numbers: of decoded pairs and of all pairs.

@@ -171,7 +171,7 @@ def _check_files(split: Split, readings: Sequence[Reading], findings: Findings) 
             for reading in readings
             if reading.image_size and not _fills(largest_size(reading.image_size, split.pipeline), (width, height))
         ]
-        if 100 * len(small) > total:  # published datasets have a few
+        if 100 * len(small) > total:  # published datasets have a few small images
             findings.warning(
                 split.name,
                 f'the crop, {width}x{height} (width x height), does not fit into {len(small)} of '

@@ -17,7 +17,7 @@ def check_pairs(splits: Sequence[Split], published: Published, findings: Finding
     Sets the label of a pair to None if the file is missing.
 
     Args:
-        published: {loader: published number of images}. A sequence of numbers accepts each of them.
+        published: {loader: published number of images}. If it is a sequence, each of its numbers is accepted.
     """
     used = {pair.label for split in splits for pair in split.pairs or ()}
     unused = {split.name: _labels_without_image(split, used) for split in splits if split.pairs}

@@ -21,7 +21,7 @@ from .splits import Split
 COLUMN, TITLE, LEGEND_ROW = 480, 24, 20  # pixels: longer side of a picture, height of a title and of a legend line
 LEGEND_COLUMNS, DPI = 8, 100
 VOID, OUTSIDE = (0, 0, 0), (255, 0, 255)  # RGB
-KERNEL = 7  # default edge width of BPKD in pixels
+KERNEL = 7  # default kernel_size of BPKDLoss, in pixels
 Sample = Tuple[Split, Reading]
 
 

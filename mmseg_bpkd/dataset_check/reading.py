@@ -38,7 +38,7 @@ class Reading:
 
 def read_pair(pair: Pair) -> Reading:
     """Decodes both files of a pair. Exceptions become faults of the reading."""
-    reading = Reading(pair)  # read by PIL: cv2 silently fills the missing part of a truncated JPEG
+    reading = Reading(pair)  # PIL raises an error for a truncated JPEG; cv2 fills it silently
     try:
         with Image.open(pair.image) as image:
             image.load()

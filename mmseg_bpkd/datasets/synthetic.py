@@ -1,7 +1,8 @@
 """Synthetic street scenes, drawn on demand. The dataset needs no files, has thin objects and exact labels.
 
 A scene depends only on its split and index. It is painted from back to front on a canvas three times as large as the
-image. The image is the canvas averaged down, which blends the colours at boundaries. The label of a pixel is the label
+image. The image is the canvas, downsampled by averaging, so that colours blend at boundaries. The label of a pixel is
+the label
 of the canvas pixel at its centre, so that it stays exact.
 """
 

@@ -97,7 +97,7 @@ class FastRandomCrop(RandomCrop):
     def crop_bbox(self, results: dict) -> Tuple[int, int, int, int]:
         box = self._random_box(results['img'].shape)
         if self.cat_max_ratio < 1:
-            for _ in range(10):  # as often as MMSegmentation
+            for _ in range(10):  # MMSegmentation also tries 10 times
                 if self._within_cat_max_ratio(self.crop(results['gt_seg_map'], box)):
                     break
                 box = self._random_box(results['img'].shape)
@@ -115,7 +115,10 @@ class FastRandomCrop(RandomCrop):
 
 @TRANSFORMS.register_module()
 class FastPhotoMetricDistortion(PhotoMetricDistortion):
-    """A faster `PhotoMetricDistortion` for uint8 images. It transforms the 256 possible values and looks pixels up."""
+    """A faster `PhotoMetricDistortion` for uint8 images.
+
+    It transforms the 256 possible values once and applies them as a lookup table.
+    """
 
     def convert(self, img: np.ndarray, alpha: float = 1, beta: float = 0) -> np.ndarray:
         return cv2.LUT(img, super().convert(BYTES, alpha, beta))

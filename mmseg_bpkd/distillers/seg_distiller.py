@@ -17,12 +17,12 @@ from ..losses.functional import upcast
 
 SIDES = {'S': 'student', 'T': 'teacher'}
 RECORDS = ('preds', 'feats', 'backbone', 'stage')
-ELEMENT = dict(feats=0, stage=-1)  # index into what the recorder holds
+DATA_IDX = dict(feats=0, stage=-1)  # MMRazor's data_idx: position in the recorded tuple
 
 
 @MODELS.register_module()
 class SegDistiller(ConfigurableDistiller):
-    """Passes to each loss the records that the arguments of its `forward` name.
+    """Computes the distillation losses. The arguments of a loss's `forward` name the tensors (records) that it gets:
 
     ===================== ==========================================================================================
     `preds_S`, `preds_T`  logits before upsampling, (N, C, h, w): output of the decode head's `conv_seg`; in a cascade
@@ -33,8 +33,8 @@ class SegDistiller(ConfigurableDistiller):
     `gt`                  the label, (N, H, W)
     ===================== ==========================================================================================
 
-    The student's tensors are resized to the teacher's size (bilinear). `DistillLoss` describes what else a loss can ask
-    for.
+    The student's tensors are resized to the teacher's size (bilinear). See `DistillLoss` for the other options of a
+    loss.
 
     Args:
         losses: {name: config}. A name must contain "loss"; otherwise MMEngine would log the loss and not train on it.
@@ -44,7 +44,7 @@ class SegDistiller(ConfigurableDistiller):
 
     Raises:
         ValueError: for a loss with a wrong name, an argument without a record, or tensors that cannot be compared.
-        RuntimeError: for a record that the forward pass did not fill.
+        RuntimeError: for a tensor that the forward pass did not record.
     """
 
     def __init__(
@@ -58,10 +58,10 @@ class SegDistiller(ConfigurableDistiller):
         for name in losses:
             if 'loss' not in name:
                 raise ValueError(
-                    f'losses has a key {name!r}, but a name must contain "loss": MMEngine would log it, but not train '
-                    'on it'
+                    f'losses has a key {name!r}, but a name must contain "loss": MMEngine logs other values, but '
+                    'does not train on them'
                 )
-        with DefaultScope.overwrite_default_scope('mmrazor'):  # finds its recorders without a prefix
+        with DefaultScope.overwrite_default_scope('mmrazor'):  # MMRazor's recorders are registered in this scope
             super().__init__(student_recorders, teacher_recorders, connectors=connectors, distill_losses=losses)
         explicit = loss_forward_mappings or {}
         unknown = set(explicit) - set(losses)
@@ -87,7 +87,7 @@ class SegDistiller(ConfigurableDistiller):
             elif argument == 'gt':
                 self.takes_gt.append(loss_name)
             elif record in RECORDS and side in SIDES:
-                element = dict(data_idx=ELEMENT[record]) if record in ELEMENT else {}
+                element = dict(data_idx=DATA_IDX[record]) if record in DATA_IDX else {}
                 yield argument, dict(recorder=record, from_student=side == 'S', **element)
             elif parameter.default is Parameter.empty:
                 raise ValueError(
@@ -140,7 +140,7 @@ class SegDistiller(ConfigurableDistiller):
             {name of the loss: scalar}; for a loss with `terms`, {loss_term: scalar}.
 
         Raises:
-            RuntimeError: if the forward pass did not fill a record.
+            RuntimeError: if the forward pass did not record a tensor.
             ValueError: if the tensors of student and teacher cannot be compared.
         """
         losses = {}
@@ -163,7 +163,7 @@ class SegDistiller(ConfigurableDistiller):
             recorder = recorders.get_recorder(mapping['recorder'])
             if not recorder.data_buffer:
                 raise RuntimeError(
-                    f'{loss_name}: {argument} was never captured: the forward pass of the '
+                    f'{loss_name}: {argument} was not recorded: the forward pass of the '
                     f'{SIDES["S" if mapping["from_student"] else "T"]} did not call '
                     f'{recorder.source!r} (record {mapping["recorder"]!r})'
                 )
@@ -182,8 +182,8 @@ class SegDistiller(ConfigurableDistiller):
             return [self._fit(loss_name, record, s, t) for s, t in zip(student, teacher)]
         if not (isinstance(student, Tensor) and isinstance(teacher, Tensor)):
             raise ValueError(
-                f'{loss_name}: {record} is a {_kind(student)} in the student and a {_kind(teacher)} in the teacher, '
-                'which cannot be compared'
+                f'{loss_name}: {record} is a {_describe_type(student)} in the student and a '
+                f'{_describe_type(teacher)} in the teacher, which cannot be compared'
             )
         shapes = (
             f'{loss_name}: {record} is {tuple(student.shape)} in the student and {tuple(teacher.shape)} in the teacher'
@@ -255,8 +255,8 @@ def _width(loss_name: str, mapping: dict, model: BaseModel) -> Union[int, List[i
         stages = _stage_widths(model)
         return stages[mapping['data_idx']] if 'data_idx' in mapping else stages
     raise ValueError(
-        f'{loss_name} needs the width of the record {mapping["recorder"]!r}, which is unknown: only the widths of '
-        "the head's features and of the backbone's stages are known"
+        f'{loss_name} needs the width of the record {mapping["recorder"]!r}, which is unknown: use feats, stage '
+        'or backbone, or with align=True set a connector in loss_forward_mappings'
     )
 
 
@@ -269,5 +269,5 @@ def _stage_widths(model: BaseModel) -> List[int]:
     return [stage.shape[1] for stage in stages]
 
 
-def _kind(value: Any) -> str:
+def _describe_type(value: Any) -> str:
     return f'{type(value).__name__} of {len(value)}' if isinstance(value, (list, tuple)) else type(value).__name__

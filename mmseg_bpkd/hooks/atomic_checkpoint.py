@@ -79,14 +79,14 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         replaced = []
-        # MMEngine deletes the old best checkpoint first. Delete it only after the new one is written, and after the
-        # regular checkpoint is written again, which records the name of the best one.
+        # MMEngine deletes the old best checkpoint before it writes the new one. Then it rewrites the regular
+        # checkpoint, which stores the name of the best one. Defer the deletion until both are written.
         self.file_backend.remove = replaced.append
         try:
             super()._save_best_checkpoint(runner, metrics)
         finally:
             del self.file_backend.remove
-        self._remove(set(replaced) - set(self._best_paths()))  # a second validation at one step writes the same file
+        self._remove(set(replaced) - set(self._best_paths()))  # a repeated validation writes the same file
 
     def _best_paths(self) -> list:
         return [getattr(self, 'best_ckpt_path', None), *getattr(self, 'best_ckpt_path_dict', {}).values()]

@@ -37,7 +37,7 @@ class ExactResumeHook(Hook):
         self.resumed_stream: Optional[dict] = None
 
     def before_run(self, runner: Runner) -> None:
-        torch.manual_seed(runner.seed)  # the weights are initialised next; what was built before must not matter
+        torch.manual_seed(runner.seed)  # the initial weights must not depend on the random numbers used so far
         if torch.are_deterministic_algorithms_enabled():
             # Segmentation needs some operators that have no deterministic version on a GPU. Warn instead of failing.
             torch.use_deterministic_algorithms(True, warn_only=True)

@@ -54,18 +54,18 @@ def _vectors_of_patches(feats: Tensor, groups: int, h: int, w: int) -> Tensor:
 
 @MODELS.register_module()
 class DenseContrastiveLoss(DistillLoss):
-    """Generates the teacher's last stage as MGD does, and adds `dense_contrast` of the max-pooled maps.
+    """Two terms: MGD's loss on the last stages, and `dense_contrast` between the max-pooled generated and teacher maps.
 
     The default weights are the authors' for Cityscapes. For ADE20K they use 1e-6 and 0.04, for CamVid 8e-6 and 0.01.
     Their Cityscapes script for ResNet-18 sets a fixed mask and a wider generator; this loss has a random mask and MGD's
-    generator. Void takes part.
+    generator. Void pixels are included.
 
     Args:
         feature_weight, contrast_weight: weights of the two terms.
         mask_ratio: share of the positions that are masked for the generator.
         groups, patch, tau: see `dense_contrast`.
-        pool: window of the max-pooling before the contrast.
-        max_grad_norm: `LossPartsHook` clips the gradient of the trained layers to this norm.
+        pool: side of the max-pooling window before the contrast, in cells.
+        max_grad_norm: `LossPartsHook` clips the gradient of the trained layers to this norm. None: no clipping.
 
     Raises:
         ValueError: if the channels of the teacher's last stage cannot be divided into the groups.
@@ -106,7 +106,7 @@ class DenseContrastiveLoss(DistillLoss):
         return sum(self.terms(stage_S, stage_T).values())
 
     def terms(self, stage_S: Tensor, stage_T: Tensor) -> Dict[str, Tensor]:
-        """'feature' and 'contrast'.
+        """The weighted terms 'feature' and 'contrast', scalars.
 
         Args:
             stage_S, stage_T: last stages of the backbones, (N, D, h, w).

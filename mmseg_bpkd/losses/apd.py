@@ -39,15 +39,15 @@ def perspective(feats: Tensor, maps: Tensor, scale: float = 10.0) -> tuple:
 class AdaptivePerspectiveLoss(DistillLoss):
     """Distils class centres and the similarity of each position to them, on the head's features.
 
-    Student and teacher features first pass a trained adaptor (1x1 convolution, ReLU, 1x1 convolution, of the teacher's
-    width). The terms:
+    The student's and the teacher's features first pass a trained adaptor each: 1x1 convolution, ReLU, 1x1 convolution,
+    with as many channels as the teacher's features. The terms:
 
     * 'map': map_weight * KL divergence of the similarity maps, mean over positions and present classes.
     * 'centre': centre_weight * mean over present classes of (1 - cosine) / 2 between the centres.
     * 'teacher': cross-entropy of the teacher's map. It trains only the teacher's adaptor.
 
-    Classes that are not in the batch are left out. Void is in no centre and not in the cross-entropy; the KL divergence
-    covers all positions.
+    Classes that are not in the batch are left out. Centres and cross-entropy exclude void pixels. The KL divergence
+    includes them.
 
     Args:
         student_lr_mult: learning rate of the student's adaptor, as a multiple of the student's.
@@ -80,7 +80,7 @@ class AdaptivePerspectiveLoss(DistillLoss):
         return sum(self.terms(feats_S, feats_T, gt).values())
 
     def terms(self, feats_S: Tensor, feats_T: Tensor, gt: Tensor) -> Dict[str, Tensor]:
-        """'map', 'centre' and 'teacher'.
+        """The weighted terms 'map', 'centre' and 'teacher', scalars.
 
         Args:
             feats_S, feats_T: (N, D, h, w).

@@ -12,7 +12,7 @@ from .functional import upcast
 class AttentionTransferLoss(ATLoss, DistillLoss):
     """weight * mean (a_S - a_T)^2, with a = normalise(vec(mean over channels of F^2)) of the head's features F.
 
-    Computed by MMRazor's `ATLoss`. The features may have different widths. Void takes part.
+    Computed by MMRazor's `ATLoss`. The features may have different widths. Void pixels are included.
     """
 
     any_width = True

@@ -1,4 +1,4 @@
-"""The contract of a distillation loss: everything that the rest of the package asks of one."""
+"""The interface of distillation losses: the methods and attributes that the package uses."""
 
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -12,7 +12,7 @@ RENAMED = {'make_parts': 'build_layers'}
 class DistillLoss(nn.Module):
     """Base class of the losses that a `SegDistiller` computes.
 
-    A loss overrides `forward`, and whatever else of the contract it needs:
+    A subclass must define `forward`. The other members are optional:
 
     =================  ===============================================================================================
     `forward`          Takes the records that its arguments name (`preds_S`, `feats_T`, `gt`, ...; see `SegDistiller`)
@@ -27,12 +27,12 @@ class DistillLoss(nn.Module):
     `max_grad_norm`    The gradient of the trained layers is clipped to this norm before each step.
     =================  ===============================================================================================
 
-    Names that start with an underscore and helper methods are free. A plain `nn.Module`, such as MMRazor's losses, also
-    works as a loss: it then has the defaults of this class.
+    A subclass may define other methods, and class attributes that start with an underscore. Any `nn.Module`, such as
+    MMRazor's losses, also works as a loss. It gets the defaults of this class.
 
     Raises:
-        TypeError: when a subclass is defined, for a public class attribute that is not part of the contract, or a
-            method whose name is almost that of a part of it.
+        TypeError: when a subclass is defined that has a public class attribute which is not listed above, or a method
+            whose name looks like a misspelt member.
     """
 
     align: bool = False
@@ -58,10 +58,10 @@ class DistillLoss(nn.Module):
                 continue
             intended = RENAMED.get(name) or next(iter(get_close_matches(name, CONTRACT, n=1, cutoff=0.8)), None)
             if intended or not _is_method(value):
-                hint = f'did you mean {intended!r}?' if intended else f'it has {", ".join(CONTRACT)}'
+                hint = f'did you mean {intended!r}?' if intended else f'the members are {", ".join(CONTRACT)}.'
                 raise TypeError(
-                    f'{cls.__name__}.{name}: the contract of a loss (DistillLoss) has no {name!r}; {hint} '
-                    'A name of your own must start with an underscore, or be set in __init__'
+                    f'{cls.__name__}.{name}: DistillLoss has no member {name!r}; {hint} '
+                    'Start the name of an attribute of your own with an underscore, or set it in __init__'
                 )
 
 
@@ -70,10 +70,10 @@ _DEFAULTS = DistillLoss()
 
 
 def contract_of(loss: nn.Module) -> DistillLoss:
-    """What a loss declares: itself, or the defaults where it is a plain module.
+    """Returns `loss` if it is a `DistillLoss`, else a `DistillLoss` with the default values.
 
     Raises:
-        TypeError: if a plain module declares a part of the contract, which would be ignored.
+        TypeError: if `loss` is not a `DistillLoss` but has one of its members, which would be ignored.
     """
     if isinstance(loss, DistillLoss):
         return loss

@@ -20,20 +20,22 @@ class BPKDLoss(DistillLoss):
     * edge_weight * pixel-wise KL divergence of Z * M, weighted by `edge_weights`;
     * body_weight * channel-wise KL divergence of Z * (1 - M), mean over images and classes.
 
-    Void pixels are in no mask. They are part of the body, since the teacher needs no label there. `reference.py` has
-    the formulas as the paper writes them.
+    With void_edges=False, void pixels are in no edge mask. They then belong to the body, because the teacher needs no
+    label there. `reference.py` has a direct implementation of the formulas.
 
-    The default weights are provisional and belong to `edge_norm='class'`. They come from a first experiment on CamVid.
+    The default weights are provisional and for `edge_norm='class'`. They come from a first experiment on CamVid.
     The paper's weights are edge_weight=50, body_weight=20, class_weight=2; their normalisation is not published.
 
     Args:
         edge_weight, body_weight: 0 skips the term.
-        class_weight: alpha, the weight of the edges of a class: one number, or one per class.
-        kernel_size: edge width in pixels of the label; see `edge_masks` about even widths.
+        class_weight: the paper's alpha, the weight of the edges of a class. A number, or a list with one number per
+            class.
+        kernel_size: side k of the window of `edge_masks` in pixels of the label. An edge is k - 1 pixels wide.
         tau_edge, tau_body: temperatures.
-        void_edges: whether a border between a class and void is an edge.
+        void_edges: whether a boundary between a class and void is an edge.
         edge_norm: 'class' or 'paper'; see `edge_weights`.
-        pre_mask, post_mask: the paper's PRM and POM (Table 4).
+        pre_mask: multiply the logits of the edge term by the masks before the softmax (the paper's PRM, Table 4).
+            post_mask: weight the divergence by the masks (the paper's POM, Table 4).
         edge_over, body_over: dimension of the softmax (Table 3): 'classes' or 'positions'. `post_mask`, `class_weight`
             and `edge_norm` have an effect only with edge_over='classes'.
 

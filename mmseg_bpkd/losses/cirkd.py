@@ -33,7 +33,7 @@ def relation_kl(feats_S: Tensor, feats_T: Tensor, others_S: Tensor, others_T: Te
 
 
 def pooled(feats: Tensor, max_positions: int) -> Tensor:
-    """Average pooling by the smallest power of two that leaves at most `max_positions` positions."""
+    """Average-pools (N, D, h, w) by the smallest power of two that leaves at most `max_positions` positions."""
     kernel = 1
     while -(-feats.shape[2] // kernel) * -(-feats.shape[3] // kernel) > max_positions:
         kernel *= 2
@@ -51,7 +51,7 @@ class CrossImageLoss(DistillLoss):
     """Distils the similarities between positions of different images, on the head's features.
 
     * 'batch': batch_weight * mean of `relation_kl` between the positions of every pair of images, over all processes.
-      Void takes part.
+      Void pixels are included.
     * 'pixel' and 'region': pixel_weight and region_weight * mean over non-void positions of `relation_kl` with vectors
       drawn from two memories of the teacher's features. One memory holds features of pixels, the other means of a class
       over an image. A trained projector (1x1 convolution, SyncBN, ReLU, 1x1 convolution) maps the student's features to
@@ -59,7 +59,7 @@ class CrossImageLoss(DistillLoss):
 
     Differences from the authors' code:
 
-    * The memories start empty, not with noise. Empty entries are not drawn.
+    * The memories start empty, and only written entries are drawn. The authors fill them with noise first.
     * Pairs of images span all processes.
     * Maps are pooled until they have at most `max_positions` positions, for all terms. The authors pool maps of 256x256
       and larger by 4, for the 'batch' term only.
@@ -67,7 +67,8 @@ class CrossImageLoss(DistillLoss):
     Args:
         tau: temperature of the similarities.
         pixel_memory, region_memory: vectors per class, stored in half precision.
-        pixel_contrast, region_contrast: vectors drawn in total; each class gets this // classes + 1.
+        pixel_contrast, region_contrast: number of vectors to draw. Each class contributes at most number // num_classes
+            + 1.
         pixels_per_class: pixels that each image adds per class, drawn at random.
         max_positions: limits the similarity matrix of a pair of images to max_positions^2.
     """
@@ -111,9 +112,9 @@ class CrossImageLoss(DistillLoss):
         self.memories = nn.ModuleDict(
             {name: ClassMemory(num_classes, self.memory_sizes[name], feats_T) for name in self.memory_weights}
         )
-        megabytes = sum(memory.megabytes for memory in self.memories.values())
+        mebibytes = sum(memory.mebibytes for memory in self.memories.values())
         print_log(
-            f'the memories of CIRKD ({num_classes} classes, width {feats_T}) take {megabytes:.0f} MB on every device '
+            f'the memories of CIRKD ({num_classes} classes, width {feats_T}) take {mebibytes:.0f} MiB on every device '
             'and in every checkpoint',
             'current',
         )
@@ -123,7 +124,7 @@ class CrossImageLoss(DistillLoss):
         return sum(self.terms(feats_S, feats_T, gt).values())
 
     def terms(self, feats_S: Tensor, feats_T: Tensor, gt: Tensor) -> Dict[str, Tensor]:
-        """'batch', 'pixel' and 'region'; a term with weight 0 is left out. Adds the batch to the memories.
+        """Adds the batch to the memories. Returns the terms 'batch', 'pixel' and 'region', without those of weight 0.
 
         Args:
             feats_S, feats_T: (N, D, h, w).
@@ -148,7 +149,7 @@ class CrossImageLoss(DistillLoss):
         return self.projector(feats_S)
 
     def _pairs(self, vectors_S: Tensor, vectors_T: Tensor) -> Tensor:
-        """Each image with every image of every process: (N, 1, P, D) with (1, M, P, D)."""
+        """Mean `relation_kl` between each of the N local images and all images of all processes. Vectors: (N, P, D)."""
         all_S, all_T = gather_over_ranks(vectors_S), gather_over_ranks(vectors_T)
         return relation_kl(vectors_S[:, None], vectors_T[:, None], all_S, all_T, self.tau).mean()
 

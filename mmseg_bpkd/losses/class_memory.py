@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from .distributed import gather_over_ranks
 from .functional import in_full_precision
 
-Entries = Tuple[Tensor, Tensor]  # unit vectors (N, C, K, D), and which of them exist (N, C, K)
+Entries = Tuple[Tensor, Tensor]  # unit vectors (N, C, K, D), and a mask of the valid ones (N, C, K)
 
 
 @in_full_precision
@@ -20,7 +20,7 @@ def class_embeddings(feats: Tensor, maps: Tensor, most: int) -> Tuple[Entries, E
     Args:
         feats: (N, D, h, w).
         maps: (N, C, h * w), bool, from `class_maps`.
-        most: number of positions per class and image; all positions if there are fewer.
+        most: maximum number of positions per class and image.
 
     Returns:
         The entries of the positions and of the means.
@@ -56,7 +56,7 @@ class ClassMemory(nn.Module):
         self.register_buffer('written', torch.zeros(num_classes, dtype=torch.long))
 
     @property
-    def megabytes(self) -> float:
+    def mebibytes(self) -> float:
         return self.vectors.numel() * self.vectors.element_size() / 2**20
 
     @torch.no_grad()

@@ -27,7 +27,7 @@ class SelfAttention(nn.Module):
 class Critic(nn.Sequential):
     """The self-attention discriminator of SKDS: logits (N, C, h, w) to scores (N, 1, ...).
 
-    One difference: it starts with a layer norm, SKDS with a batch norm. WGAN-GP needs a norm that does not couple the
+    It starts with a layer norm, where SKDS has a batch norm. WGAN-GP needs a norm that does not couple the
     images of a batch (arXiv 1704.00028, section 4).
     """
 

@@ -11,7 +11,7 @@ from .functional import channel_kl
 class ChannelWiseLoss(DistillLoss):
     """weight * mean over images and channels of tau^2 * KL(teacher || student) over the positions of the logits.
 
-    Void pixels take part, since the teacher needs no label there. MMRazor's recipes use tau=1 with weight=5
+    Void pixels are included, because the teacher needs no label there. MMRazor's recipes use tau=1 with weight=5
     (Cityscapes) or weight=10 (ADE20K).
     """
 

@@ -37,7 +37,7 @@ class PearsonLoss(DistillLoss):
     * 'inter': correlation over the classes of a pixel, mean over pixels;
     * 'intra': correlation over all pixels of the batch, mean over classes.
 
-    Both are multiplied by tau^2. Void takes part.
+    Both are multiplied by tau^2. Void pixels are included.
     """
 
     def __init__(self, inter_weight: float = 1.0, intra_weight: float = 1.0, tau: float = 1.0) -> None:
@@ -51,7 +51,7 @@ class PearsonLoss(DistillLoss):
         return sum(self.terms(preds_S, preds_T).values())
 
     def terms(self, preds_S: Tensor, preds_T: Tensor) -> Dict[str, Tensor]:
-        """'inter' and 'intra', of logits (N, C, H, W)."""
+        """The weighted terms 'inter' and 'intra', scalars, of logits (N, C, h, w)."""
         check_same_shape(preds_S, preds_T)
         rows_S, rows_T = probability_rows(preds_S, self.tau), probability_rows(preds_T.detach(), self.tau)
         return dict(

@@ -1,8 +1,8 @@
 """Sums and concatenations over all processes, with gradients.
 
-DDP averages the gradients of the processes. A loss that averages over the images of its own process, and uses these
-functions for what depends on other images, has the same gradient as one process with the whole batch. All processes
-must make the same calls.
+DDP averages the gradients of the processes. A loss must average over the images of its own process, and use these
+functions for terms that depend on the images of other processes. Its gradient then equals that of one process with the
+whole batch. All processes must call these functions in the same order.
 """
 
 import torch

@@ -10,7 +10,10 @@ from .functional import upcast
 
 @MODELS.register_module()
 class FitNetLoss(DistillLoss):
-    """weight * mean (conv(F_S) - F_T)^2 of the head's features F, with a trained 1x1 convolution. Void takes part."""
+    """weight * mean (conv(F_S) - F_T)^2 of the head's features F.
+
+    The 1x1 convolution is trained. Void pixels are included.
+    """
 
     align = True
 

@@ -1,6 +1,6 @@
 """Functions that several losses share. Logits are (N, C, H, W).
 
-The divergences raise half precision to float32 and detach the teacher.
+The divergences upcast half precision to float32 and detach the teacher.
 """
 
 from functools import wraps
@@ -111,8 +111,8 @@ def edge_weights(masks: Tensor, class_weight: Tensor, norm: str = 'class', post_
         class_weight: scalar or (C,).
         norm: 'class': mean of e_c over the classes that have an edge in the image. 'paper': sum of e_c over the
             classes, divided by H * W. Both are averaged over the images.
-        post_mask: False: mean of phi over the cells with an edge of any class, then over the images. `class_weight`
-            and `norm` do not apply.
+        post_mask: if False, the loss is the mean of phi over the cells with an edge of any class, then over the images,
+            and `class_weight` and `norm` have no effect.
 
     Returns:
         (N, H, W). All weights of an image without edges are 0.

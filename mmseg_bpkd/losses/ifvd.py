@@ -17,7 +17,7 @@ def intra_class_variation(feats: Tensor, maps: Tensor) -> Tensor:
         maps: (N, C, h * w), from `class_maps`.
 
     Returns:
-        (N, h * w). The values at void positions are meaningless.
+        (N, h * w). The values at void positions are undefined; mask them.
     """
     feats, maps = feats.flatten(2), maps.to(feats)
     means = feats @ maps.transpose(1, 2) / maps.sum(2).clamp(min=1)[:, None]  # (N, D, C)

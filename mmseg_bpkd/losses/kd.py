@@ -13,12 +13,12 @@ NORMS = ('pixels', 'elements', 'positions')
 class PixelWiseLoss(DistillLoss):
     """weight * mean over all pixels of tau^2 * KL(teacher || student) over the classes.
 
-    Void pixels take part, since the teacher needs no label there. SKDS (arXiv 1903.04197) uses weight=10,
+    Void pixels are included, because the teacher needs no label there. SKDS (arXiv 1903.04197) uses weight=10,
     norm='positions' and cross_entropy=True. The code of IFVD and APD uses weight=10 and norm='elements'.
 
     Args:
-        norm: divisor of the sum over the batch. 'pixels': all pixels. 'elements': pixels times classes. 'positions':
-            the pixels of one image, so that the loss grows with the number of images per process.
+        norm: divisor of the sum over the batch of logits, (N, C, h, w). 'pixels': N * h * w. 'elements': N * C * h * w.
+            'positions': h * w, so that the loss grows with N.
         cross_entropy: adds the teacher's entropy. This changes the value, but not the gradient.
 
     Raises:

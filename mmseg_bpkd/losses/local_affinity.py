@@ -13,7 +13,7 @@ HALF_OF_THE_NEIGHBOURS = ((0, 1), (1, -1), (1, 0), (1, 1))
 
 @in_full_precision
 def inconsistency(preds: Tensor) -> Tensor:
-    """Mean Euclidean distance between the class probabilities of each pixel and its (at most eight) neighbours.
+    """Mean Euclidean distance between the class probabilities of a pixel and those of its neighbours (at most eight).
 
     Args:
         preds: logits, (N, C, H, W).
@@ -37,7 +37,7 @@ def inconsistency(preds: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class LocalAffinityLoss(DistillLoss):
-    """weight * mean (C_S - C_T)^2, where C is the `inconsistency` of the logits. Void takes part."""
+    """weight * mean (C_S - C_T)^2, where C is the `inconsistency` of the logits. Void pixels are included."""
 
     def __init__(self, weight: float = 10.0) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ class MaskedGenerativeLoss(DistillLoss):
     """weight * `squared_distance` between the teacher's last stage and its reconstruction from the student's.
 
     The trained generator is MMRazor's `MGDConnector`: 1x1 convolution to the teacher's width, random mask of positions,
-    3x3 convolution, ReLU, 3x3 convolution. Void takes part.
+    3x3 convolution, ReLU, 3x3 convolution. Void pixels are included.
 
     Args:
         mask_ratio: share of the positions that are masked.

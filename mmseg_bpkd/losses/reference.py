@@ -1,6 +1,6 @@
-"""KD, CWD and BPKD as their papers write them. The tests compare `functional.py` and `BPKDLoss` with these formulas.
+"""Direct implementations of KD, CWD and BPKD, with which the tests compare `functional.py` and `BPKDLoss`.
 
-Nothing in the package calls them.
+`bpkd_edge` averages over the classes, as `edge_norm='class'` does. The package does not call these functions.
 """
 
 import torch.nn.functional as F
@@ -43,6 +43,6 @@ def bpkd_edge(
 
 
 def bpkd_body(preds_S: Tensor, preds_T: Tensor, gt: Tensor, kernel_size: int = 7, ignore_index: int = 255) -> Tensor:
-    """The body loss: channel-wise distillation of what is no edge."""
+    """The body loss: channel-wise distillation of the logits outside the edges."""
     rest = 1 - edge_masks(gt, preds_S.shape[1], preds_S.shape[2:], kernel_size, ignore_index).to(preds_S)
     return channel_kl(preds_S * rest, preds_T * rest).mean()

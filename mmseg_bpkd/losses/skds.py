@@ -23,7 +23,7 @@ def affinity(feats: Tensor, kernel: tuple) -> Tensor:
 class PairWiseLoss(DistillLoss):
     """weight * mean (A_S - A_T)^2, where A is the `affinity` of the head's features.
 
-    The features may have different widths. Void takes part. The authors' code uses kernel=0.5 and weight=0.5.
+    The features may have different widths. Void pixels are included. The authors' code uses kernel=0.5 and weight=0.5.
 
     Args:
         kernel: size and stride of the pooling window: in cells, or as a share of the map if below 1.
@@ -64,8 +64,8 @@ class AdversarialLoss(DistillLoss):
     and scaled, so that the student gets the gradient of -student_weight * mean D(S). One optimiser can therefore update
     both in the same step.
 
-    IFVD, as reimplemented by CIRKD, uses student_weight=0.001. Void takes part. Runs in float32 under autocast, because
-    the penalty needs second derivatives. Maps smaller than 64x64 are enlarged for the critic.
+    IFVD, as reimplemented by CIRKD, uses student_weight=0.001. Void pixels are included. Autocast is disabled in the
+    loss, because the penalty needs second derivatives. Maps smaller than 64x64 are enlarged for the critic.
 
     Args:
         critic_lr: learning rate of the critic.
@@ -96,9 +96,9 @@ class AdversarialLoss(DistillLoss):
         """The sum of `terms`, a scalar."""
         return sum(self.terms(preds_S, preds_T).values())
 
-    @torch.compiler.disable  # second derivatives
+    @torch.compiler.disable  # torch.compile has no second derivatives
     def terms(self, preds_S: Tensor, preds_T: Tensor) -> Dict[str, Tensor]:
-        """'critic' and 'penalty'.
+        """The weighted terms 'critic' and 'penalty', scalars.
 
         Args:
             preds_S, preds_T: logits, (N, C, h, w).

@@ -77,8 +77,8 @@ class BoundaryIoU(IoUMetric):
     def _inner_band(self, label: Tensor, distance: int) -> Tensor:
         """The inner bands of all classes in one mask: (H, W) to (H, W) bool.
 
-        One mask is enough because a pixel can only be in the band of its own class. It is in that band if another
-        class or the image frame is within `distance`.
+        A pixel can only be in the band of its own class, so one mask is enough for all classes. The pixel is in the
+        band if another class or the image border is within `distance` pixels.
         """
         frame = torch.ones_like(label, dtype=torch.bool)
         frame[distance:-distance, distance:-distance] = False

@@ -21,7 +21,7 @@ class TrimapIoU(IoUMetric):
     the label and summed over the dataset, as in `IoUMetric`.
 
     Results are in percent and named after the band: `trimap/mIoU@3px`, `trimap/mAcc@3px` and `trimap/aAcc@3px`. The
-    BPKD paper (arXiv 2306.08075) does not state its band; 3 pixels match its edge width of 7.
+    BPKD paper (arXiv 2306.08075) does not state its band; 3 pixels match kernel_size=7.
 
     Args:
         half_width: half the width of the band in pixels. A list evaluates several bands in one pass.

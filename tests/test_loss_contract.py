@@ -1,0 +1,170 @@
+"""Losses follow the contract `DistillLoss`: mistakes are refused, and plain modules work with its defaults."""
+
+import pytest
+import tiny
+import torch
+import torch.nn.functional as F
+from catalogue import LOSSES
+from mmengine.registry import MODELS
+from mmrazor.models.losses import ChannelWiseDivergence
+from torch import nn
+
+from mmseg_bpkd import losses
+from mmseg_bpkd.losses import BPKDLoss, DistillLoss
+from mmseg_bpkd.losses.base import CONTRACT, contract_of
+
+
+@MODELS.register_module()
+class PlainLoss(nn.Module):
+    """A loss without the base class `DistillLoss`, as in other libraries."""
+
+    def forward(self, preds_S, preds_T):
+        self.received = preds_S.detach(), preds_T
+        return F.mse_loss(preds_S, preds_T)
+
+
+@MODELS.register_module()
+class PlainLossWithAlign(PlainLoss):
+    align = True
+
+
+@MODELS.register_module()
+class TwoTermLoss(DistillLoss):
+    def forward(self, preds_S, preds_T):
+        return sum(self.terms(preds_S, preds_T).values())
+
+    def terms(self, preds_S, preds_T):
+        return dict(square=F.mse_loss(preds_S, preds_T), constant=0 * preds_S.sum() + 3)
+
+
+@pytest.fixture(scope='module')
+def teacher_ckpt(tmp_path_factory) -> str:
+    return tiny.save_teacher(tmp_path_factory.mktemp('teacher') / 'teacher.pth')
+
+
+def define(base: type = DistillLoss, **attributes) -> type:
+    return type('MyLoss', (base,), attributes)
+
+
+def method(self):
+    pass
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'intended'),
+    [
+        ('any_widht', True, 'any_width'),
+        ('aligned', True, 'align'),
+        ('max_grad_nrom', 15.0, 'max_grad_norm'),
+        ('optim_option', {}, 'optim_options'),
+        ('term', method, 'terms'),
+        ('build_layer', method, 'build_layers'),
+        ('build_layer', staticmethod(method), 'build_layers'),
+        ('make_parts', method, 'build_layers'),  # the former name
+    ],
+)
+@pytest.mark.parametrize('base', [DistillLoss, BPKDLoss])
+def test_a_misspelt_part_of_the_contract_is_refused_and_the_error_names_the_right_one(base, name, value, intended):
+    with pytest.raises(TypeError, match=rf"MyLoss\.{name}: .*has no member '{name}'.*did you mean '{intended}'"):
+        define(base, **{name: value})
+
+
+def test_an_unknown_class_attribute_is_refused_and_the_error_lists_the_contract():
+    with pytest.raises(TypeError, match=rf"MyLoss\.temperature: .*no member 'temperature'.*{', '.join(CONTRACT)}"):
+        define(temperature=4.0)
+
+
+def test_every_part_of_the_contract_can_be_overridden():
+    values = dict(align=True, any_width=True, optim_options={}, max_grad_norm=1.0)
+    defined = define(**values, **dict.fromkeys(['forward', 'terms', 'build_layers'], method))
+    assert set(vars(defined)) >= set(CONTRACT)
+    assert {name: getattr(defined(), name) for name in values} == values
+
+
+def test_helper_methods_properties_and_private_attributes_are_allowed():
+    class MyLoss(DistillLoss):
+        _temperature = 4.0
+
+        @property
+        def temperature(self):
+            return self._temperature
+
+        @staticmethod
+        def scaled(value):
+            return 2 * value
+
+        @classmethod
+        def with_default(cls):
+            return cls()
+
+        def soften(self, preds):
+            return self.scaled(preds) / self.temperature
+
+    assert MyLoss.with_default().soften(6.0) == 3.0
+
+
+def test_attributes_that_the_constructor_sets_are_allowed():
+    class MyLoss(DistillLoss):
+        def __init__(self, tau):
+            super().__init__()
+            self.tau = tau
+            self.optim_options = dict(projector=dict(lr_mult=10))
+
+    assert MyLoss(4.0).tau == 4.0
+    assert contract_of(MyLoss(4.0)).optim_options == dict(projector=dict(lr_mult=10))
+    assert not DistillLoss.optim_options
+
+
+def test_a_loss_without_forward_raises_an_error_that_names_its_class():
+    with pytest.raises(NotImplementedError, match='MyLoss must define forward'):
+        define()()(preds_S=torch.zeros(1))
+
+
+def test_every_exported_loss_derives_from_the_contract():
+    classes = [getattr(losses, name) for name in losses.__all__]
+    assert len(classes) > 10 and all(issubclass(cls, DistillLoss) for cls in classes)
+    assert all(contract_of(loss) is loss for loss in (make() for make in LOSSES.values()))
+
+
+def test_a_plain_module_has_the_defaults_of_the_contract():
+    contract = contract_of(PlainLoss())
+    assert type(contract) is DistillLoss
+    assert (contract.align, contract.any_width, contract.max_grad_norm, contract.terms) == (False, False, None, None)
+    assert contract.optim_options == {} and contract.build_layers() is None
+
+
+def test_plain_modules_and_mmrazors_losses_work_in_a_distiller(teacher_ckpt):
+    configs = dict(loss_plain=dict(type='PlainLoss'), loss_cwd=dict(type='mmrazor.ChannelWiseDivergence', tau=4))
+    model = tiny.distillation(teacher_ckpt, configs).train()
+    logged = tiny.losses_of(model)
+    preds_S, preds_T = model.distiller.distill_losses['loss_plain'].received
+    torch.testing.assert_close(logged['distill.loss_plain'], F.mse_loss(preds_S, preds_T))
+    torch.testing.assert_close(logged['distill.loss_cwd'], ChannelWiseDivergence(tau=4)(preds_S, preds_T))
+    (logged['distill.loss_plain'] + logged['distill.loss_cwd']).backward()
+    assert model.student.decode_head.conv_seg.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize('name', [*CONTRACT[1:], 'make_parts'])
+def test_a_plain_module_that_declares_a_part_of_the_contract_is_refused(name):
+    loss = PlainLoss()
+    setattr(loss, name, True)
+    with pytest.raises(TypeError, match=rf"PlainLoss has '{name}', which only losses derived from .*DistillLoss can"):
+        contract_of(loss)
+
+
+def test_a_distiller_refuses_a_plain_module_with_align(teacher_ckpt):
+    with pytest.raises(TypeError, match="PlainLossWithAlign has 'align', .*derive it from that class"):
+        tiny.distillation(teacher_ckpt, dict(loss_x=dict(type='PlainLossWithAlign')))
+
+
+def test_terms_are_logged_term_by_term_and_add_up_to_forward(teacher_ckpt):
+    configs = dict(loss_plain=dict(type='PlainLoss'), loss_two=dict(type='TwoTermLoss'))
+    model = tiny.distillation(teacher_ckpt, configs).train()
+    logged = {name: value for name, value in tiny.losses_of(model).items() if name.startswith('distill')}
+    assert list(logged) == ['distill.loss_plain', 'distill.loss_two_square', 'distill.loss_two_constant']
+    plain, square, constant = logged.values()
+    torch.testing.assert_close(square, plain)
+    assert constant.item() == 3
+    two = model.distiller.distill_losses['loss_two']
+    received = model.distiller.distill_losses['loss_plain'].received
+    torch.testing.assert_close(two(*received), (square + constant).detach())
