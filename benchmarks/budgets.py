@@ -12,7 +12,6 @@ from . import losses, masks, step, testing
 from .measuring import DEVICE, milliseconds_in_turn
 
 FORMAT = '{what}: {value:.2f} {of}{spread}, aim {aim}: {verdict}'
-SHARE = 3 if DEVICE.type == 'cuda' else 1  # percent of the step
 STRIDE = 8  # of the recipes' logits
 MASKS = {'150 classes, 512x512, 20 in each image': 150, '19 classes, 512x1024, 15 in each image': 20}  # times faster
 
@@ -43,7 +42,9 @@ def compare(runs: int, size: Optional[Tuple[int, int]], batch_size: Optional[int
         if DEVICE.type == 'cpu':
             yield judged(what, "of the tensors' memory", result['tensor_ratio'], at_most=0.9)
         share = 100 * milliseconds_of_loss(result, runs) / result['ms']
-        yield judged(f'BPKD loss and masks in a step of {of}', '% of the time', share, at_most=SHARE)
+        yield judged(
+            f'BPKD loss and masks in a step of {of}', '% of the time', share, at_most=3 if DEVICE.type == 'cuda' else 1
+        )
     for result in testing.compare(runs):
         what = f'testing with all metrics beside mIoU alone, {result["case"]}'
         yield judged(what, 'of the time', result, at_most=1.1)

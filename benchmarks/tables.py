@@ -21,9 +21,9 @@ TABLES: Dict[str, List[Dict[str, str]]] = {  # {column: cell}; a table shows the
         {
             'step': '{config}, {size[0]}x{size[1]}, batch {batch_size}',
             'time': '{ms:.0f} ms',
-            'relative to MMRazor': RATIO,
-            'memory of the process': '{megabytes:.0f} MiB, {memory_ratio:.2f}x',
-            'memory of tensors': '{tensor_megabytes:.0f} MiB, {tensor_ratio:.2f}x',
+            'time relative to MMRazor': RATIO,
+            'process memory': '{megabytes:.0f} MiB, {memory_ratio:.2f}x',
+            'tensor memory': '{tensor_megabytes:.0f} MiB, {tensor_ratio:.2f}x',
         }
     ],
     'losses': [
@@ -39,7 +39,7 @@ TABLES: Dict[str, List[Dict[str, str]]] = {  # {column: cell}; a table shows the
             'labels': '{case}',
             'time, ours': '{ms:.1f} ms',
             'time, one-hot': '{rival_ms:.0f} ms',
-            'times faster': '{ratio:.0f}x ({ratio_least:.0f} to {ratio_most:.0f})',
+            'speed-up': '{ratio:.0f}x ({ratio_least:.0f} to {ratio_most:.0f})',
             'memory, ours': '{megabytes:.0f} MiB',
             'memory, one-hot': '{rival_megabytes:.0f} MiB',
         }
@@ -57,22 +57,22 @@ TABLES: Dict[str, List[Dict[str, str]]] = {  # {column: cell}; a table shows the
         {
             'test set': '{case}',
             'whole test, all metrics': '{ms:.0f} ms',
-            'relative to `IoUMetric` alone': RATIO,
-            'all metrics, per image': '{metrics_ms:.1f} ms',
-            '`IoUMetric`, per image': '{iou_ms:.1f} ms',
+            'time relative to `IoUMetric` alone': RATIO,
+            'all metrics alone, per image': '{metrics_ms:.1f} ms',
+            '`IoUMetric` alone, per image': '{iou_ms:.1f} ms',
         }
     ],
     'scale': [
         {
             'step': '{what}',
             'time, median': '{ms:.0f} ms',
-            'least to most': '{least:.0f} to {most:.0f} ms',
-            'memory': '{megabytes:.0f} MiB',
+            'minimum to maximum': '{least:.0f} to {most:.0f} ms',
+            'process memory': '{megabytes:.0f} MiB',
         },
         {
             'processes with one thread each': '{what}',
             'time of a step': '{ms:.0f} ms',
-            'time to share the gradients alone': '{sharing_ms:.0f} ms',
+            'time to average the gradients alone': '{sharing_ms:.0f} ms',
         },
     ],
 }

@@ -366,8 +366,8 @@ def test_the_size_of_the_memories_is_logged(monkeypatch):
     messages = []
     monkeypatch.setattr(cirkd, 'print_log', lambda message, logger: messages.append(message))
     loss = make_loss('CrossImageLoss', pixel_memory=2**18, region_weight=0)
-    megabytes = loss.memories['pixel'].vectors.numel() * 2 / 2**20
-    assert f'{megabytes:.0f} MB' in messages[0] and megabytes == 9
+    mebibytes = loss.memories['pixel'].vectors.numel() * 2 / 2**20
+    assert f'{mebibytes:.0f} MiB' in messages[0] and mebibytes == 9
 
 
 def test_a_weight_of_zero_removes_the_term_and_its_memory(given):
