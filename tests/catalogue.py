@@ -29,9 +29,11 @@ LOSSES: Dict[str, Callable[[], nn.Module]] = {
     'bpkd without PRM': lambda: make_loss('BPKDLoss', pre_mask=False),
     'bpkd without POM': lambda: make_loss('BPKDLoss', post_mask=False),
     'bpkd with swapped softmax dimensions': lambda: make_loss('BPKDLoss', edge_over='positions', body_over='classes'),
+    'bpkd with standardised logits': lambda: make_loss('BPKDLoss', standardize=True),
     'kd': lambda: make_loss('PixelWiseLoss'),
     'kd as a mean over elements': lambda: make_loss('PixelWiseLoss', norm='elements'),
     'kd as in SKDS': lambda: make_loss('PixelWiseLoss', weight=10, norm='positions', cross_entropy=True),
+    'lskd': lambda: make_loss('PixelWiseLoss', weight=9, tau=2, standardize=True),
     'fitnet': lambda: make_loss('FitNetLoss'),
     'at': lambda: make_loss('AttentionTransferLoss'),
     'local affinity': lambda: make_loss('LocalAffinityLoss'),
@@ -46,6 +48,13 @@ LOSSES: Dict[str, Callable[[], nn.Module]] = {
     'dist': lambda: make_loss('PearsonLoss'),
     'mgd': lambda: make_loss('MaskedGenerativeLoss'),
     'afdcd': lambda: make_loss('DenseContrastiveLoss', groups=2),
+    'nfd': lambda: make_loss('NormalizedFeatureLoss'),
+    'aicsd': lambda: make_loss('InterClassLoss'),
+    'aicsd with normalised rows': lambda: make_loss('InterClassLoss', normalize=True),
+    'kt channel': lambda: make_loss('KTChannelLoss'),
+    'kt channel, l1': lambda: make_loss('KTChannelLoss', divergence='l1'),
+    'kt channel, huber': lambda: make_loss('KTChannelLoss', divergence='huber', delta=0.3),
+    'wavelet': lambda: make_loss('WaveletLoss'),
 }
 DIVERGENCES = [name for name in LOSSES if name not in ('kd as in SKDS', 'critic', 'cirkd', 'apd', 'mgd', 'afdcd')]
 LABEL = oracles.grid("""

@@ -384,3 +384,117 @@ def critic(preds: np.ndarray, parts: dict) -> float:
                 mixed[:, p] = value @ (share / share.sum())
             x = x + gamma * mixed.reshape(x.shape)
     return convolved(x, *parts['last']).mean()
+
+
+def numerical_gradient(function, x: np.ndarray, step: float = 1e-5) -> np.ndarray:
+    """Central differences of a function of an array."""
+    gradient = np.zeros_like(x)
+    for place in np.ndindex(x.shape):
+        values = []
+        for sign in (1, -1):
+            moved = x.copy()
+            moved[place] += sign * step
+            values.append(function(moved))
+        gradient[place] = (values[0] - values[1]) / (2 * step)
+    return gradient
+
+
+def standardized(preds: np.ndarray) -> np.ndarray:
+    """z-score over the classes of each pixel of (N, C, H, W), with an unbiased standard deviation."""
+    out = np.zeros_like(preds)
+    n, num_classes, h, w = preds.shape
+    for i in range(n):
+        for y in range(h):
+            for x in range(w):
+                logits = preds[i, :, y, x].tolist()
+                mean = sum(logits) / num_classes
+                std = (sum((z - mean) ** 2 for z in logits) / (num_classes - 1)) ** 0.5
+                out[i, :, y, x] = [(z - mean) / (std + 1e-7) for z in logits]
+    return out
+
+
+def normalized_features(feats_S: np.ndarray, feats_T: np.ndarray) -> float:
+    """NFD: mean square between features whose channels have mean 0 and variance 1 over the positions of an image."""
+    squares = []
+    for image_S, image_T in zip(feats_S, feats_T):
+        for channel_S, channel_T in zip(image_S, image_T):
+            pair = []
+            for channel in (channel_S, channel_T):
+                values = channel.ravel().tolist()
+                mean = sum(values) / len(values)
+                variance = sum((v - mean) ** 2 for v in values) / len(values)
+                pair.append([(v - mean) / (variance + 1e-5) ** 0.5 for v in values])
+            squares += [(s - t) ** 2 for s, t in zip(*pair)]
+    return sum(squares) / len(squares)
+
+
+def inter_class(preds_S: np.ndarray, preds_T: np.ndarray, tau: float, normalize: bool) -> float:
+    """AICSD: mean square between the matrices of KL(p_i || p_j), where p_i is the softmax of class i over positions."""
+    squares = []
+    for images in zip(preds_S, preds_T):
+        pair = []
+        for preds in images:
+            maps = [image.ravel() for image in preds]
+            rows = [[kl(other, own, tau) / tau**2 for other in maps] for own in maps]
+            if normalize:
+                rows = [[v / sum(u**2 for u in row) ** 0.5 for v in row] for row in rows]
+            pair.append(rows)
+        squares += [(s - t) ** 2 for row_S, row_T in zip(*pair) for s, t in zip(row_S, row_T)]
+    return sum(squares) / len(squares)
+
+
+def unit_l1(feats_S: np.ndarray, feats_T: np.ndarray) -> float:
+    """Mean over channels of the L1 distance between channels of length 1."""
+    distances = []
+    for image_S, image_T in zip(feats_S, feats_T):
+        for s, t in zip(image_S, image_T):
+            s, t = (channel.ravel() / (channel**2).sum() ** 0.5 for channel in (s, t))
+            distances.append(sum(abs(a - b) for a, b in zip(s, t)))
+    return sum(distances) / len(distances)
+
+
+def unit_huber(feats_S: np.ndarray, feats_T: np.ndarray, delta: float) -> float:
+    """Sum of the Huber distance between positions of length 1, divided by images and channels."""
+    total = 0
+    for image_S, image_T in zip(feats_S, feats_T):
+        for s, t in zip(unit_vectors(image_S), unit_vectors(image_T)):
+            for d in abs(s - t):
+                total += d**2 / 2 if d <= delta else delta * (d - delta / 2)
+    return total / (len(feats_S) * feats_S.shape[1])
+
+
+def haar_details(image: np.ndarray, levels: int) -> list:
+    """The details of each level of one channel (H, W): [[(horizontal, vertical, diagonal) of each cell], ...]."""
+    out = []
+    for _ in range(levels):
+        if image.size == 1:
+            break
+        h, w = image.shape
+        details, low = [], np.zeros(((h + 1) // 2, (w + 1) // 2))
+        for i, j in np.ndindex(low.shape):
+            cell = {
+                (y, x): image[2 * i + y, 2 * j + x] if 2 * i + y < h and 2 * j + x < w else 0
+                for y in (0, 1)
+                for x in (0, 1)
+            }
+            low[i, j] = sum(cell.values()) / 2
+            details.append(
+                tuple(
+                    sum(v * (-1) ** (y * along_y + x * along_x) for (y, x), v in cell.items()) / 2
+                    for along_y, along_x in ((1, 0), (0, 1), (1, 1))
+                )
+            )
+        out.append(details)
+        image = low
+    return out
+
+
+def wavelet_detail(feats_S: np.ndarray, feats_T: np.ndarray, levels: int) -> float:
+    per_level = {}
+    for image_S, image_T in zip(feats_S, feats_T):
+        for channel_S, channel_T in zip(image_S, image_T):
+            pairs = zip(haar_details(channel_S, levels), haar_details(channel_T, levels))
+            for level, (details_S, details_T) in enumerate(pairs):
+                for s, t in zip(details_S, details_T):
+                    per_level.setdefault(level, []).extend(abs(a - b) for a, b in zip(s, t))
+    return sum(np.mean(distances) for distances in per_level.values())

@@ -31,6 +31,11 @@ EXPECTED = {
     'dist',
     'mgd',
     'afdcd',
+    'lskd',
+    'nfd',
+    'aicsd',
+    'kt_channel',
+    'wavelet',
 }
 CRITIC = 'distill_losses.loss_adversarial.critic.'
 SAVED = {  # {method: prefixes of the parameters and memories of its losses in a checkpoint}
@@ -44,8 +49,11 @@ SAVED = {  # {method: prefixes of the parameters and memories of its losses in a
     'cwd_features': ['connectors.loss_cwd_feats_S.'],
     'fitnet': ['connectors.loss_fitnet_feats_S.'],
     'ifvd': [CRITIC],
+    'kt_channel': ['connectors.loss_kt_feats_S.'],
     'mgd': ['distill_losses.loss_mgd.generator.'],
+    'nfd': ['connectors.loss_nfd_feats_S.'],
     'skds': [CRITIC],
+    'wavelet': ['connectors.loss_wavelet_feats_S.'],
 }
 every_method = pytest.mark.parametrize('method', DISTILLERS)
 

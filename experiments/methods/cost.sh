@@ -5,7 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 configs=(configs/pspnet/pspnet_r18w16_1xb8-2k_camvid-192x192.py)
-for method in kd fitnet at local_affinity skds ifvd cwd cwd_features cirkd apd dist mgd afdcd bpkd; do
+for method in kd fitnet at local_affinity skds ifvd cwd cwd_features cirkd apd dist mgd afdcd lskd nfd aicsd kt_channel \
+    wavelet bpkd; do
     configs+=("configs/$method/${method}_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py")
 done
 python benchmarks/benchmark.py step "${configs[@]}" --size 128 128 \

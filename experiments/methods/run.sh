@@ -22,7 +22,8 @@ run() {
     python tools/test.py "$2" "$work_dir/iter_1000.pth" --work-dir "$work_dir/test" --out "$results/$1.json"
 }
 
-methods=(student kd fitnet at local_affinity skds ifvd cwd cwd_features cirkd apd dist mgd afdcd bpkd)
+methods=(student kd fitnet at local_affinity skds ifvd cwd cwd_features cirkd apd dist mgd afdcd
+    lskd nfd aicsd kt_channel wavelet bpkd)
 for method in "${@:-${methods[@]}}"; do
     config=configs/$method/${method}_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py
     if [ "$method" = student ]; then config=configs/pspnet/pspnet_r18w16_1xb8-2k_camvid-192x192.py; fi

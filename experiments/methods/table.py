@@ -23,6 +23,11 @@ ROWS = {
     'dist': 'DIST',
     'mgd': 'MGD',
     'afdcd': 'Af-DCD',
+    'lskd': 'LSKD',
+    'nfd': 'NFD',
+    'aicsd': 'AICSD',
+    'kt_channel': 'KT, channel loss',
+    'wavelet': 'wavelet (FreeKD)',
     'bpkd': 'BPKD',
 }
 METRICS = {'mIoU': 'mIoU', 'trimap/mIoU@3px': 'trimap mIoU (3 px)', 'boundary/mIoU@0.005diag': 'boundary IoU (0.5 %)'}

@@ -1,6 +1,13 @@
+from .adaptive_loss_weight import AdaptiveLossWeightHook
 from .atomic_checkpoint import AtomicCheckpointHook
 from .draw_predictions import DrawPredictionsHook
 from .exact_resume import ExactResumeHook
 from .loss_parts import LossPartsHook
 
-__all__ = ['AtomicCheckpointHook', 'DrawPredictionsHook', 'ExactResumeHook', 'LossPartsHook']
+__all__ = [
+    'AdaptiveLossWeightHook',
+    'AtomicCheckpointHook',
+    'DrawPredictionsHook',
+    'ExactResumeHook',
+    'LossPartsHook',
+]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..boundary import edge_masks
 from .base import DistillLoss
-from .functional import channel_kl, check_same_shape, edge_weights, pixel_kl, upcast
+from .functional import channel_kl, check_same_shape, edge_weights, pixel_kl, standardize_logits, upcast
 
 
 @MODELS.register_module()
@@ -38,6 +38,10 @@ class BPKDLoss(DistillLoss):
             post_mask: weight the divergence by the masks (the paper's POM, Table 4).
         edge_over, body_over: dimension of the softmax (Table 3): 'classes' or 'positions'. `post_mask`, `class_weight`
             and `edge_norm` have an effect only with edge_over='classes'.
+        standardize: standardises the logits of the edge term over the classes of each pixel (LSKD; see
+            `standardize_logits`). The pre-mask multiplies the standardised logits, so that cells far from an edge still
+            contribute little. In the other order, the standardisation would cancel a mask that all classes of a cell
+            share. The body term keeps the plain logits.
 
     Raises:
         ValueError: for an option that does not exist, or if class_weight has a wrong length.
@@ -58,6 +62,7 @@ class BPKDLoss(DistillLoss):
         post_mask: bool = True,
         edge_over: str = 'classes',
         body_over: str = 'positions',
+        standardize: bool = False,
     ) -> None:
         super().__init__()
         for name, value, choices in (
@@ -69,6 +74,8 @@ class BPKDLoss(DistillLoss):
                 raise ValueError(f'{name} must be one of {choices}, got {value!r}')
         if edge_over == 'positions' and not pre_mask:
             raise ValueError("edge_over='positions' needs pre_mask=True: without it, no mask would be applied")
+        if edge_over == 'positions' and standardize:
+            raise ValueError("standardize=True needs edge_over='classes': it standardises over the classes")
         self.edge_weight = edge_weight
         self.body_weight = body_weight
         self.register_buffer('class_weight', torch.tensor(class_weight), persistent=False)
@@ -82,6 +89,7 @@ class BPKDLoss(DistillLoss):
         self.post_mask = post_mask
         self.edge_over = edge_over
         self.body_over = body_over
+        self.standardize = standardize
 
     def forward(self, preds_S: Tensor, preds_T: Tensor, gt: Tensor) -> Tensor:
         """The sum of `terms`, a scalar."""
@@ -118,6 +126,8 @@ class BPKDLoss(DistillLoss):
     def _edge(self, preds_S: Tensor, preds_T: Tensor, masks: Tensor) -> Tensor:
         if self.edge_over == 'positions':
             return channel_kl(preds_S, preds_T, self.tau_edge, masks).mean()
+        if self.standardize:
+            preds_S, preds_T = standardize_logits(preds_S), standardize_logits(preds_T)
         divergence = pixel_kl(preds_S, preds_T, self.tau_edge, masks if self.pre_mask else None)
         return (divergence * edge_weights(masks, self.class_weight.to(masks), self.edge_norm, self.post_mask)).sum()
 

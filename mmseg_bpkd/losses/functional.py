@@ -78,6 +78,32 @@ def pixel_entropy(preds: Tensor, tau: float = 1.0) -> Tensor:
     return -(tau**2) * (log_p.exp() * log_p).sum(1)
 
 
+def standardize_logits(preds: Tensor) -> Tensor:
+    """Standardises the logits of each pixel: (Z - mean) / (std + 1e-7) over the classes.
+
+    This is the z-score of LSKD (Sun et al., CVPR 2024, arXiv 2403.01427). As in `mdistiller/distillers/KD.py` of
+    sunshangquan/logit-standardization-KD (commit f6e5aa5), the variance is divided by C - 1.
+
+    Logits that differ by no more than rounding errors become 0, with a gradient of 0. Dividing them by 1e-7 would give
+    noise, and gradients that overflow half precision.
+
+    Args:
+        preds: logits, (N, C, H, W).
+
+    Returns:
+        (N, C, H, W), with a mean of 0 and a variance of 1 over the classes.
+
+    >>> standardize_logits(torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1, 1)).flatten()
+    tensor([-1.0000,  0.0000,  1.0000])
+    """
+    preds = upcast(preds)
+    mean = preds.mean(1, keepdim=True)
+    centred = preds - mean
+    std = torch.linalg.vector_norm(centred, dim=1, keepdim=True) / max(preds.shape[1] - 1, 1) ** 0.5
+    is_constant = std <= 8 * torch.finfo(preds.dtype).eps * mean.abs()
+    return (centred / (std + 1e-7)).masked_fill(is_constant, 0)
+
+
 def channel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0, mask: Optional[Tensor] = None) -> Tensor:
     """tau^2 * KL(teacher || student) over the positions of each channel (CWD, arXiv 2011.13256, eq. 4).
 

@@ -4,7 +4,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from .base import DistillLoss
-from .functional import pixel_entropy, pixel_kl
+from .functional import pixel_entropy, pixel_kl, standardize_logits
 
 NORMS = ('pixels', 'elements', 'positions')
 
@@ -20,13 +20,20 @@ class PixelWiseLoss(DistillLoss):
         norm: divisor of the sum over the batch of logits, (N, C, h, w). 'pixels': N * h * w. 'elements': N * C * h * w.
             'positions': h * w, so that the loss grows with N.
         cross_entropy: adds the teacher's entropy. This changes the value, but not the gradient.
+        standardize: standardises the logits of both first (LSKD; see `standardize_logits`). Then `tau` is a temperature
+            in units of the standard deviation, and the student need not match the range of the teacher's logits.
 
     Raises:
         ValueError: if `norm` is none of these.
     """
 
     def __init__(
-        self, weight: float = 1.0, tau: float = 1.0, norm: str = 'pixels', cross_entropy: bool = False
+        self,
+        weight: float = 1.0,
+        tau: float = 1.0,
+        norm: str = 'pixels',
+        cross_entropy: bool = False,
+        standardize: bool = False,
     ) -> None:
         super().__init__()
         if norm not in NORMS:
@@ -35,8 +42,11 @@ class PixelWiseLoss(DistillLoss):
         self.tau = tau
         self.norm = norm
         self.cross_entropy = cross_entropy
+        self.standardize = standardize
 
     def forward(self, preds_S: Tensor, preds_T: Tensor) -> Tensor:
+        if self.standardize:
+            preds_S, preds_T = standardize_logits(preds_S), standardize_logits(preds_T)
         divergence = pixel_kl(preds_S, preds_T, self.tau)
         if self.cross_entropy:
             divergence = divergence + pixel_entropy(preds_T, self.tau)

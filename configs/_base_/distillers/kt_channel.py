@@ -1,0 +1,9 @@
+# The losses between channels that KT's training uses (seok-hwa/KT, `train_KT.py` and `train_KT.sh`, commit 709743f),
+# without the tailoring of features and logits. Its `CriterionKD` has a softmax over positions: it is CWD on the logits.
+distiller = dict(
+    type='SegDistiller',
+    losses=dict(
+        loss_cwd=dict(type='ChannelWiseLoss', tau=4.0, weight=1.0),
+        loss_kt=dict(type='KTChannelLoss', divergence='kl', tau=4.0, weight=1.0),
+    ),
+)

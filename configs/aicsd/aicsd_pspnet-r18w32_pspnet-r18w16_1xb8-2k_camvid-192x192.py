@@ -1,0 +1,9 @@
+_base_ = ['../_base_/pairs/pspnet-r18w32_pspnet-r18w16_camvid.py', '../_base_/distillers/aicsd.py']
+model = dict(distiller=_base_.distiller)
+heads = ['architecture.decode_head.loss_decode', 'architecture.auxiliary_head.loss_decode']
+weights = dict(
+    type='AdaptiveLossWeightHook',
+    rising=['distiller.distill_losses.loss_icsd', *heads],
+    falling=['distiller.distill_losses.loss_kd'],
+)
+custom_hooks = [*_base_.custom_hooks, weights]
