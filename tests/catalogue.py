@@ -37,6 +37,7 @@ LOSSES: Dict[str, Callable[[], nn.Module]] = {
     'local affinity': lambda: make_loss('LocalAffinityLoss'),
     'skds pairs': lambda: make_loss('PairWiseLoss'),
     'skds pairs on a 2x2 grid': lambda: make_loss('PairWiseLoss', kernel=0.5, weight=0.5),
+    'skds pairs as in SKDS': lambda: make_loss('PairWiseLoss', kernel=0.5, weight=0.5, detach_norm=True),
     'critic': lambda: make_loss('AdversarialLoss'),
     'ifvd': lambda: make_loss('IntraClassLoss'),
     'cwd': lambda: make_loss('ChannelWiseLoss'),

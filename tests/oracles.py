@@ -213,6 +213,22 @@ def affinity(feats: np.ndarray, kh: int, kw: int) -> np.ndarray:
     return np.array([[cosine(a, b) for b in vectors] for a in vectors])
 
 
+def affinity_gradient(feats_S: np.ndarray, feats_T: np.ndarray, kh: int, kw: int, detach_norm: bool) -> np.ndarray:
+    """Gradient of mean (A_S - A_T)^2 with respect to the student's features (D, h, w) of one image."""
+    gradient = np.zeros_like(feats_S)
+    vectors = max_pooled(feats_S, kh, kw).reshape(len(feats_S), -1).T
+    lengths = [(v @ v) ** 0.5 for v in vectors]
+    units = [v / length for v, length in zip(vectors, lengths)]
+    error = affinity(feats_S, kh, kw) - affinity(feats_T, kh, kw)
+    for p, (vector, unit, length) in enumerate(zip(vectors, units, lengths)):
+        slope = sum(4 * error[p, q] * other for q, other in enumerate(units)) / len(units) ** 2
+        if not detach_norm:
+            slope = slope - (slope @ unit) * unit  # a longer feature has the same cosines
+        for channel, value in enumerate(vector):  # to the cell that is the maximum of the window
+            gradient[channel][feats_S[channel] == value] += slope[channel] / length
+    return gradient
+
+
 def nearest(label: np.ndarray, h: int, w: int) -> np.ndarray:
     height, width = label.shape
     return np.array([[label[y * height // h, x * width // w] for x in range(w)] for y in range(h)])

@@ -132,6 +132,31 @@ def test_pair_wise_distillation_equals_the_oracle(given, kernel, window):
 
 
 def test_intra_class_variation_equals_the_oracle(given):
+@pytest.mark.parametrize('detach_norm', [False, True])
+@pytest.mark.parametrize(('kernel', 'window'), [(1, (1, 1)), (0.5, (2, 2))])
+def test_gradient_of_pair_wise_distillation_equals_the_formula(given, kernel, window, detach_norm):
+    expected = [
+        3 / 2 * oracles.affinity_gradient(*pair, *window, detach_norm)  # mean over two images
+        for pair in zip(*arrays(given, 'feats_S', 'feats_T'))
+    ]
+    feats_S = given['feats_S'].requires_grad_()
+    loss = make_loss('PairWiseLoss', weight=3, kernel=kernel, detach_norm=detach_norm)
+    (grad,) = torch.autograd.grad(catalogue.value(loss, given), feats_S)
+    np.testing.assert_allclose(grad.numpy(), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_pairs_with_a_detached_norm_have_the_same_value_and_a_longer_gradient_for_similar_features(given):
+    """Features after a ReLU have similar directions: most of the gradient of SKDS changes their length."""
+    feats_S, feats_T = (given[f'feats_{side}'].abs() for side in 'ST')
+    results = []
+    for detach_norm in (True, False):
+        student = feats_S.clone().requires_grad_()
+        value = make_loss('PairWiseLoss', kernel=0.5, weight=0.5, detach_norm=detach_norm)(student, feats_T)
+        results.append((value.item(), torch.autograd.grad(value, student)[0].norm().item()))
+    (original, long), (plain, short) = results
+    assert original == pytest.approx(plain, rel=1e-12) and long > 1.5 * short
+
+
     expected = oracles.intra_class(*arrays(given, 'feats_S', 'feats_T', 'gt'))
     assert catalogue.value(make_loss('IntraClassLoss', weight=3), given).item() == pytest.approx(3 * expected)
 

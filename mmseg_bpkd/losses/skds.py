@@ -11,35 +11,48 @@ from .base import DistillLoss
 from .critic import Critic
 from .functional import check_same_shape, in_full_precision, upcast
 
+EPS = 1e-12  # lower bound of the norm of a feature, as in torch's normalize
+
 
 @in_full_precision
-def affinity(feats: Tensor, kernel: tuple) -> Tensor:
-    """Cosine similarities between all pairs of the P positions of a max-pooled map: (N, P, P)."""
-    pooled = F.normalize(F.max_pool2d(feats, kernel, ceil_mode=True).flatten(2), dim=1)
-    return pooled.transpose(1, 2) @ pooled
+def affinity(feats: Tensor, kernel: tuple, detach_norm: bool = False) -> Tensor:
+    """Cosine similarities between all pairs of the P positions of a max-pooled map: (N, P, P).
+
+    Args:
+        detach_norm: whether the gradient treats the norms of the features as constants.
+    """
+    pooled = F.max_pool2d(feats, kernel, ceil_mode=True).flatten(2)
+    norms = pooled.norm(dim=1, keepdim=True).clamp(min=EPS)
+    units = pooled / (norms.detach() if detach_norm else norms)
+    return units.transpose(1, 2) @ units
 
 
 @MODELS.register_module()
 class PairWiseLoss(DistillLoss):
     """weight * mean (A_S - A_T)^2, where A is the `affinity` of the head's features.
 
-    The features may have different widths. Void takes part. The authors' code uses kernel=0.5 and weight=0.5.
+    The features may have different widths. Void takes part. The defaults are those of CIRKD's reimplementation. The
+    authors' own code has weight=0.5, kernel=0.5 and detach_norm=True.
 
     Args:
         kernel: size and stride of the pooling window: in cells, or as a share of the map if below 1.
+        detach_norm: see `affinity`. The value is the same. The gradient is longer: it also changes the length of the
+            features, which the value does not depend on.
     """
 
     any_width = True
 
-    def __init__(self, weight: float = 10.0, kernel: Union[int, float] = 2) -> None:
+    def __init__(self, weight: float = 10.0, kernel: Union[int, float] = 2, detach_norm: bool = False) -> None:
         super().__init__()
         self.weight = weight
         self.kernel = kernel
+        self.detach_norm = detach_norm
 
     def forward(self, feats_S: Tensor, feats_T: Tensor) -> Tensor:
         extent = feats_T.shape[2:]
         window = tuple(max(1, int(self.kernel * x)) if self.kernel < 1 else min(int(self.kernel), x) for x in extent)
-        return self.weight * F.mse_loss(affinity(feats_S, window), affinity(feats_T.detach(), window))
+        affinity_S, affinity_T = (affinity(feats, window, self.detach_norm) for feats in (feats_S, feats_T.detach()))
+        return self.weight * F.mse_loss(affinity_S, affinity_T)
 
 
 class _ScaledReversal(torch.autograd.Function):
