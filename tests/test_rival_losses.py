@@ -505,6 +505,30 @@ def test_gradient_penalty_uses_the_mean_score_if_a_large_map_has_several_scores(
     assert penalty == pytest.approx(2 * 3 * (slope.norm().item() - 1) ** 2)
 
 
+class PatchCritic(torch.nn.Module):
+    """Has one score per 64 columns. The score is linear in its patch, and the mean of the scores has slope 1."""
+
+    def forward(self, preds):
+        patches = preds.unflatten(3, (-1, 64))
+        size = preds[0].numel()
+        return patches.sum((1, 2, 4)) * patches.shape[3] / size**0.5
+
+
+@pytest.mark.parametrize('width', [64, 128, 320])
+def test_penalty_is_zero_if_the_mean_score_has_slope_1_on_a_map_of_any_size(adversary, width):
+    """The sum of the scores, which SKDS penalises, has slope 1 only with one score, as on SKDS's maps of 65x65."""
+    adversary.critic = PatchCritic()
+    preds = torch.randn(2, 3, 64, width, dtype=torch.float64)
+    assert adversary.critic(preds).shape == (2, width // 64)
+    assert adversary.terms(preds, preds + 1)['penalty'].item() == pytest.approx(0, abs=1e-12)
+
+
+def test_the_critic_has_one_score_on_maps_of_skds_and_five_on_those_of_cirkd():
+    critic = Critic(3, width=8)
+    assert critic(torch.zeros(1, 3, 65, 65)).numel() == critic(torch.zeros(1, 3, 79, 79)).numel() == 1
+    assert critic(torch.zeros(1, 3, 64, 128)).numel() == 5
+
+
 def test_gradient_of_the_student_is_reversed_and_scaled(adversary, given):
     """The critic minimises the loss, while the student maximises its score."""
     preds_S = given['preds_S'].requires_grad_()
