@@ -1,6 +1,6 @@
 """Structured knowledge distillation (SKDS, Liu et al., CVPR 2019, arXiv 1903.04197): pair-wise and holistic."""
 
-from typing import Dict, Union
+from typing import Dict, Optional, Union
 
 import torch
 import torch.nn.functional as F
@@ -74,14 +74,21 @@ class AdversarialLoss(DistillLoss):
 
     The value is the critic's objective: critic_weight * (mean D(S) - mean D(T) + gradient_penalty * mean
     (|dD/dx| - 1)^2), with x interpolated between S and T (WGAN-GP). Between student and critic the gradient is reversed
-    and scaled, so that the student gets the gradient of -student_weight * mean D(S). One optimiser can therefore update
-    both in the same step.
+    and scaled, so that the student gets the gradient of -student_weight * mean D(S). One backward pass therefore serves
+    both, and both are updated in the same step.
 
-    IFVD, as reimplemented by CIRKD, uses student_weight=0.001. Void takes part. Runs in float32 under autocast, because
-    the penalty needs second derivatives. Maps smaller than 64x64 are enlarged for the critic.
+    A map with a side of 80 or more has several scores. D is their mean, in the distance and in the penalty (WGAN-GP
+    penalises the slope of the function that it compares). The slope of D is therefore 1 whatever the size of the map.
+    SKDS's code penalises the slope of the sum of the scores, which differs only if there are several. There is one on
+    the crops of SKDS and IFVD, 512x512 at stride 8.
+
+    The defaults are those of IFVD and of CIRKD's reimplementation of SKDS and IFVD. SKDS's own code has
+    student_weight=0.1 and trains the critic by SGD. Void takes part. Runs in float32 under autocast, because the
+    penalty needs second derivatives. Maps smaller than 64x64 are enlarged for the critic.
 
     Args:
-        critic_lr: learning rate of the critic.
+        critic_lr: learning rate of the critic. The schedule of the student's applies to it.
+        critic_optimizer: config of the critic's optimiser, without lr. None: the student's optimiser.
 
     Raises:
         ValueError: if critic_weight is not positive.
@@ -89,10 +96,11 @@ class AdversarialLoss(DistillLoss):
 
     def __init__(
         self,
-        student_weight: float = 0.1,
+        student_weight: float = 0.001,
         critic_weight: float = 0.1,
         gradient_penalty: float = 10.0,
         critic_lr: float = 4e-4,
+        critic_optimizer: Optional[dict] = dict(type='Adam', betas=(0.9, 0.99)),
     ) -> None:
         super().__init__()
         if critic_weight <= 0:
@@ -100,7 +108,7 @@ class AdversarialLoss(DistillLoss):
         self.student_weight = student_weight
         self.critic_weight = critic_weight
         self.gradient_penalty = gradient_penalty
-        self.optim_options = dict(critic=dict(lr=critic_lr))
+        self.optim_options = dict(critic=dict(lr=critic_lr, optimizer=critic_optimizer))
 
     def build_layers(self, num_classes: int) -> None:
         self.critic = Critic(num_classes)
