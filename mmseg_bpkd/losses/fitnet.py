@@ -10,13 +10,18 @@ from .functional import upcast
 
 @MODELS.register_module()
 class FitNetLoss(DistillLoss):
-    """weight * mean (conv(F_S) - F_T)^2 of the head's features F, with a trained 1x1 convolution. Void takes part."""
+    """weight * mean (conv(F_S) - F_T)^2 of the head's features F, with a trained 1x1 convolution. Void takes part.
 
-    align = True
+    The defaults are those of CIRKD's reimplementation, which adds pixel-wise KD with weight 1.
 
-    def __init__(self, weight: float = 1.0) -> None:
+    Args:
+        bias: whether the convolution has a bias. It had one before version 0.2.
+    """
+
+    def __init__(self, weight: float = 10.0, bias: bool = False) -> None:
         super().__init__()
         self.weight = weight
+        self.align = True if bias else 'no bias'
 
     def forward(self, feats_S: Tensor, feats_T: Tensor) -> Tensor:
         return self.weight * F.mse_loss(upcast(feats_S), upcast(feats_T.detach()))
