@@ -132,7 +132,6 @@ def test_pair_wise_distillation_equals_the_oracle(given, kernel, window):
     assert value.item() == pytest.approx(3 * expected, abs=1e-12)
 
 
-def test_intra_class_variation_equals_the_oracle(given):
 @pytest.mark.parametrize('detach_norm', [False, True])
 @pytest.mark.parametrize(('kernel', 'window'), [(1, (1, 1)), (0.5, (2, 2))])
 def test_gradient_of_pair_wise_distillation_equals_the_formula(given, kernel, window, detach_norm):
@@ -158,6 +157,7 @@ def test_pairs_with_a_detached_norm_have_the_same_value_and_a_longer_gradient_fo
     assert original == pytest.approx(plain, rel=1e-12) and long > 1.5 * short
 
 
+def test_intra_class_variation_equals_the_oracle(given):
     expected = oracles.intra_class(*arrays(given, 'feats_S', 'feats_T', 'gt'))
     assert catalogue.value(make_loss('IntraClassLoss', weight=3), given).item() == pytest.approx(3 * expected)
 
