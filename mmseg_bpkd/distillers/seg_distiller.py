@@ -139,7 +139,7 @@ class SegDistiller(ConfigurableDistiller):
             if bias in state_dict and bias.removeprefix(prefix) not in self.state_dict():
                 raise ValueError(
                     f'the checkpoint has {bias}, but the aligner of this run has no bias. Set bias=True in the loss to '
-                    'continue the run (FitNetLoss had a bias before version 0.2)'
+                    'continue the run (before version 0.2, FitNetLoss had a bias and weight=1)'
                 )
         super()._load_from_state_dict(state_dict, prefix, *args)
 
