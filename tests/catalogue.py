@@ -39,6 +39,7 @@ LOSSES: Dict[str, Callable[[], nn.Module]] = {
     'local affinity': lambda: make_loss('LocalAffinityLoss'),
     'skds pairs': lambda: make_loss('PairWiseLoss'),
     'skds pairs on a 2x2 grid': lambda: make_loss('PairWiseLoss', kernel=0.5, weight=0.5),
+    'skds pairs as in SKDS': lambda: make_loss('PairWiseLoss', kernel=0.5, weight=0.5, detach_norm=True),
     'critic': lambda: make_loss('AdversarialLoss'),
     'ifvd': lambda: make_loss('IntraClassLoss'),
     'cwd': lambda: make_loss('ChannelWiseLoss'),
@@ -56,7 +57,8 @@ LOSSES: Dict[str, Callable[[], nn.Module]] = {
     'kt channel, huber': lambda: make_loss('KTChannelLoss', divergence='huber', delta=0.3),
     'wavelet': lambda: make_loss('WaveletLoss'),
 }
-DIVERGENCES = [name for name in LOSSES if name not in ('kd as in SKDS', 'critic', 'cirkd', 'apd', 'mgd', 'afdcd')]
+NOT_ZERO = ('kd as in SKDS', 'critic', 'cirkd', 'apd', 'dist', 'mgd', 'afdcd')  # if student and teacher agree
+DIVERGENCES = [name for name in LOSSES if name not in NOT_ZERO]
 LABEL = oracles.grid("""
     . . 0 0 0 1 1 1 1 1
     . . 0 0 0 1 1 1 1 1

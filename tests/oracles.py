@@ -213,6 +213,22 @@ def affinity(feats: np.ndarray, kh: int, kw: int) -> np.ndarray:
     return np.array([[cosine(a, b) for b in vectors] for a in vectors])
 
 
+def affinity_gradient(feats_S: np.ndarray, feats_T: np.ndarray, kh: int, kw: int, detach_norm: bool) -> np.ndarray:
+    """Gradient of mean (A_S - A_T)^2 with respect to the student's features (D, h, w) of one image."""
+    gradient = np.zeros_like(feats_S)
+    vectors = max_pooled(feats_S, kh, kw).reshape(len(feats_S), -1).T
+    lengths = [(v @ v) ** 0.5 for v in vectors]
+    units = [v / length for v, length in zip(vectors, lengths)]
+    error = affinity(feats_S, kh, kw) - affinity(feats_T, kh, kw)
+    for p, (vector, unit, length) in enumerate(zip(vectors, units, lengths)):
+        slope = sum(4 * error[p, q] * other for q, other in enumerate(units)) / len(units) ** 2
+        if not detach_norm:
+            slope = slope - (slope @ unit) * unit  # a longer feature has the same cosines
+        for channel, value in enumerate(vector):  # to the cell that is the maximum of the window
+            gradient[channel][feats_S[channel] == value] += slope[channel] / length
+    return gradient
+
+
 def nearest(label: np.ndarray, h: int, w: int) -> np.ndarray:
     height, width = label.shape
     return np.array([[label[y * height // h, x * width // w] for x in range(w)] for y in range(h)])
@@ -229,6 +245,11 @@ def intra_class(feats_S: np.ndarray, feats_T: np.ndarray, labels: np.ndarray) ->
     return np.mean(squares)
 
 
+def correlation(a: np.ndarray, b: np.ndarray, eps: float = 1e-8) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    return (a @ b) / ((a @ a) ** 0.5 * (b @ b) ** 0.5 + eps)
+
+
 def pearson(preds_S: np.ndarray, preds_T: np.ndarray, tau: float) -> tuple:
     """(inter, intra): 1 - mean Pearson correlation over the classes of a pixel, and over the pixels of a class."""
     rows = []
@@ -243,8 +264,8 @@ def pearson(preds_S: np.ndarray, preds_T: np.ndarray, tau: float) -> tuple:
                 ]
             )
         )
-    inter = np.mean([1 - np.corrcoef(a, b)[0, 1] for a, b in zip(*rows)])
-    intra = np.mean([1 - np.corrcoef(a, b)[0, 1] for a, b in zip(rows[0].T, rows[1].T)])
+    inter = np.mean([1 - correlation(a, b) for a, b in zip(*rows)])
+    intra = np.mean([1 - correlation(a, b) for a, b in zip(rows[0].T, rows[1].T)])
     return inter, intra
 
 

@@ -6,7 +6,7 @@ import catalogue
 import pytest
 import tiny
 import torch
-from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper, build_optim_wrapper
 
 from mmseg_bpkd.boundary import boundary_band, edge_masks
 from mmseg_bpkd.losses import BPKDLoss
@@ -89,3 +89,17 @@ def test_training_changes_the_student_and_losses_stay_finite(tmp_path, dtype, se
     after = parameters_of(model.student)
     assert all(value.isfinite().all() for value in logs[-1].values())
     assert after.isfinite().all() and not torch.equal(before, after)
+
+
+@pytest.mark.parametrize('dtype', ['float16', 'bfloat16'])
+def test_mixed_precision_trains_a_critic_with_an_optimiser_of_its_own(tmp_path, dtype):
+    losses = dict(loss_adversarial=dict(type='AdversarialLoss'))
+    model = tiny.distillation(tiny.save_teacher(tmp_path / 'teacher.pth'), losses).cuda().train()
+    optimizer = dict(type='SGD', lr=0.01, momentum=0.9)
+    settings = dict(type='AmpOptimWrapper', dtype=dtype, constructor='DistillOptimWrapperConstructor')
+    wrapper = build_optim_wrapper(model, dict(settings, optimizer=optimizer))
+    before = [parameters_of(part) for part in (model.student, model.distiller)]
+    for _ in range(12):  # the first steps may be skipped, until the scale fits
+        model.train_step(tiny.batch(), wrapper)
+    for part, old in zip((model.student, model.distiller), before):
+        assert parameters_of(part).isfinite().all() and not torch.equal(parameters_of(part), old)

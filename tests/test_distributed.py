@@ -1,5 +1,6 @@
 """Two processes, each with half of a batch, compute the same gradients as one process with the whole batch."""
 
+import copy
 import socket
 
 import pytest
@@ -8,8 +9,10 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from test_methods import DISTILLERS
+from test_optim import OPTIM_WRAPPER
 
 from mmseg_bpkd.launch import CPUDistributedDataParallel
 
@@ -23,8 +26,13 @@ METHODS.update(
     ),
     kd_of_skds=dict(loss_kd=dict(type='PixelWiseLoss', weight=10.0, norm='positions', cross_entropy=True)),
 )
-# kd_of_skds sums over the images of a process, as published. Two processes therefore give half the value of one.
-IN_ONE_PROCESS = dict(METHODS, kd_of_skds=dict(loss_kd=dict(METHODS['kd_of_skds']['loss_kd'], weight=5.0)))
+# SKDS's KD sums over the images of a process, as published. Two processes therefore give half the value of one.
+IN_ONE_PROCESS = {
+    method: dict(losses, loss_kd=dict(losses['loss_kd'], weight=5.0))
+    if method in ('kd_of_skds', 'skds_original')
+    else losses
+    for method, losses in METHODS.items()
+}
 
 
 def same_numbers_for_every_image(*size, device=None, dtype=None) -> torch.Tensor:
@@ -51,7 +59,10 @@ def model_of(losses: dict, teacher_ckpt: str):
 
 
 def outcome(model, samples: slice) -> dict:
-    """Sum of the gradients of two steps, and the buffers of the losses. Class 2 occurs only in the first process."""
+    """Gradients of two batches, the buffers of the losses, and the weights after a step with the gradients.
+
+    Class 2 occurs only in the first process.
+    """
     plain = getattr(model, 'module', model)
     torch.rand = same_numbers_for_every_image
     try:
@@ -68,7 +79,9 @@ def outcome(model, samples: slice) -> dict:
         torch.rand = same_numbers_for_every_image.original
     grads = {name: parameter.grad.clone() for name, parameter in plain.named_parameters()}
     memories = {name: buffer for name, buffer in plain.distiller.named_buffers() if 'running' not in name}
-    return dict(grads=grads, memories=memories)
+    build_optim_wrapper(model, copy.deepcopy(OPTIM_WRAPPER)).step()
+    weights = {name: parameter.detach().clone() for name, parameter in plain.named_parameters()}
+    return dict(grads=grads, memories=memories, weights=weights)
 
 
 def run_one_of_two_processes(rank: int, port: int, teacher_ckpt: str, folder: str) -> None:
@@ -93,7 +106,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize('method', METHODS)
-def test_two_processes_give_the_gradients_and_memories_of_one(folder, method):
+def test_two_processes_give_the_gradients_memories_and_weights_of_one(folder, method):
     expected = outcome(model_of(IN_ONE_PROCESS[method], str(folder / 'teacher.pth')), slice(0, 4))
     first, second = (torch.load(folder / f'{method}_{rank}.pth') for rank in range(2))
     assert expected['grads'].keys() == first['grads'].keys()
@@ -104,6 +117,8 @@ def test_two_processes_give_the_gradients_and_memories_of_one(folder, method):
     for name, grad in expected['grads'].items():
         assert torch.equal(first['grads'][name], second['grads'][name])
         torch.testing.assert_close(first['grads'][name], grad, rtol=1e-7, atol=1e-9)
+        assert torch.equal(first['weights'][name], second['weights'][name])
+        torch.testing.assert_close(first['weights'][name], expected['weights'][name], rtol=1e-7, atol=1e-9)
     for name, memory in expected['memories'].items():
         assert torch.equal(first['memories'][name], second['memories'][name])
         torch.testing.assert_close(first['memories'][name], memory)

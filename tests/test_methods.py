@@ -15,7 +15,9 @@ from mmengine.runner import Runner
 from mmseg_bpkd.checkpoint import segmentor_state
 from mmseg_bpkd.segmentors import build_segmentor, student_config
 
-DISTILLERS = {osp.basename(path)[:-3]: path for path in sorted(glob(osp.join(ROOT, 'configs/_base_/distillers/*.py')))}
+FOLDER = osp.join(ROOT, 'configs/_base_/distillers')
+PATHS = sorted(glob(f'{FOLDER}/*.py')) + sorted(glob(f'{FOLDER}/variants/*.py'))
+DISTILLERS = {osp.basename(path)[:-3]: path for path in PATHS}
 EXPECTED = {
     'bpkd',
     'kd',
@@ -36,6 +38,9 @@ EXPECTED = {
     'aicsd',
     'kt_channel',
     'wavelet',
+    'skds_original',
+    'ifvd_original',
+    'cwd_cirkd',
 }
 CRITIC = 'distill_losses.loss_adversarial.critic.'
 SAVED = {  # {method: prefixes of the parameters and memories of its losses in a checkpoint}
@@ -54,6 +59,9 @@ SAVED = {  # {method: prefixes of the parameters and memories of its losses in a
     'nfd': ['connectors.loss_nfd_feats_S.'],
     'skds': [CRITIC],
     'wavelet': ['connectors.loss_wavelet_feats_S.'],
+    'skds_original': [CRITIC],
+    'ifvd_original': [CRITIC],
+    'cwd_cirkd': ['connectors.loss_cwd_feats_feats_S.', CRITIC],
 }
 every_method = pytest.mark.parametrize('method', DISTILLERS)
 

@@ -58,7 +58,8 @@ def test_learning_rates_of_losses_are_merged_with_paramwise_cfg(teacher_ckpt):
     assert found['architecture.decode_head.conv_seg.weight'][0] == pytest.approx(0.2)
     assert found['architecture.backbone.stem.1.weight'] == (0.02, 0)
     assert found['distiller.distill_losses.loss_adversarial.critic.7.weight'][0] == pytest.approx(4e-4)
-    assert model.distiller.distill_losses['loss_adversarial'].optim_options == dict(critic=dict(lr=4e-4))  # unchanged
+    options = model.distiller.distill_losses['loss_adversarial'].optim_options['critic']
+    assert options == dict(lr=4e-4, optimizer=dict(type='Adam', betas=(0.9, 0.99)))  # unchanged
 
 
 def test_losses_without_learning_rates_of_their_own_add_no_parameter_group(teacher_ckpt):

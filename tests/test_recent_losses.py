@@ -155,7 +155,7 @@ def test_no_tensor_of_the_class_divergences_has_an_element_per_pair_and_position
         (dict(divergence='huber', delta=0.3), lambda s, t: oracles.unit_huber(s, t, 0.3)),
         (dict(divergence='huber', delta=1.0), lambda s, t: oracles.unit_huber(s, t, 1.0)),
     ],
-    ids=str,
+    ids=['kl', 'l1', 'huber 0.3', 'huber 1'],
 )
 def test_every_divergence_of_kt_equals_its_oracle(given, settings, oracle):
     loss = make_loss('KTChannelLoss', weight=3, **settings)

@@ -15,6 +15,7 @@ from mmseg_bpkd.losses.afdcd import dense_contrast
 from mmseg_bpkd.losses.cirkd import pooled
 from mmseg_bpkd.losses.class_memory import ClassMemory, class_embeddings
 from mmseg_bpkd.losses.critic import Critic
+from mmseg_bpkd.losses.dist import column_correlation
 from mmseg_bpkd.losses.functional import class_maps
 
 
@@ -131,6 +132,31 @@ def test_pair_wise_distillation_equals_the_oracle(given, kernel, window):
     assert value.item() == pytest.approx(3 * expected, abs=1e-12)
 
 
+@pytest.mark.parametrize('detach_norm', [False, True])
+@pytest.mark.parametrize(('kernel', 'window'), [(1, (1, 1)), (0.5, (2, 2))])
+def test_gradient_of_pair_wise_distillation_equals_the_formula(given, kernel, window, detach_norm):
+    expected = [
+        3 / 2 * oracles.affinity_gradient(*pair, *window, detach_norm)  # mean over two images
+        for pair in zip(*arrays(given, 'feats_S', 'feats_T'))
+    ]
+    feats_S = given['feats_S'].requires_grad_()
+    loss = make_loss('PairWiseLoss', weight=3, kernel=kernel, detach_norm=detach_norm)
+    (grad,) = torch.autograd.grad(catalogue.value(loss, given), feats_S)
+    np.testing.assert_allclose(grad.numpy(), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_pairs_with_a_detached_norm_have_the_same_value_and_a_longer_gradient_for_similar_features(given):
+    """Features after a ReLU have similar directions: most of the gradient of SKDS changes their length."""
+    feats_S, feats_T = (given[f'feats_{side}'].abs() for side in 'ST')
+    results = []
+    for detach_norm in (True, False):
+        student = feats_S.clone().requires_grad_()
+        value = make_loss('PairWiseLoss', kernel=0.5, weight=0.5, detach_norm=detach_norm)(student, feats_T)
+        results.append((value.item(), torch.autograd.grad(value, student)[0].norm().item()))
+    (original, long), (plain, short) = results
+    assert original == pytest.approx(plain, rel=1e-12) and long > 1.5 * short
+
+
 def test_intra_class_variation_equals_the_oracle(given):
     expected = oracles.intra_class(*arrays(given, 'feats_S', 'feats_T', 'gt'))
     assert catalogue.value(make_loss('IntraClassLoss', weight=3), given).item() == pytest.approx(3 * expected)
@@ -145,6 +171,46 @@ def test_dist_equals_the_oracle(given, tau):
     assert terms(make_loss('PearsonLoss', inter_weight=3, intra_weight=5, tau=tau), given) == pytest.approx(
         dict(inter=3 * tau**2 * inter, intra=5 * tau**2 * intra)
     )
+
+
+def intra_gradients(correlations, given: dict) -> list:
+    """Length of the gradient of the logits of each class, for the mean of `correlations` over the classes."""
+    preds_S = given['preds_S'].detach().requires_grad_()
+    rows = [x.softmax(1).movedim(1, 3).flatten(0, 2) for x in (preds_S, given['preds_T'])]
+    (grad,) = torch.autograd.grad(correlations(*rows).mean(), preds_S)
+    return grad.movedim(1, 0).flatten(1).norm(dim=1).tolist()
+
+
+def test_the_gradient_of_dist_equals_differences_of_the_oracle_and_fades_for_an_absent_class(given):
+    """Class 2 is absent: its mean probability is 1e-8. With a lower bound of each norm, it weighs as much as others."""
+    for side in 'ST':
+        given[f'preds_{side}'][:, 2] -= 18
+        assert given[f'preds_{side}'].softmax(1)[:, 2].mean() < 1e-6
+    preds_S, preds_T = arrays(given, 'preds_S', 'preds_T')
+    expected = np.zeros_like(preds_S)
+    for place in np.ndindex(preds_S.shape):
+        values = []
+        for step in (1e-4, -1e-4):
+            moved = preds_S.copy()
+            moved[place] += step
+            values.append(sum(oracles.pearson(moved, preds_T, 1)))
+        expected[place] = (values[0] - values[1]) / 2e-4
+    moved = given['preds_S'].detach().requires_grad_()
+    (grad,) = torch.autograd.grad(make_loss('PearsonLoss')(moved, given['preds_T']), moved)
+    np.testing.assert_allclose(grad.numpy(), expected, atol=1e-7)
+
+    ours = intra_gradients(column_correlation, given)
+    bounded = intra_gradients(lambda a, b: F.cosine_similarity(a - a.mean(0), b - b.mean(0), dim=0, eps=1e-8), given)
+    assert ours[2] < 1e-5 * ours[0] and bounded[2] > 0.3 * bounded[0]
+
+
+def test_dist_and_its_gradient_are_almost_zero_for_equal_and_confident_predictions(given):
+    """Not exactly: the epsilon makes the correlation of equal rows a little less than 1, more so if it is small."""
+    preds_T = 10 * given['preds_T']
+    preds_S = preds_T.clone().requires_grad_()
+    value = make_loss('PearsonLoss')(preds_S, preds_T)
+    (grad,) = torch.autograd.grad(value, preds_S)
+    assert abs(value.item()) < 1e-5 and grad.abs().max() < 1e-5
 
 
 def test_mmrazors_dist_equals_ours_on_rows_of_pixels_but_not_on_maps(given):
@@ -437,6 +503,30 @@ def test_gradient_penalty_uses_the_mean_score_if_a_large_map_has_several_scores(
     assert scores.numel() == 3
     penalty = adversary.terms(preds, preds)['penalty'].item()
     assert penalty == pytest.approx(2 * 3 * (slope.norm().item() - 1) ** 2)
+
+
+class PatchCritic(torch.nn.Module):
+    """Has one score per 64 columns. The score is linear in its patch, and the mean of the scores has slope 1."""
+
+    def forward(self, preds):
+        patches = preds.unflatten(3, (-1, 64))
+        size = preds[0].numel()
+        return patches.sum((1, 2, 4)) * patches.shape[3] / size**0.5
+
+
+@pytest.mark.parametrize('width', [64, 128, 320])
+def test_penalty_is_zero_if_the_mean_score_has_slope_1_on_a_map_of_any_size(adversary, width):
+    """The sum of the scores, which SKDS penalises, has slope 1 only with one score, as on SKDS's maps of 65x65."""
+    adversary.critic = PatchCritic()
+    preds = torch.randn(2, 3, 64, width, dtype=torch.float64)
+    assert adversary.critic(preds).shape == (2, width // 64)
+    assert adversary.terms(preds, preds + 1)['penalty'].item() == pytest.approx(0, abs=1e-12)
+
+
+def test_the_critic_has_one_score_on_maps_of_skds_and_five_on_those_of_cirkd():
+    critic = Critic(3, width=8)
+    assert critic(torch.zeros(1, 3, 65, 65)).numel() == critic(torch.zeros(1, 3, 79, 79)).numel() == 1
+    assert critic(torch.zeros(1, 3, 64, 128)).numel() == 5
 
 
 def test_gradient_of_the_student_is_reversed_and_scaled(adversary, given):

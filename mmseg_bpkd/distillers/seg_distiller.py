@@ -117,6 +117,9 @@ class SegDistiller(ConfigurableDistiller):
         super().prepare_from_teacher(model)
 
     def _add_aligners(self, loss_name: str, widths: Dict[str, int]) -> None:
+        align = contract_of(self.distill_losses[loss_name]).align
+        if align not in (True, 'no bias'):
+            raise ValueError(f"{loss_name} has align={align!r}, expected False, True or 'no bias'")
         for argument in widths:
             if argument.endswith('_S'):
                 if not isinstance(widths[argument], int):
@@ -126,9 +129,19 @@ class SegDistiller(ConfigurableDistiller):
                     )
                 connector = f'{loss_name}_{argument}'
                 self.connectors[connector] = ConvModuleConnector(
-                    widths[argument], widths[f'{argument[:-1]}T'], act_cfg=None
+                    widths[argument], widths[f'{argument[:-1]}T'], bias=align is True, act_cfg=None
                 )
                 self.loss_forward_mappings[loss_name][argument]['connector'] = connector
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        for name in self.connectors:
+            bias = f'{prefix}connectors.{name}.conv_module.conv.bias'
+            if bias in state_dict and bias.removeprefix(prefix) not in self.state_dict():
+                raise ValueError(
+                    f'the checkpoint has {bias}, but the aligner of this run has no bias. Set bias=True in the loss to '
+                    'continue the run (before version 0.2, FitNetLoss had a bias and weight=1)'
+                )
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def compute_distill_losses(self, gt: Tensor) -> Dict[str, Tensor]:
         """Computes all losses from the records of the last forward passes, and then drops the records.

@@ -57,8 +57,8 @@ class DenseContrastiveLoss(DistillLoss):
     """Two terms: MGD's loss on the last stages, and `dense_contrast` between the max-pooled generated and teacher maps.
 
     The default weights are the authors' for Cityscapes. For ADE20K they use 1e-6 and 0.04, for CamVid 8e-6 and 0.01.
-    Their Cityscapes script for ResNet-18 sets a fixed mask and a wider generator; this loss has a random mask and MGD's
-    generator. Void pixels are included.
+    The mask is random and the generator is MGD's, as in the authors' code with its default options. Void pixels are
+    included.
 
     Args:
         feature_weight, contrast_weight: weights of the two terms.

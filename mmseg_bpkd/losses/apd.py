@@ -1,6 +1,6 @@
 """Adaptive perspective distillation (APD, Tian et al., TPAMI 2022)."""
 
-from typing import Dict
+from typing import Dict, Optional
 
 import torch.nn.functional as F
 from mmengine.registry import MODELS
@@ -51,7 +51,8 @@ class AdaptivePerspectiveLoss(DistillLoss):
 
     Args:
         student_lr_mult: learning rate of the student's adaptor, as a multiple of the student's.
-        teacher_lr: learning rate of the teacher's adaptor. The authors use 1e-5 with Adam.
+        teacher_lr: learning rate of the teacher's adaptor.
+        teacher_optimizer: config of the optimiser of the teacher's adaptor, without lr. None: the student's optimiser.
     """
 
     any_width = True
@@ -63,11 +64,14 @@ class AdaptivePerspectiveLoss(DistillLoss):
         student_lr_mult: float = 10.0,
         teacher_lr: float = 1e-5,
         ignore_index: int = 255,
+        teacher_optimizer: Optional[dict] = dict(type='Adam', betas=(0.9, 0.99)),
     ) -> None:
         super().__init__()
         self.map_weight = map_weight
         self.centre_weight = centre_weight
-        self.optim_options = dict(adaptor_S=dict(lr_mult=student_lr_mult), adaptor_T=dict(lr=teacher_lr))
+        self.optim_options = dict(
+            adaptor_S=dict(lr_mult=student_lr_mult), adaptor_T=dict(lr=teacher_lr, optimizer=teacher_optimizer)
+        )
         self.ignore_index = ignore_index
 
     def build_layers(self, feats_S: int, feats_T: int, num_classes: int) -> None:

@@ -2,7 +2,7 @@
 
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Callable, Dict, Mapping, Optional
+from typing import Callable, Dict, Mapping, Optional, Union
 
 from torch import Tensor, nn
 
@@ -20,10 +20,12 @@ class DistillLoss(nn.Module):
     `terms`            A method with the arguments of `forward`. It returns {name: scalar}; each term is logged under
                        its own name, and `forward` returns their sum. None (the default): the loss has one term.
     `align`            True: a trained 1x1 convolution maps each of the student's records to the teacher's width first.
+                       'no bias': the same without a bias.
     `any_width`        True: student and teacher may have different widths; the loss compares them itself.
     `build_layers`     Adds trained layers. Its arguments name the widths that it needs.
     `optim_options`    {name of a layer: options of the optimiser}, set in `__init__`: MMEngine's `lr_mult` and
-                       `decay_mult`, or `lr` for a learning rate that is not a multiple of the student's.
+                       `decay_mult`, or `lr` for a learning rate that is not a multiple of the student's. `lr` together
+                       with `optimizer`, such as dict(type='Adam'), gives the layer an optimiser of its own.
     `max_grad_norm`    The gradient of the trained layers is clipped to this norm before each step.
     =================  ===============================================================================================
 
@@ -35,7 +37,7 @@ class DistillLoss(nn.Module):
             whose name looks like a misspelt member.
     """
 
-    align: bool = False
+    align: Union[bool, str] = False
     any_width: bool = False
     optim_options: Mapping[str, dict] = MappingProxyType({})
     max_grad_norm: Optional[float] = None

@@ -26,7 +26,12 @@ class ChannelWiseLoss(DistillLoss):
 
 @MODELS.register_module()
 class ChannelWiseFeatureLoss(ChannelWiseLoss):
-    """Channel-wise distillation of the head's features. A trained 1x1 convolution aligns the student's features."""
+    """Channel-wise distillation of the head's features. A trained 1x1 convolution aligns the student's features.
+
+    The mean is over the channels of the teacher. CIRKD's reimplementation, also with weight=50, divides by the channels
+    of the student: for heads with 512 and 128 channels, its weight is 4 times as large. It skips the convolution if the
+    widths are equal.
+    """
 
     align = True
 

@@ -3,7 +3,6 @@
 from typing import Dict
 
 import torch
-import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor
 
@@ -11,14 +10,20 @@ from .base import DistillLoss
 from .distributed import sum_over_ranks, world_size
 from .functional import check_same_shape, in_full_precision
 
-EPS = 1e-8  # lower bound of a norm in a denominator, as in torch's cosine_similarity
+EPS = 1e-8  # added to the product of two norms, as in the authors' code
+
+
+def _cosine(product: Tensor, square_a: Tensor, square_b: Tensor) -> Tensor:
+    """<a, b> / (|a| |b| + EPS), of <a, b>, <a, a> and <b, b>."""
+    smallest = torch.finfo(product.dtype).tiny  # the square root has no gradient at 0
+    return product / (square_a.clamp(min=smallest).sqrt() * square_b.clamp(min=smallest).sqrt() + EPS)
 
 
 @in_full_precision
 def row_correlation(a: Tensor, b: Tensor) -> Tensor:
     """Pearson correlation of each row of two (M, C) matrices: (M,)."""
     a, b = (x - x.mean(1, keepdim=True) for x in (a, b))
-    return F.cosine_similarity(a, b, dim=1, eps=EPS)
+    return _cosine((a * b).sum(1), (a * a).sum(1), (b * b).sum(1))
 
 
 @in_full_precision
@@ -26,8 +31,7 @@ def column_correlation(a: Tensor, b: Tensor) -> Tensor:
     """Pearson correlation of each column of two (M, C) matrices, over the rows of all processes: (C,)."""
     rows = len(a) * world_size()
     a, b = (x - sum_over_ranks(x.sum(0)) / rows for x in (a, b))
-    product, square_a, square_b = sum_over_ranks(torch.stack([(a * b).sum(0), (a * a).sum(0), (b * b).sum(0)]))
-    return product / (square_a.clamp(min=EPS**2).sqrt() * square_b.clamp(min=EPS**2).sqrt())
+    return _cosine(*sum_over_ranks(torch.stack([(a * b).sum(0), (a * a).sum(0), (b * b).sum(0)])))
 
 
 @MODELS.register_module()
@@ -38,6 +42,11 @@ class PearsonLoss(DistillLoss):
     * 'intra': correlation over all pixels of the batch, mean over classes.
 
     Both are multiplied by tau^2. Void pixels are included.
+
+    As in the authors' code, 1e-8 is added to the product of the norms in the denominator of a correlation. A class that
+    is absent from the batch, with a mean probability below about 1e-6 in both networks, therefore has a correlation
+    and a gradient close to 0 in 'intra': what differs there is noise. With a lower bound of each norm instead, it would
+    weigh as much as a class that is present.
     """
 
     def __init__(self, inter_weight: float = 1.0, intra_weight: float = 1.0, tau: float = 1.0) -> None:

@@ -10,16 +10,20 @@ from .functional import upcast
 
 @MODELS.register_module()
 class FitNetLoss(DistillLoss):
-    """weight * mean (conv(F_S) - F_T)^2 of the head's features F.
+    """weight * mean (conv(F_S) - F_T)^2 of the head's features F. The 1x1 convolution is trained.
 
-    The 1x1 convolution is trained. Void pixels are included.
+    Void pixels are included.
+
+    The defaults are those of CIRKD's reimplementation, which adds pixel-wise KD with weight 1.
+
+    Args:
+        bias: whether the convolution has a bias. It had one before version 0.2.
     """
 
-    align = True
-
-    def __init__(self, weight: float = 1.0) -> None:
+    def __init__(self, weight: float = 10.0, bias: bool = False) -> None:
         super().__init__()
         self.weight = weight
+        self.align = True if bias else 'no bias'
 
     def forward(self, feats_S: Tensor, feats_T: Tensor) -> Tensor:
         return self.weight * F.mse_loss(upcast(feats_S), upcast(feats_T.detach()))

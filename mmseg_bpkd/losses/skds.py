@@ -1,6 +1,6 @@
 """Structured knowledge distillation (SKDS, Liu et al., CVPR 2019, arXiv 1903.04197): pair-wise and holistic."""
 
-from typing import Dict, Union
+from typing import Dict, Optional, Union
 
 import torch
 import torch.nn.functional as F
@@ -11,35 +11,48 @@ from .base import DistillLoss
 from .critic import Critic
 from .functional import check_same_shape, in_full_precision, upcast
 
+EPS = 1e-12  # lower bound of the norm of a feature, as in torch's normalize
+
 
 @in_full_precision
-def affinity(feats: Tensor, kernel: tuple) -> Tensor:
-    """Cosine similarities between all pairs of the P positions of a max-pooled map: (N, P, P)."""
-    pooled = F.normalize(F.max_pool2d(feats, kernel, ceil_mode=True).flatten(2), dim=1)
-    return pooled.transpose(1, 2) @ pooled
+def affinity(feats: Tensor, kernel: tuple, detach_norm: bool = False) -> Tensor:
+    """Cosine similarities between all pairs of the P positions of a max-pooled map: (N, P, P).
+
+    Args:
+        detach_norm: whether the gradient treats the norms of the features as constants.
+    """
+    pooled = F.max_pool2d(feats, kernel, ceil_mode=True).flatten(2)
+    norms = pooled.norm(dim=1, keepdim=True).clamp(min=EPS)
+    units = pooled / (norms.detach() if detach_norm else norms)
+    return units.transpose(1, 2) @ units
 
 
 @MODELS.register_module()
 class PairWiseLoss(DistillLoss):
     """weight * mean (A_S - A_T)^2, where A is the `affinity` of the head's features.
 
-    The features may have different widths. Void pixels are included. The authors' code uses kernel=0.5 and weight=0.5.
+    The features may have different widths. Void pixels are included. The defaults are those of CIRKD's
+    reimplementation. The authors' own code has weight=0.5, kernel=0.5 and detach_norm=True.
 
     Args:
         kernel: size and stride of the pooling window: in cells, or as a share of the map if below 1.
+        detach_norm: see `affinity`. The value is the same. The gradient is longer: it also changes the length of the
+            features, which the value does not depend on.
     """
 
     any_width = True
 
-    def __init__(self, weight: float = 10.0, kernel: Union[int, float] = 2) -> None:
+    def __init__(self, weight: float = 10.0, kernel: Union[int, float] = 2, detach_norm: bool = False) -> None:
         super().__init__()
         self.weight = weight
         self.kernel = kernel
+        self.detach_norm = detach_norm
 
     def forward(self, feats_S: Tensor, feats_T: Tensor) -> Tensor:
         extent = feats_T.shape[2:]
         window = tuple(max(1, int(self.kernel * x)) if self.kernel < 1 else min(int(self.kernel), x) for x in extent)
-        return self.weight * F.mse_loss(affinity(feats_S, window), affinity(feats_T.detach(), window))
+        affinity_S, affinity_T = (affinity(feats, window, self.detach_norm) for feats in (feats_S, feats_T.detach()))
+        return self.weight * F.mse_loss(affinity_S, affinity_T)
 
 
 class _ScaledReversal(torch.autograd.Function):
@@ -61,14 +74,21 @@ class AdversarialLoss(DistillLoss):
 
     The value is the critic's objective: critic_weight * (mean D(S) - mean D(T) + gradient_penalty * mean
     (|dD/dx| - 1)^2), with x interpolated between S and T (WGAN-GP). Between student and critic the gradient is reversed
-    and scaled, so that the student gets the gradient of -student_weight * mean D(S). One optimiser can therefore update
-    both in the same step.
+    and scaled, so that the student gets the gradient of -student_weight * mean D(S). One backward pass therefore serves
+    both, and both are updated in the same step.
 
-    IFVD, as reimplemented by CIRKD, uses student_weight=0.001. Void pixels are included. Autocast is disabled in the
-    loss, because the penalty needs second derivatives. Maps smaller than 64x64 are enlarged for the critic.
+    A map with a side of 80 or more has several scores. D is their mean, in the distance and in the penalty (WGAN-GP
+    penalises the slope of the function that it compares). The slope of D is therefore 1 whatever the size of the map.
+    SKDS's code penalises the slope of the sum of the scores, which differs only if there are several. There is one on
+    the crops of SKDS and IFVD, 512x512 at stride 8.
+
+    The defaults are those of IFVD and of CIRKD's reimplementation of SKDS and IFVD. SKDS's own code has
+    student_weight=0.1 and trains the critic by SGD. Void pixels are included. Autocast is disabled in the loss, because
+    the penalty needs second derivatives. Maps smaller than 64x64 are enlarged for the critic.
 
     Args:
-        critic_lr: learning rate of the critic.
+        critic_lr: learning rate of the critic. The schedule of the student's applies to it.
+        critic_optimizer: config of the critic's optimiser, without lr. None: the student's optimiser.
 
     Raises:
         ValueError: if critic_weight is not positive.
@@ -76,10 +96,11 @@ class AdversarialLoss(DistillLoss):
 
     def __init__(
         self,
-        student_weight: float = 0.1,
+        student_weight: float = 0.001,
         critic_weight: float = 0.1,
         gradient_penalty: float = 10.0,
         critic_lr: float = 4e-4,
+        critic_optimizer: Optional[dict] = dict(type='Adam', betas=(0.9, 0.99)),
     ) -> None:
         super().__init__()
         if critic_weight <= 0:
@@ -87,7 +108,7 @@ class AdversarialLoss(DistillLoss):
         self.student_weight = student_weight
         self.critic_weight = critic_weight
         self.gradient_penalty = gradient_penalty
-        self.optim_options = dict(critic=dict(lr=critic_lr))
+        self.optim_options = dict(critic=dict(lr=critic_lr, optimizer=critic_optimizer))
 
     def build_layers(self, num_classes: int) -> None:
         self.critic = Critic(num_classes)

@@ -1,5 +1,4 @@
-# The weights are those of CIRKD's reimplementation. IFVD's authors use PixelWiseLoss(weight=10, norm='elements') and
-# IntraClassLoss(weight=200).
+# CIRKD's reimplementation, scripts/train_kd/train_ifvd.sh. variants/ifvd_original.py has the recipe of IFVD's authors.
 distiller = dict(
     type='SegDistiller',
     losses=dict(

@@ -1,0 +1,9 @@
+# The recipe of IFVD's authors (YukangWang/IFVD, options.py and networks/kd_model.py), for crops of 512x512 at stride 8.
+distiller = dict(
+    type='SegDistiller',
+    losses=dict(
+        loss_kd=dict(type='PixelWiseLoss', weight=10.0, norm='elements'),
+        loss_ifv=dict(type='IntraClassLoss', weight=200.0),
+        loss_adversarial=dict(type='AdversarialLoss', student_weight=0.001, critic_weight=0.1),
+    ),
+)

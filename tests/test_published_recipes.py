@@ -1,0 +1,113 @@
+"""The configs of the methods repeat whole published recipes."""
+
+import pytest
+import tiny
+import torch
+from conftest import ROOT
+from mmengine.config import Config
+from test_methods import DISTILLERS
+
+from mmseg_bpkd.losses import ChannelWiseFeatureLoss, FitNetLoss
+from mmseg_bpkd.segmentors import resolve_segmentor
+
+KD = dict(type='PixelWiseLoss')
+# CIRKD's train_kd.py: lambda-adv 0.001, lambda-d 0.1, Adam with 4e-4 and betas (0.9, 0.99), as IFVD's kd_model.py
+CRITIC = dict(type='AdversarialLoss', student_weight=0.001, critic_weight=0.1)
+# SKDS's kd_model.py and run_train_val.sh: lambda-d 0.1 for both, SGD with 4e-4
+CRITIC_OF_SKDS = dict(
+    type='AdversarialLoss',
+    student_weight=0.1,
+    critic_weight=0.1,
+    critic_optimizer=dict(type='SGD', momentum=0.9, weight_decay=0.0005),
+)
+PUBLISHED = {
+    'fitnet': dict(loss_fitnet=dict(type='FitNetLoss', weight=10), loss_kd=KD),
+    'skds': dict(loss_kd=KD, loss_pair=dict(type='PairWiseLoss', weight=10, kernel=2), loss_adversarial=CRITIC),
+    'skds_original': dict(
+        loss_kd=dict(type='PixelWiseLoss', weight=10, norm='positions', cross_entropy=True),
+        loss_pair=dict(type='PairWiseLoss', weight=0.5, kernel=0.5, detach_norm=True),
+        loss_adversarial=CRITIC_OF_SKDS,
+    ),
+    'ifvd': dict(loss_kd=KD, loss_ifv=dict(type='IntraClassLoss', weight=20), loss_adversarial=CRITIC),
+    'ifvd_original': dict(
+        loss_kd=dict(type='PixelWiseLoss', weight=10, norm='elements'),
+        loss_ifv=dict(type='IntraClassLoss', weight=200),
+        loss_adversarial=CRITIC,
+    ),
+    'cwd_cirkd': dict(
+        loss_kd=KD,
+        loss_cwd=dict(type='ChannelWiseLoss', tau=4, weight=3),
+        loss_cwd_feats=dict(type='ChannelWiseFeatureLoss', tau=4, weight=50 * 512 / 128),
+        loss_adversarial=CRITIC,
+    ),
+}
+
+
+@pytest.fixture(scope='module')
+def teacher_ckpt(tmp_path_factory) -> str:
+    return tiny.save_teacher(tmp_path_factory.mktemp('teacher') / 'teacher.pth')
+
+
+@pytest.mark.parametrize('recipe', PUBLISHED)
+def test_a_recipe_has_the_losses_and_weights_of_its_authors(recipe):
+    assert Config.fromfile(DISTILLERS[recipe]).distiller.losses.to_dict() == PUBLISHED[recipe]
+
+
+def test_skds_at_stride_4_differs_only_in_the_kernel():
+    expected = dict(PUBLISHED['skds'], loss_pair=dict(type='PairWiseLoss', weight=10, kernel=4))
+    path = f'{ROOT}/configs/_base_/distillers/stride4/skds.py'
+    assert Config.fromfile(path).distiller.losses.to_dict() == expected
+
+
+def test_the_weight_of_cwd_on_features_in_cirkd_fits_the_heads_of_pspnet():
+    pair = Config.fromfile(f'{ROOT}/configs/_base_/pairs/pspnet-r101_pspnet-r18_cityscapes.py').model
+    widths = {side: resolve_segmentor(pair[side]).decode_head.channels for side in ('student', 'teacher')}
+    assert widths == dict(student=128, teacher=512)
+
+
+def test_cirkd_divides_cwd_on_features_by_the_width_of_the_student():
+    """Its criterion: the sum of the KL over the channels of the teacher, over n * channels of the student."""
+    feats_S, feats_T, width_S = torch.randn(2, 8, 3, 4), torch.randn(2, 8, 3, 4), 2  # feats_S is already aligned
+    probs_S, probs_T = ((x / 4).flatten(2).softmax(2) for x in (feats_S, feats_T))
+    total = (probs_T * (probs_T / probs_S).log()).sum()
+    torch.testing.assert_close(
+        ChannelWiseFeatureLoss(weight=50 * 8 / 2)(feats_S, feats_T), 50 * 16 * total / (2 * width_S)
+    )
+
+
+# FitNet: the aligner had a bias in version 0.1
+
+
+@pytest.mark.parametrize('bias', [False, True])
+def test_fitnet_with_its_aligner_equals_cirkds_formula(teacher_ckpt, bias):
+    model = tiny.distillation(teacher_ckpt, dict(loss_fitnet=dict(type='FitNetLoss', bias=bias))).train()
+    convolution = model.distiller.connectors['loss_fitnet_feats_S'].conv_module.conv
+    assert (convolution.bias is not None) is bias
+    recorded = {}
+    loss = model.distiller.distill_losses['loss_fitnet']
+    loss.register_forward_hook(lambda _, arguments, kwargs, output: recorded.update(kwargs), with_kwargs=True)
+    value = tiny.losses_of(model)['distill.loss_fitnet']
+    assert value.item() == pytest.approx(10 * (recorded['feats_S'] - recorded['feats_T']).square().mean().item())
+
+
+def test_a_checkpoint_with_a_bias_of_the_aligner_is_refused_unless_the_loss_has_one(teacher_ckpt):
+    before, default, fitting = (
+        tiny.distillation(teacher_ckpt, dict(loss_fitnet=dict(type='FitNetLoss', **settings)))
+        for settings in (dict(bias=True), {}, dict(bias=True))
+    )
+    state = before.state_dict()
+    with pytest.raises(ValueError, match='feats_S.conv_module.conv.bias.* Set bias=True in the loss to continue'):
+        default.load_state_dict(state, strict=False)
+    fitting.load_state_dict(state)
+    default.load_state_dict(default.state_dict())
+
+
+def test_an_unknown_value_of_align_is_refused(teacher_ckpt, monkeypatch):
+    monkeypatch.setattr(ChannelWiseFeatureLoss, 'align', 'without bias')
+    with pytest.raises(ValueError, match="loss_x has align='without bias', expected False, True or 'no bias'"):
+        tiny.distillation(teacher_ckpt, dict(loss_x=dict(type='ChannelWiseFeatureLoss')))
+
+
+def test_the_default_arguments_of_fitnet_are_those_of_its_recipe():
+    loss = FitNetLoss()
+    assert (loss.weight, loss.align) == (10, 'no bias')
