@@ -179,7 +179,11 @@ def test_every_table_of_a_benchmark_is_what_its_results_print(path):
 
 @pytest.mark.parametrize(
     ('experiment', 'pages'),
-    [('camvid_cpu_pair', ['README.md', 'docs/results.md']), ('methods', ['docs/results.md', 'docs/methods.md'])],
+    [
+        ('camvid_cpu_pair', ['README.md', 'docs/results.md']),
+        ('camvid_stride4', ['docs/results.md']),
+        ('methods', ['docs/results.md', 'docs/methods.md']),
+    ],
 )
 def test_every_table_of_an_experiment_is_what_its_results_print(experiment, pages):
     with redirect_stdout(io.StringIO()) as printed:

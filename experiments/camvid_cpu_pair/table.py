@@ -23,11 +23,11 @@ def cell(values: list) -> str:
     return f'{mean(values):.2f}{each}'
 
 
-def main() -> None:
+def print_table(results: Path, rows: dict) -> None:
     print('| | seeds | ' + ' | '.join(COLUMNS.values()) + ' |')
     print('|---|' + '---:|' * (1 + len(COLUMNS)))
-    for name, title in ROWS.items():
-        files = sorted(path for path in RESULTS.glob('*.json') if path.stem.split('-')[0] == name)
+    for name, title in rows.items():
+        files = sorted(path for path in results.glob('*.json') if path.stem.split('-')[0] == name)
         if files:
             metrics = [json.loads(file.read_text())['metrics'] for file in files]
             cells = [cell([m[key] for m in metrics]) for key in COLUMNS]
@@ -35,4 +35,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    print_table(RESULTS, ROWS)
