@@ -52,6 +52,9 @@ def edge_masks(
     """
     if kernel_size < 1:
         raise ValueError(f'kernel_size must be at least 1 pixel, got {kernel_size}')
+    if gt.device.type == 'cpu' and len(gt) > 1:  # one by one: less memory, and fewer classes at a time
+        settings = num_classes, size, kernel_size, ignore_index, void_edges
+        return torch.cat([edge_masks(image, *settings) for image in gt.split(1)])
     labels = gt.to(torch.int32, copy=True)
     void = labels == ignore_index
     labels.masked_fill_(void, num_classes)
