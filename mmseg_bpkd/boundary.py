@@ -181,9 +181,8 @@ def _pool(sets: Tensor, num_members: int, size: Tuple[int, int]) -> Tensor:
     if sets.shape[-2] % size[0] or sets.shape[-1] % size[1] or height > 15 or height * width > 255:
         return _pool_unevenly(sets, num_members, size)
     spread = BYTE_TO_NIBBLES.to(sets.device, non_blocking=True)
-    octets = sets.view(torch.uint8).unflatten(
-        -1, (sets.shape[-1], -1)
-    )  # little-endian: octet i has the bits 8 * i to 8 * i + 7
+    # little-endian: octet i has the bits 8 * i to 8 * i + 7
+    octets = sets.view(torch.uint8).unflatten(-1, (sets.shape[-1], -1))
     counts = []
     for word in range(len(sets)):
         for octet in octets[word].unbind(-1)[: -(-(num_members - 64 * word) // 8)]:

@@ -38,7 +38,7 @@ def class_divergences(preds: Tensor, tau: float = 1.0) -> Tensor:
 
 @MODELS.register_module()
 class InterClassLoss(DistillLoss):
-    """weight * mean (K_S - K_T)^2, where K are the `class_divergences` of the logits. Void takes part.
+    """weight * mean (K_S - K_T)^2, where K are the `class_divergences` of the logits. Void pixels are included.
 
     Every image has its own C x C matrix. This is the formula that the README of AmirMansurian/AICSD (commit f99949e)
     describes. The `distiller.py` there differs:

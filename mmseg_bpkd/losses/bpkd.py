@@ -35,7 +35,7 @@ class BPKDLoss(DistillLoss):
         void_edges: whether a boundary between a class and void is an edge.
         edge_norm: 'class' or 'paper'; see `edge_weights`.
         pre_mask: multiply the logits of the edge term by the masks before the softmax (the paper's PRM, Table 4).
-            post_mask: weight the divergence by the masks (the paper's POM, Table 4).
+        post_mask: weight the divergence by the masks (the paper's POM, Table 4).
         edge_over, body_over: dimension of the softmax (Table 3): 'classes' or 'positions'. `post_mask`, `class_weight`
             and `edge_norm` have an effect only with edge_over='classes'.
         standardize: standardises the logits of the edge term over the classes of each pixel (LSKD; see

@@ -50,7 +50,7 @@ class KTChannelLoss(DistillLoss):
     """weight * mean over images and channels of a distance between the head's features, channel by channel.
 
     This is `CriterionKT` with norm_type='channel' in `losses/KT.py` of seok-hwa/KT (commit 740ab12). A trained 1x1
-    convolution aligns the student's features. Void takes part. The tailoring, which changes teacher and student before
+    convolution aligns the student's features. Void pixels are included. The tailoring, which changes teacher and student before
     this loss, is not part of this project.
 
     =========  ======================================================================================================

@@ -32,7 +32,7 @@ class NormalizedFeatureLoss(DistillLoss):
     """weight * mean (n(conv(F_S)) - n(F_T))^2 of the head's features F, where n is `normalize_channels`.
 
     The student learns the pattern of each channel and not its magnitude. A trained 1x1 convolution aligns the student's
-    features. Void takes part.
+    features. Void pixels are included.
 
     The authors published no code. That n normalises over height and width follows the description of NFD in
     FastSegFormer (caixiongjiang/FastSegFormer, `utils/distillation_loss.py`, commit 9ce0466), which divides the length

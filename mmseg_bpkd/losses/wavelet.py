@@ -44,7 +44,7 @@ class WaveletLoss(DistillLoss):
     * 'detail': detail_weight * sum over the levels of mean |details of conv(F_S) - details of F_T|, see `haar_details`;
     * 'feature': feature_weight * mean (conv(F_S) - F_T)^2, as in FitNet.
 
-    A trained 1x1 convolution aligns the student's features. Void takes part.
+    A trained 1x1 convolution aligns the student's features. Void pixels are included.
 
     This is FreeKD's loss without its frequency prompts, with which the teacher would have to be trained again: the mask
     that they give is 1 here. Formula and defaults are those of `mmrazor/models/losses/freekd.py` and
