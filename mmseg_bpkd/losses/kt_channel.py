@@ -50,8 +50,8 @@ class KTChannelLoss(DistillLoss):
     """weight * mean over images and channels of a distance between the head's features, channel by channel.
 
     This is `CriterionKT` with norm_type='channel' in `losses/KT.py` of seok-hwa/KT (commit 740ab12). A trained 1x1
-    convolution aligns the student's features. Void pixels are included. The tailoring, which changes teacher and student
-    before this loss, is not part of this project.
+    convolution aligns the student's features. Void pixels are included. The tailoring, which changes teacher and
+    student before this loss, is not part of this project.
 
     =========  ======================================================================================================
     'kl'       tau^2 * KL(teacher || student) over the positions, as in CWD. KT's training uses it, with tau=4.
