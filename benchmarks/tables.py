@@ -1,6 +1,6 @@
-"""Print the results of `benchmarks/benchmark.py ... --out` as the Markdown tables of docs/speed.md.
+"""Print the results of `benchmarks/benchmark.py ... --out` as the Markdown tables of docs/speed.md and docs/methods.md.
 
-python benchmarks/tables.py [budgets step losses masks data test scale]
+python benchmarks/tables.py [budgets step losses methods masks data test scale]
 
 results/ holds the JSON files, named <benchmark>_<machine>.json.
 """
@@ -32,6 +32,14 @@ TABLES: Dict[str, List[Dict[str, str]]] = {  # {column: cell}; a table shows the
             "MMRazor's CWD": "{MMRazor's CWD[ms]:.1f} ms",
             **{f'{loss}, time': RELATIVE_TO_CWD.replace('%s', loss) for loss in ('CWD', 'BPKD', 'BPKD, reference')},
             **{f'{loss}, memory': '{%s[memory_ratio]:.2f}x'.replace('%s', loss) for loss in ('CWD', 'BPKD')},
+        }
+    ],
+    'methods': [
+        {
+            'losses': '{method}',
+            'ms': '{ms:.1f}',
+            'times KD (least to most)': '{ratio:.1f} ({ratio_least:.1f} to {ratio_most:.1f})',
+            'memory (times KD)': '{megabytes:.0f} MiB ({memory_ratio:.1f})',
         }
     ],
     'masks': [

@@ -58,11 +58,11 @@ def timed(evaluator: Evaluator) -> List[float]:
 
 def cases(folder: str) -> Dict[str, Tuple[Config, str]]:
     found = {}
-    camvid = Config.fromfile(osp.join(ROOT, 'configs/pspnet/pspnet_r18w32_1xb8-4k_camvid-192x192.py'))
+    camvid = Config.fromfile(osp.join(ROOT, 'configs/deeplabv3plus/deeplabv3plus_r18w32_1xb6-6k_camvid-240x320.py'))
     if osp.isdir(camvid.test_dataloader.dataset.data_root):
-        found['CamVid, 101 images of 480x360, PSPNet-R18 of width 32'] = (
+        found['CamVid, 101 images of 480x360, DeepLabV3+-R18 of width 32'] = (
             camvid,
-            osp.join(ROOT, 'checkpoints/pspnet_r18w32_camvid.pth'),
+            osp.join(ROOT, 'checkpoints/deeplabv3plus_r18w32_camvid.pth'),
         )
     large = drawn(folder)
     checkpoint = osp.join(folder, 'random.pth')

@@ -13,6 +13,12 @@ from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.registry import MODEL_WRAPPERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
+# The pair on CamVid of version 0.1, and the one that replaced it.
+REMOVED_PAIR = (
+    'pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192',
+    'deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320',
+)
+
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options that training and testing share."""
@@ -40,7 +46,11 @@ def load_config(args: argparse.Namespace) -> Config:
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if not osp.isfile(args.config):
-        raise FileNotFoundError(f'no config {args.config}: give the path of a config file, see configs/')
+        moved = args.config.replace(*REMOVED_PAIR)
+        hint = (
+            f'it was removed, use {moved}' if moved != args.config else 'give the path of a config file, see configs/'
+        )
+        raise FileNotFoundError(f'no config {args.config}: {hint}')
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options)
     cfg.launcher = args.launcher

@@ -99,7 +99,7 @@ BASES = dict(
     cityscapes='cityscapes_512x1024',
     ade20k='ade20k_512x512',
     pascal_context='pascal_context_59_480x480',
-    camvid='camvid_192x192',
+    camvid='camvid_360x360',
 )  # files of configs/_base_/datasets
 
 

@@ -13,7 +13,7 @@ from test_methods import config_of, train
 
 KD, ICSD = 'distiller.distill_losses.loss_kd', 'distiller.distill_losses.loss_icsd'
 DECODE = 'architecture.decode_head.loss_decode'
-LEAF = f'{ROOT}/configs/aicsd/aicsd_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py'
+LEAF = f'{ROOT}/configs/aicsd/aicsd_deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320.py'
 
 
 def make_hook(**settings):

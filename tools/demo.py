@@ -49,11 +49,11 @@ SYNTHETIC = dict(
     teacher='pspnet_r18w16', student='pspnet_r18w8', pair='pspnet-r18w16_pspnet-r18w8', run='1xb8-600_synthetic-112x112'
 )
 CAMVID = dict(
-    teacher='pspnet_r18w32',
-    student='pspnet_r18w16',
-    pair='pspnet-r18w32_pspnet-r18w16',
-    run='1xb8-2k_camvid-192x192',
-    teacher_run='1xb8-4k_camvid-192x192',
+    teacher='deeplabv3plus_r18w32',
+    student='deeplabv3plus_r18w16',
+    pair='deeplabv3plus-r18w32_deeplabv3plus-r18w16',
+    run='1xb6-4k_camvid-240x320',
+    teacher_run='1xb6-6k_camvid-240x320',
 )
 COLUMNS = {'mIoU': 'mIoU', 'trimap/mIoU@3px': 'trimap mIoU', 'boundary/mIoU@0.005diag': 'boundary IoU'}
 
@@ -95,14 +95,14 @@ def demo_config(name: str, args: argparse.Namespace) -> Config:
     pair = CAMVID if args.data else SYNTHETIC
     if name in ('teacher', 'student'):
         run = pair.get(f'{name}_run', pair['run'])
-        cfg = Config.fromfile(osp.join(ROOT, f'configs/pspnet/{pair[name]}_{run}.py'))
+        cfg = Config.fromfile(osp.join(ROOT, f'configs/{pair[name].split("_")[0]}/{pair[name]}_{run}.py'))
     else:
         cfg = Config.fromfile(osp.join(ROOT, f'configs/{name}/{name}_{pair["pair"]}_{pair["run"]}.py'))
         cfg.model.teacher_ckpt = checkpoint('teacher', args)
     if args.data:
         cfg.train_dataloader.dataset.data_root = cfg.test_dataloader.dataset.data_root = args.data
         check_data_roots(cfg, 'train_dataloader', 'test_dataloader')
-    cfg.train_cfg.max_iters = cfg.param_scheduler[0].end = args.iterations
+    cfg.train_cfg.max_iters = cfg.param_scheduler[-1].end = args.iterations
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None  # tested once, after training
     cfg.default_hooks.checkpoint.save_best = None
     cfg.work_dir = osp.join(args.work_dir, name)

@@ -1,6 +1,6 @@
 """Measure mIoU, trimap mIoU and boundary IoU of a plain or distilled segmentor.
 
-    python tools/test.py configs/bpkd/bpkd_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py CHECKPOINT
+    python tools/test.py configs/bpkd/bpkd_pspnet-r50_pspnet-r18_1xb8-20k_camvid-360x360.py CHECKPOINT
     python tools/test.py CONFIG CHECKPOINT --out results.json --show-dir pictures
 
 CONFIG is a distillation config or a plain config. CHECKPOINT is from a distillation, a plain run or an exported

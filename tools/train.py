@@ -1,6 +1,6 @@
 """Train a segmentor, with or without distillation.
 
-    python tools/train.py configs/bpkd/bpkd_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py
+    python tools/train.py configs/bpkd/bpkd_pspnet-r50_pspnet-r18_1xb8-20k_camvid-360x360.py
     python tools/train.py CONFIG --resume auto --amp --seed 1 --cfg-options model.teacher_ckpt=teacher.pth
 
 Several GPUs: tools/dist_train.sh; Slurm: tools/slurm_train.sh.

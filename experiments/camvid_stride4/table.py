@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from camvid_cpu_pair.table import print_table
+from tables import print_table
 
 ROWS = {
     'teacher': 'teacher (width 32)',

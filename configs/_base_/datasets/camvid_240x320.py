@@ -1,4 +1,4 @@
-_base_ = 'camvid_192x192.py'
+_base_ = 'camvid_360x360.py'
 crop_size = (240, 320)
 task = dict(data_preprocessor=dict(size=crop_size))
 train_pipeline = _base_.train_pipeline

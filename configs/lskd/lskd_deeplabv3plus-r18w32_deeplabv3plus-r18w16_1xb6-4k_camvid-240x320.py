@@ -1,4 +1,4 @@
-_base_ = ['../_base_/pairs/pspnet-r18w32_pspnet-r18w16_camvid.py', '../_base_/distillers/lskd.py']
+_base_ = ['../_base_/pairs/deeplabv3plus-r18w32_deeplabv3plus-r18w16_camvid.py', '../_base_/distillers/lskd.py']
 distiller = _base_.distiller
 # The first logits of a student from scratch vary little, so the standardisation enlarges their gradient. With weight 9,
 # that is too much at this learning rate.

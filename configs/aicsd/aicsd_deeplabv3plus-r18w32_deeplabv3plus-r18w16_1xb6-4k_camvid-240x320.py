@@ -1,4 +1,4 @@
-_base_ = ['../_base_/pairs/pspnet-r18w32_pspnet-r18w16_camvid.py', '../_base_/distillers/aicsd.py']
+_base_ = ['../_base_/pairs/deeplabv3plus-r18w32_deeplabv3plus-r18w16_camvid.py', '../_base_/distillers/aicsd.py']
 model = dict(distiller=_base_.distiller)
 heads = ['architecture.decode_head.loss_decode', 'architecture.auxiliary_head.loss_decode']
 weights = dict(

@@ -1,20 +1,10 @@
-"""Print the results of run.sh as a Markdown table: one row per run, mean and every seed.
-
-python experiments/camvid_cpu_pair/table.py
-"""
+"""Prints results of `tools/test.py --out` as a Markdown table."""
 
 import json
 from pathlib import Path
 from statistics import mean
+from typing import Dict
 
-RESULTS = Path(__file__).parent / 'results'
-ROWS = {
-    'teacher': 'teacher (R18, width 32)',
-    'student': 'student alone (width 16)',
-    'kd': 'KD',
-    'cwd': 'CWD',
-    'bpkd': 'BPKD',
-}
 COLUMNS = {'mIoU': 'mIoU', 'trimap/mIoU@3px': 'trimap mIoU (3 px)', 'boundary/mIoU@0.005diag': 'boundary IoU (0.5 %)'}
 
 
@@ -23,7 +13,13 @@ def cell(values: list) -> str:
     return f'{mean(values):.2f}{each}'
 
 
-def print_table(results: Path, rows: dict) -> None:
+def print_table(results: Path, rows: Dict[str, str]) -> None:
+    """Prints a row for each method with results: number of seeds, then mean and every seed of each metric.
+
+    Args:
+        results: folder with the files METHOD-SEED.json, or METHOD.json.
+        rows: {method: title}.
+    """
     print('| | seeds | ' + ' | '.join(COLUMNS.values()) + ' |')
     print('|---|' + '---:|' * (1 + len(COLUMNS)))
     for name, title in rows.items():
@@ -32,7 +28,3 @@ def print_table(results: Path, rows: dict) -> None:
             metrics = [json.loads(file.read_text())['metrics'] for file in files]
             cells = [cell([m[key] for m in metrics]) for key in COLUMNS]
             print(f'| {title} | {len(files)} | ' + ' | '.join(cells) + ' |')
-
-
-if __name__ == '__main__':
-    print_table(RESULTS, ROWS)

@@ -1,6 +1,6 @@
-"""Print the results of run.sh and cost.sh as Markdown tables.
+"""Print the tables of the methods of docs/archive.md.
 
-python experiments/methods/table.py
+python experiments/archive/methods/table.py
 """
 
 import json
@@ -23,11 +23,6 @@ ROWS = {
     'dist': 'DIST',
     'mgd': 'MGD',
     'afdcd': 'Af-DCD',
-    'lskd': 'LSKD',
-    'nfd': 'NFD',
-    'aicsd': 'AICSD',
-    'kt_channel': 'KT, channel loss',
-    'wavelet': 'wavelet (FreeKD)',
     'bpkd': 'BPKD',
 }
 METRICS = {'mIoU': 'mIoU', 'trimap/mIoU@3px': 'trimap mIoU (3 px)', 'boundary/mIoU@0.005diag': 'boundary IoU (0.5 %)'}
@@ -76,21 +71,6 @@ def variants_table() -> None:
         print(row(f'{ROWS[method]}, {settings[2:].replace("_", " ")}', *accuracy_cells(scores(file.stem))))
 
 
-def losses_table() -> None:
-    print('\n' + row('losses', 'ms', 'times KD (least to most)', 'memory (times KD)'))
-    print('|---|---:|---:|---:|')
-    for result in read('costs.json').get('methods', []):
-        print(
-            row(
-                ROWS[result['method']],
-                f'{result["ms"]:.1f}',
-                f'{result["ratio"]:.1f} ({result["ratio_least"]:.1f} to {result["ratio_most"]:.1f})',
-                f'{result["megabytes"]:.0f} MiB ({result["memory_ratio"]:.1f})',
-            )
-        )
-
-
 if __name__ == '__main__':
     methods_table()
     variants_table()
-    losses_table()

@@ -1,2 +1,0 @@
-_base_ = ['../_base_/pairs/pspnet-r18w32_pspnet-r18w16_camvid.py', '../_base_/distillers/fitnet.py']
-model = dict(distiller=_base_.distiller)

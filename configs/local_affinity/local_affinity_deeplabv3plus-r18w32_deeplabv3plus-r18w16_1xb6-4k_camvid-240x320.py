@@ -1,0 +1,5 @@
+_base_ = [
+    '../_base_/pairs/deeplabv3plus-r18w32_deeplabv3plus-r18w16_camvid.py',
+    '../_base_/distillers/local_affinity.py',
+]
+model = dict(distiller=_base_.distiller)

@@ -1,0 +1,22 @@
+"""Print the table of the PSPNet pair of docs/archive.md.
+
+python experiments/archive/camvid_cpu_pair/table.py
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tables import print_table
+
+ROWS = {
+    'teacher': 'teacher (R18, width 32)',
+    'student': 'student alone (width 16)',
+    'kd': 'KD',
+    'cwd': 'CWD',
+    'bpkd': 'BPKD',
+}
+
+if __name__ == '__main__':
+    print_table(Path(__file__).parent / 'results', ROWS)
