@@ -3,7 +3,8 @@
     python benchmarks/benchmark.py budgets [--runs 9] [--out budgets.json] [--size 384 384] [--batch-size 2]
     python benchmarks/benchmark.py masks
     python benchmarks/benchmark.py losses
-    python benchmarks/benchmark.py step [CONFIG ...] [--size 256 256] [--batch-size 2] [--cfg-options KEY=VALUE ...]
+    python benchmarks/benchmark.py step [CONFIG ...] [--bfloat16] [--size 256 256] [--batch-size 2]
+                                        [--cfg-options KEY=VALUE ...]
     python benchmarks/benchmark.py test
     python benchmarks/benchmark.py data
     python benchmarks/benchmark.py scale [--size 256 256] [--batch-size 2]
@@ -57,6 +58,7 @@ def parse_args() -> argparse.Namespace:
             command.add_argument('--batch-size', type=int)
         if name == 'step':
             command.add_argument('configs', nargs='*', metavar='CONFIG')
+            command.add_argument('--bfloat16', action='store_true', help='also run each config in bfloat16')
             command.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE')
     return parser.parse_args()
 
@@ -69,7 +71,10 @@ def where() -> str:
 def main() -> None:
     args = parse_args()
     if args.what == 'step':
-        module, results = step, step.compare(args.runs, args.configs, args.cfg_options, args.size, args.batch_size)
+        module = step
+        results = step.compare(
+            args.runs, args.configs, args.cfg_options, args.size, args.batch_size, bfloat16=args.bfloat16
+        )
     elif args.what in ('budgets', 'scale'):
         module = dict(budgets=budgets, scale=scale)[args.what]
         results = module.compare(args.runs, args.size, args.batch_size)

@@ -1,7 +1,8 @@
 """Time and memory of a training step on random images, relative to the first config.
 
-Without configs: BPKD with PSPNet R101 to R18, for 19 and 150 classes, with the default and with other settings, against
-MMRazor's CWD recipe as installed (for 150 classes with the networks, batch size and crop of our recipe).
+With `--bfloat16`, each config runs in bfloat16 too. Without configs: BPKD with PSPNet R101 to R18, for 19 and 150
+classes, with the default and with other settings, against MMRazor's CWD recipe as installed (for 150 classes with the
+networks, batch size and crop of our recipe).
 """
 
 import os.path as osp
@@ -42,6 +43,11 @@ if DEVICE.type == 'cuda':  # on a CPU, half precision is slow and compiling take
         SETTINGS[f', {name}'] = {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.dtype': name}
         SETTINGS[f', {name}, channels_last'] = {**LAST, **SETTINGS[f', {name}']}
     SETTINGS[', float16, channels_last, compiled'] = {**SETTINGS[FAST], **COMPILED}
+BFLOAT16 = (
+    {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.dtype': 'bfloat16'}
+    if DEVICE.type == 'cuda'
+    else {'optim_wrapper.type': 'CPUAmpOptimWrapper'}
+)
 MMRAZOR = 'distill/mmseg/cwd/cwd_logits_pspnet_r101-d8_pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
 
 
@@ -113,9 +119,11 @@ def compare(
     size: Optional[Tuple[int, int]] = None,
     batch_size: Optional[int] = None,
     settings: Sequence[str] = tuple(SETTINGS),
+    bfloat16: bool = False,
 ) -> Iterator[dict]:
+    precisions = {'': {}, ', bfloat16': BFLOAT16} if bfloat16 else {'': {}}
     groups = (
-        [{path: (path, {}) for path in configs}]
+        [{f'{path}{name}': (path, setting) for path in configs for name, setting in precisions.items()}]
         if configs
         else [_beside_mmrazor(classes, settings) for classes in RECIPES]
     )

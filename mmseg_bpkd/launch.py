@@ -8,8 +8,10 @@ from unittest import mock
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.device import get_device
 from mmengine.dist import init_dist, is_distributed
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
+from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import MODEL_WRAPPERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
@@ -67,7 +69,8 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
 
     Raises:
         FileNotFoundError: if the checkpoint of `--resume` does not exist.
-        ValueError: if `--auto-scale-lr` is given and the config has no base batch size.
+        ValueError: if `--auto-scale-lr` is given and the config has no base batch size, or if a CPU is to train in
+            float16.
     """
     cfg.setdefault('randomness', dict(seed=0))
     if args.seed is not None:
@@ -77,6 +80,8 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if cfg.optim_wrapper.get('type') in ('AmpOptimWrapper', AmpOptimWrapper) and get_device() == 'cpu':
+        _use_bfloat16_on_cpu(cfg)
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise ValueError(
@@ -94,6 +99,17 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
         if not osp.isfile(args.resume):
             raise FileNotFoundError(f'--resume: no checkpoint {args.resume}. Give the path of a .pth file, or "auto"')
         cfg.resume, cfg.load_from = True, args.resume
+
+
+def _use_bfloat16_on_cpu(cfg: Config) -> None:
+    dtype = cfg.optim_wrapper.pop('dtype', None) or 'bfloat16'
+    if dtype not in ('bfloat16', torch.bfloat16):
+        raise ValueError(
+            f'optim_wrapper.dtype is {dtype}, but a CPU trains in bfloat16 only: float16 needs a scaled loss, which '
+            'MMEngine has only on a GPU. Set optim_wrapper.dtype=bfloat16, or train without --amp'
+        )
+    cfg.optim_wrapper.pop('loss_scale', None)
+    cfg.optim_wrapper.type = 'CPUAmpOptimWrapper'
 
 
 def check_data_roots(cfg: Config, *dataloaders: str) -> None:

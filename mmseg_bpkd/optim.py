@@ -1,11 +1,15 @@
-"""Learning rates and optimisers of the layers that losses train."""
+"""Learning rates and optimisers of the layers that losses train, and mixed precision on a CPU."""
 
+import logging
+from contextlib import contextmanager
 from typing import Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
 import torch
+from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.optim.scheduler import PolyLR
-from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS, PARAM_SCHEDULERS
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS
 from torch import nn
 from torch.optim import Optimizer
 
@@ -152,3 +156,45 @@ class FallingPolyLR(PolyLR):
             group[self.param_name] if group[f'initial_{self.param_name}'] <= self.eta_min else value
             for value, group in values
         ]
+
+
+# As torch.cpu.get_capabilities() calls them: x86, then ARM.
+BFLOAT16_INSTRUCTIONS = ('avx512_bf16', 'amx_bf16', 'bf16', 'sve_bf16')
+
+
+@OPTIM_WRAPPERS.register_module()
+class CPUAmpOptimWrapper(OptimWrapper):
+    """Mixed precision on a CPU: the forward pass runs in bfloat16. MMEngine's `AmpOptimWrapper` needs a GPU.
+
+    bfloat16 has the range of float32, so the loss is not scaled. On a CPU without bfloat16 instructions, a warning says
+    that float32 is faster.
+
+    Raises:
+        ValueError: on a machine with a GPU, which `AmpOptimWrapper` is for.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        if get_device() != 'cpu':
+            raise ValueError(
+                f'CPUAmpOptimWrapper is for a CPU, but this machine trains on {get_device()}: set optim_wrapper.type '
+                "to AmpOptimWrapper, and optim_wrapper.dtype to 'bfloat16' or 'float16'"
+            )
+        if not cpu_has_bfloat16():
+            print_log(
+                'this CPU has no bfloat16 instructions, so that mixed precision is slower than float32: train without '
+                '--amp',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        with super().optim_context(model), torch.autocast('cpu', torch.bfloat16):
+            yield
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU has bfloat16 instructions; True if this version of torch does not know."""
+    capabilities = getattr(torch.cpu, 'get_capabilities', None)
+    return capabilities is None or any(capabilities().get(name) for name in BFLOAT16_INSTRUCTIONS)

@@ -35,7 +35,12 @@ def parse_args() -> argparse.Namespace:
         metavar='PATH',
         help='resume from this checkpoint; with "auto" or no value, from the last one in the work directory',
     )
-    parser.add_argument('--amp', action='store_true', help='mixed precision')
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='mixed precision: float16 on a GPU, or bfloat16 with --cfg-options optim_wrapper.dtype=bfloat16; '
+        'bfloat16 on a CPU',
+    )
     parser.add_argument('--seed', type=int, help='default: the seed of the config, or of the checkpoint if resuming')
     parser.add_argument(
         '--deterministic',
