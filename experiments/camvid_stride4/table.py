@@ -1,4 +1,4 @@
-"""Print the results of run.sh as a Markdown table: one row per run, mean and every seed.
+"""Print the results of run.sh as Markdown tables: for each number of iterations, a row per method.
 
 python experiments/camvid_stride4/table.py
 """
@@ -14,10 +14,27 @@ ROWS = {
     'teacher': 'teacher (width 32)',
     'student': 'student alone (width 16)',
     'kd': 'KD',
-    'nfd': 'NFD',
+    'fitnet': 'FitNet',
+    'at': 'AT',
+    'local_affinity': 'local affinity',
+    'skds': 'SKDS',
+    'ifvd': 'IFVD',
     'cwd': 'CWD',
+    'cwd_features': 'CWD, features',
+    'cirkd': 'CIRKD',
+    'apd': 'APD',
+    'dist': 'DIST',
+    'mgd': 'MGD',
+    'afdcd': 'Af-DCD',
+    'lskd': 'LSKD',
+    'nfd': 'NFD',
+    'aicsd': 'AICSD',
+    'kt_channel': 'KT, channel loss',
+    'wavelet': 'wavelet (FreeKD)',
     'bpkd': 'BPKD',
 }
 
 if __name__ == '__main__':
-    print_table(Path(__file__).parent / 'results', ROWS)
+    for folder in sorted((Path(__file__).parent / 'results').iterdir(), key=lambda path: int(path.name)):
+        print(f'\n{folder.name} iterations\n')
+        print_table(folder, ROWS)
