@@ -36,7 +36,7 @@ TABLES: Dict[str, List[Dict[str, str]]] = {  # {column: cell}; a table shows the
     ],
     'methods': [
         {
-            'losses': '{method}',
+            'losses': '`{method}`',
             'ms': '{ms:.1f}',
             'times KD (least to most)': '{ratio:.1f} ({ratio_least:.1f} to {ratio_most:.1f})',
             'memory (times KD)': '{megabytes:.0f} MiB ({memory_ratio:.1f})',
