@@ -8,6 +8,7 @@ import runpy
 import shutil
 from contextlib import redirect_stdout
 from glob import glob
+from inspect import signature
 
 import layouts
 import numpy as np
@@ -17,6 +18,7 @@ import tiny
 import torch
 from conftest import ROOT
 from mmengine.config import Config
+from mmengine.registry import MODELS
 from mmseg.evaluation import IoUMetric
 
 from benchmarks import tables
@@ -160,11 +162,42 @@ def test_the_readme_has_at_most_100_lines():
 
 @pytest.mark.parametrize('page', PAGES)
 def test_what_a_page_names_exists(page):
-    text = read(page)
+    text = re.sub(r'\]\(http[^)]*\)', ']', read(page))  # without the files of other repositories
     named = set(re.findall(r'(?:configs|tools|experiments|benchmarks|tests|mmseg_bpkd|docs)/[\w./-]+\.\w+', text))
     linked = {osp.join(osp.dirname(page), link) for link in re.findall(r'\]\((?!http)([\w./-]+)', text)}
     paths = (named - examples(page).keys()) | linked
     assert not [path for path in sorted(paths) if not osp.exists(osp.join(ROOT, path))]
+
+
+def recipes() -> list:
+    """The rows of the table of recipes: (file, recipe, trained layers; optimiser, departure)."""
+    section = read('docs/methods.md').split('\n## Recipes\n')[1].split('\n## ')[0]
+    return re.findall(r'^\| `(\w+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$', section, re.MULTILINE)
+
+
+def test_every_method_has_one_recipe():
+    files = glob(osp.join(ROOT, 'configs/_base_/distillers/*.py'))
+    assert sorted(name for name, *_ in recipes()) == sorted(osp.basename(file)[:-3] for file in files)
+
+
+def test_a_recipe_links_to_the_file_and_commit_that_it_names():
+    for method, recipe, *_ in recipes():
+        sources = re.findall(r'(\S+/\S+) (\w+), \[([^]]+)\]\(https://github.com/([^)]+)\)', recipe)
+        assert len(sources) == recipe.count('http') and (sources or recipe.startswith('paper only')), method
+        for repository, commit, file, link in sources:
+            full = re.fullmatch(rf'{repository}/blob/([0-9a-f]{{40}})/(\S+/)?{re.escape(file)}', link)
+            assert full and commit == full[1][:7], method
+
+
+def test_a_recipe_says_whether_layers_are_trained_and_whether_adam_trains_them():
+    for method, _, layers, _ in recipes():
+        losses = Config.fromfile(osp.join(ROOT, f'configs/_base_/distillers/{method}.py')).distiller.losses
+        built = [MODELS.build(config) for config in losses.values()]
+        for loss in built:
+            loss.build_layers(**dict.fromkeys(signature(loss.build_layers).parameters, 16))
+        assert (layers != 'none') == any(loss.align or [*loss.parameters()] for loss in built), method
+        options = [option for loss in built for option in loss.optim_options.values()]
+        assert ('Adam' in layers) == any(option.get('optimizer') for option in options), method
 
 
 @pytest.mark.parametrize('path', tables.RESULTS, ids=lambda path: path.stem)

@@ -45,7 +45,8 @@ class InterClassLoss(DistillLoss):
 
     * The softmax runs over the height only. The KL divergence takes probabilities where log-probabilities belong.
     * The matrix is averaged over the batch, made symmetric, and each row is scaled to length 1 (see `normalize`).
-    * The weight is 9500. It does not transfer, because of the two points above.
+    * The logits are enlarged to the image first.
+    * The weight, `--lo_lambda`, has no value. The 9500 of the README is for `--pa_lambda`, the weight of another term.
 
     The default weight is ours and was not tuned: on the CamVid pair, the loss is then about 0.7 times the
     cross-entropy. `AdaptiveLossWeightHook` adds the adaptive weights, the A of AICSD.

@@ -57,12 +57,12 @@ class CrossImageLoss(DistillLoss):
       over an image. A trained projector (1x1 convolution, SyncBN, ReLU, 1x1 convolution) maps the student's features to
       the teacher's width. The batch of all processes is added to the memories before they are used.
 
-    Differences from the authors' code:
+    Differences from the authors' code (winycg/CIRKD, `train_cirkd.py`, commit 2d8ad0f):
 
     * The memories start empty, and only written entries are drawn. The authors fill them with noise first.
     * Pairs of images span all processes.
-    * Maps are pooled until they have at most `max_positions` positions, for all terms. The authors pool maps of 256x256
-      and larger by 4, for the 'batch' term only.
+    * Maps are pooled until they have at most `max_positions` positions, for all terms. The authors pool by 2, for the
+      'batch' term and SegFormer only.
 
     Args:
         tau: temperature of the similarities.

@@ -49,7 +49,7 @@ def unit_huber(feats_S: Tensor, feats_T: Tensor, delta: float = 1.0) -> Tensor:
 class KTChannelLoss(DistillLoss):
     """weight * mean over images and channels of a distance between the head's features, channel by channel.
 
-    This is `CriterionKT` with norm_type='channel' in `losses/KT.py` of seok-hwa/KT (commit 740ab12). A trained 1x1
+    This is `CriterionKT` with norm_type='channel' in `losses/KT.py` of seok-hwa/KT (commit 709743f). A trained 1x1
     convolution aligns the student's features. Void pixels are included. The tailoring, which changes teacher and
     student before this loss, is not part of this project.
 

@@ -34,10 +34,10 @@ class NormalizedFeatureLoss(DistillLoss):
     The student learns the pattern of each channel and not its magnitude. A trained 1x1 convolution aligns the student's
     features. Void pixels are included.
 
-    The authors published no code. That n normalises over height and width follows the description of NFD in
-    FastSegFormer (caixiongjiang/FastSegFormer, `utils/distillation_loss.py`, commit 9ce0466), which divides the length
-    of the difference by H * W; here, it is the mean of the squares. The paper's weight is unknown to us: 1 is a
-    placeholder. The loss is 2 if the two features are uncorrelated.
+    The authors published no code. That n normalises over height and width follows the description of NFD in the README
+    of FastSegFormer (caixiongjiang/FastSegFormer, commit 8f673e0), which divides the length of the difference by H * W;
+    here, it is the mean of the squares. `utils/distillation_loss.py` there defines n but does not call it. The paper's
+    weight is unknown to us: 1 is a placeholder. The loss is 2 if the two features are uncorrelated.
     """
 
     align = True
