@@ -1,8 +1,12 @@
 """Parameters, operations and frames per second of segmentors."""
 
+import copy
+import os
 import statistics
 import time
-from typing import Iterator, Tuple
+from functools import partial
+from tempfile import TemporaryDirectory
+from typing import Callable, Iterator, Tuple
 
 import torch
 from mmengine.analysis import FlopAnalyzer, parameter_count
@@ -10,6 +14,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from .deploy import OnnxNetwork, write_onnx
 from .segmentors import is_seg_distill, resolve_segmentor, student_config
 
 
@@ -23,17 +28,18 @@ def segmentors(cfg: Config) -> Iterator[Tuple[str, ConfigDict]]:
         yield 'network', student_config(model)
 
 
-def measure(model: BaseModel, size: Tuple[int, int], runs: int) -> dict:
+def measure(model: BaseModel, size: Tuple[int, int], runs: int, onnx: bool = False) -> dict:
     """Measures a segmentor up to its logits, with batch size 1.
 
     Args:
         model: in eval mode, on the CPU. It is moved to the GPU, if there is one, to be timed.
         size: height and width of the image.
         runs: number of timed forward passes; 0 leaves the speed out.
+        onnx: whether to measure the speed in ONNX Runtime, too.
 
     Returns:
         `parameters`, `parameters_deployed` (without the auxiliary head), `size`, `operations` (see `operations`), and
-        `frames_per_second` and `device` if `runs` is not 0.
+        `frames_per_second` and `device` if `runs` is not 0; `onnx_frames_per_second` if `onnx`.
     """
     image = torch.randn(1, 3, *size)
     training_only = parameter_count(model.auxiliary_head)[''] if model.with_auxiliary_head else 0
@@ -44,10 +50,15 @@ def measure(model: BaseModel, size: Tuple[int, int], runs: int) -> dict:
         size=list(size),
         operations=operations(model, image),
     )
+    if runs and onnx:
+        with TemporaryDirectory() as folder:
+            path = os.path.join(folder, 'network.onnx')
+            write_onnx(copy.deepcopy(model), path, size)
+            result.update(onnx_frames_per_second=frames_per_second(OnnxNetwork(path), image, runs))
     if runs:
         device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
         result.update(
-            frames_per_second=frames_per_second(model.to(device), image.to(device), runs),
+            frames_per_second=frames_per_second(partial(model.to(device), mode='tensor'), image.to(device), runs),
             device=torch.cuda.get_device_name() if device.type == 'cuda' else f'CPU, {torch.get_num_threads()} threads',
         )
     return result
@@ -74,13 +85,13 @@ def _attention(inputs: list, outputs: list) -> int:
 
 
 @torch.no_grad()
-def frames_per_second(model: BaseModel, image: Tensor, runs: int) -> float:
-    """Returns 1 / the median time of `runs` forward passes up to the logits, after two passes that warm up."""
+def frames_per_second(model: Callable[[Tensor], Tensor], image: Tensor, runs: int) -> float:
+    """Returns 1 / the median time of `runs` calls, after two calls that warm up."""
     times = []
     for _ in range(runs + 2):
         _synchronise(image)
         start = time.perf_counter()
-        model(image, mode='tensor')
+        model(image)
         _synchronise(image)
         times.append(time.perf_counter() - start)
     return 1 / statistics.median(times[2:])

@@ -1,7 +1,8 @@
 """Testing a plain or distilled segmentor, without its teacher."""
 
+import copy
 import math
-from typing import Dict
+from typing import Dict, Tuple
 
 from mmengine.config import Config
 from mmengine.model import is_model_wrapper
@@ -10,6 +11,7 @@ from mmengine.runner import Runner
 from mmseg.evaluation import IoUMetric
 
 from .checkpoint import load_strictly, read_checkpoint, segmentor_state
+from .deploy import OnnxNetwork
 from .metrics import keep_per_class
 from .segmentors import student_config
 
@@ -19,7 +21,8 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, dict]:
 
     Args:
         cfg: the config of a distillation, whose student is tested, or of a plain segmentor. It is changed in place.
-        checkpoint: path or URL of a checkpoint of a distillation, of a plain run, or of an exported student.
+        checkpoint: path or URL of a checkpoint of a distillation, of a plain run, or of an exported student; or path of
+            an exported ONNX file.
 
     Returns:
         {'metrics': {name: percent}, 'per_class': {name: {class: percent, or None if the class does not occur}}}
@@ -33,8 +36,10 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, dict]:
     cfg.load_from, cfg.resume = None, False
     runner = Runner.from_cfg(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    # `load_from` is not used, because the Runner only warns about missing weights.
-    load_strictly(model, segmentor_state(read_checkpoint(checkpoint)), checkpoint)
+    if checkpoint.endswith('.onnx'):
+        model.encode_decode = OnnxNetwork(checkpoint)
+    else:  # `load_from` is not used, because the Runner only warns about missing weights
+        load_strictly(model, segmentor_state(read_checkpoint(checkpoint)), checkpoint)
 
     runner._test_loop = runner.build_test_loop(runner._test_loop)
     kept = [keep_per_class(m) for m in runner.test_loop.evaluator.metrics if isinstance(m, IoUMetric)]
@@ -46,3 +51,28 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, dict]:
         for name, values in of_metric.items()
     }
     return dict(metrics={name: round(float(value), 4) for name, value in metrics.items()}, per_class=per_class)
+
+
+def compare_with_onnx(
+    cfg: Config, checkpoint: str, onnx: str, tolerance: float = 0.01
+) -> Dict[str, Tuple[float, float]]:
+    """Tests a checkpoint and its ONNX file on the test set of a config.
+
+    Args:
+        cfg: as in `evaluate`; it is not changed.
+        checkpoint: the checkpoint that was exported.
+        onnx: path of the ONNX file.
+        tolerance: largest difference of a metric, in percentage points.
+
+    Returns:
+        {name of a metric: (percent of PyTorch, percent of the ONNX file)}
+
+    Raises:
+        ValueError: if a metric differs by more than `tolerance`.
+    """
+    found = [evaluate(copy.deepcopy(cfg), path)['metrics'] for path in (checkpoint, onnx)]
+    pairs = {name: (value, found[1][name]) for name, value in found[0].items() if name not in ('time', 'data_time')}
+    for name, (of_torch, of_onnx) in pairs.items():
+        if not abs(of_torch - of_onnx) <= tolerance:
+            raise ValueError(f'{name} is {of_torch} in PyTorch but {of_onnx} with {onnx}: do not use this file')
+    return pairs

@@ -2,6 +2,7 @@
 
 import json
 import os.path as osp
+from importlib.util import find_spec
 
 import pytest
 import runs
@@ -112,10 +113,12 @@ def test_the_table_of_the_documentation_is_the_committed_one():
 
 def test_the_tool_prints_teacher_and_student_and_writes_them(tmp_path):
     config = runs.write_config(tmp_path)
-    done = runs.call('analysis/complexity.py', config, '--runs', 1, '--out', tmp_path / 'complexity.json')
+    onnx = ['--onnx'] if find_spec('onnxruntime') and find_spec('onnxscript') else []
+    done = runs.call('analysis/complexity.py', config, '--runs', 1, *onnx, '--out', tmp_path / 'complexity.json')
     results = json.load(open(tmp_path / 'complexity.json'))
     assert [result['role'] for result in results] == ['teacher', 'student']
     assert [result['size'] for result in results] == [[112, 112]] * 2
     assert results[0]['parameters'] > results[1]['parameters']
     for result in results:
+        assert ('onnx_frames_per_second' in result) == bool(onnx)
         assert f'{result["parameters"] / 1e6:.2f}' in done.stdout

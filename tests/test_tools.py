@@ -8,6 +8,7 @@ import socket
 import subprocess
 from unittest import mock
 
+import cv2
 import numpy as np
 import pytest
 import runs
@@ -17,6 +18,8 @@ from conftest import ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
+from mmseg_bpkd import evaluate as evaluate_module
+from mmseg_bpkd.datasets.synthetic import render_scene
 from mmseg_bpkd.evaluate import evaluate
 from mmseg_bpkd.export import export_student
 from mmseg_bpkd.launch import check_data_roots, end_process_group, warn_of_another_batch_size
@@ -149,6 +152,35 @@ def test_an_exported_student_has_the_metrics_of_the_distilled_one(trained, expor
     assert {k: v for k, v in again['metrics'].items() if k not in times} == {
         k: v for k, v in tested['metrics'].items() if k not in times
     }
+
+
+def test_an_onnx_file_has_the_metrics_of_the_student_and_predicts_images(trained, tmp_path):
+    pytest.importorskip('onnxruntime', reason="ONNX files need the packages of pip install -e '.[onnx]'")
+    config, folder = trained
+    onnx = tmp_path / 'student.onnx'
+    options = ['--format', 'onnx', '--size', 120, 160, '--check-data']
+    done = runs.call('export_student.py', config, folder / 'run/iter_2.pth', onnx, *options)
+    values = re.findall(r'^([\w/@.]+): ([\d.]+) in PyTorch, ([\d.]+) with the ONNX file', done.stdout, re.MULTILINE)
+    assert {'mIoU', 'trimap/mIoU@3px', 'boundary/mIoU@0.005diag'} <= {name for name, *_ in values}
+    assert all(abs(float(of_torch) - float(of_onnx)) <= 0.01 for _, of_torch, of_onnx in values)
+    photos = tmp_path / 'photos'
+    photos.mkdir()
+    for i in range(2):
+        image, _ = render_scene('val', i, (160, 120))
+        cv2.imwrite(str(photos / f'{i}.png'), image)
+    beside = ['--beside', config, folder / 'run/iter_2.pth']
+    done = runs.call('predict.py', config, onnx, photos, '--out', tmp_path / 'out', *beside)
+    assert 'wrote the predictions of 2 images' in done.stdout and 'pixels that differ at boundaries' in done.stdout
+    assert cv2.imread(str(tmp_path / 'out/labels/1.png'), cv2.IMREAD_UNCHANGED).shape == (120, 160)
+    assert cv2.imread(str(tmp_path / 'out/compared/0.png')).shape == (144, 4 * 160, 3)
+
+
+def test_a_difference_between_onnx_file_and_checkpoint_is_an_error(monkeypatch):
+    metrics = {'a.pth': {'mIoU': 50.0, 'time': 1.0}, 'a.onnx': {'mIoU': 50.02, 'time': 2.0}}
+    monkeypatch.setattr(evaluate_module, 'evaluate', lambda cfg, path: dict(metrics=metrics[path]))
+    with pytest.raises(ValueError, match='mIoU is 50.0 in PyTorch but 50.02 with a.onnx'):
+        evaluate_module.compare_with_onnx(Config(), 'a.pth', 'a.onnx')
+    assert evaluate_module.compare_with_onnx(Config(), 'a.pth', 'a.onnx', tolerance=0.1) == {'mIoU': (50.0, 50.02)}
 
 
 @pytest.mark.parametrize('by', ['name', 'class'])

@@ -6,6 +6,10 @@ writes student.pth (the student's weights, class names and palette) and student.
 
     import mmseg_bpkd  # only needed with mmcv-lite
     model = mmseg.apis.init_model('student.py', 'student.pth', device='cpu')
+
+    python tools/export_student.py CONFIG work_dirs/RUN/iter_80000.pth student.onnx --format onnx --size 512 1024
+
+writes an ONNX file and compares its logits with those of PyTorch.
 """
 
 import argparse
@@ -17,6 +21,8 @@ sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # run fr
 import mmseg_bpkd  # noqa: F401
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
+from mmseg_bpkd.deploy import export_onnx
+from mmseg_bpkd.evaluate import compare_with_onnx
 from mmseg_bpkd.export import config_path, export_student
 
 
@@ -24,7 +30,22 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='the config of the distillation')
     parser.add_argument('checkpoint')
-    parser.add_argument('out', help='the checkpoint to write, NAME.pth; the config is written to NAME.py')
+    parser.add_argument(
+        'out', help='the file to write: NAME.pth, with the config in NAME.py; or, for --format onnx, NAME.onnx'
+    )
+    parser.add_argument('--format', choices=['pytorch', 'onnx'], default='pytorch')
+    parser.add_argument(
+        '--size',
+        nargs=2,
+        type=int,
+        metavar=('HEIGHT', 'WIDTH'),
+        help='ONNX: the only size of images that the file accepts, one image at a time; default: any',
+    )
+    parser.add_argument(
+        '--check-data',
+        action='store_true',
+        help='ONNX: also compare the metrics on the test set with those of PyTorch; exit code 1 if mIoU differs',
+    )
     parser.add_argument('--half', action='store_true', help='store the weights as float16, in half the space')
     parser.add_argument(
         '--cfg-options',
@@ -35,10 +56,13 @@ def parse_args() -> argparse.Namespace:
         help='the changes to the config that the run was started with',
     )
     args = parser.parse_args()
-    try:
-        config_path(args.out)
-    except ValueError as error:
-        parser.error(str(error))
+    if args.format == 'pytorch':
+        try:
+            config_path(args.out)
+        except ValueError as error:
+            parser.error(str(error))
+        if args.size or args.check_data:
+            parser.error('--size and --check-data are for --format onnx')
     return args
 
 
@@ -47,6 +71,14 @@ def main() -> None:
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options)
     init_default_scope('mmseg')
+    if args.format == 'onnx':
+        difference = export_onnx(cfg, args.checkpoint, args.out, args.size)
+        print(f'wrote {args.out}; the largest difference from PyTorch is {difference:.1e} of the largest logit')
+        if args.check_data:
+            cfg.work_dir = f'{osp.splitext(args.out)[0]}_check'  # of the logs
+            for name, values in compare_with_onnx(cfg, args.checkpoint, args.out).items():
+                print(f'{name}: {values[0]} in PyTorch, {values[1]} with the ONNX file')
+        return
     config = export_student(cfg, args.checkpoint, args.out, args.half)
     print(f'wrote {args.out} and {config}')
 

@@ -10,7 +10,7 @@ the logits, as MMEngine counts them:
 - Activations and the sampling of deformable attention are not counted.
 
 Frames per second are measured with batch size 1 up to the logits, on a GPU if there is one. The value is that of the
-median run.
+median run. With `--onnx`, ONNX Runtime is measured, too, up to the logits at the size of the image.
 """
 
 import argparse
@@ -38,6 +38,7 @@ def parse_args() -> argparse.Namespace:
         '--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'), help='size of the image; default: crop_size'
     )
     parser.add_argument('--runs', type=int, default=5, help='number of timed runs; 0 does not measure the speed')
+    parser.add_argument('--onnx', action='store_true', help='also measure the speed in ONNX Runtime, with one image')
     parser.add_argument('--out', metavar='JSON', help='also write the results to this file')
     return parser.parse_args()
 
@@ -46,8 +47,9 @@ def main() -> None:
     args = parse_args()
     init_default_scope('mmseg')
     results, seen = [], set()
-    print('| network | | parameters, M | deployed, M | GFLOPs | size | frames per second |')
-    print('|---|---|---:|---:|---:|---|---:|')
+    onnx = ' ONNX Runtime |' if args.onnx else ''
+    print(f'| network | | parameters, M | deployed, M | GFLOPs | size | frames per second |{onnx}')
+    print('|---|---|---:|---:|---:|---|---:|' + ('---:|' if args.onnx else ''))
     for path in args.configs:
         cfg = Config.fromfile(path)
         size = tuple(args.size or cfg.crop_size)
@@ -58,10 +60,15 @@ def main() -> None:
             seen.add(key)
             model = revert_sync_batchnorm(build_segmentor(config)).eval()
             result = dict(
-                config=osp.relpath(path), role=role, name=describe(path, role), **measure(model, size, args.runs)
+                config=osp.relpath(path),
+                role=role,
+                name=describe(path, role),
+                **measure(model, size, args.runs, args.onnx),
             )
             results.append(result)
             speed = f'{result["frames_per_second"]:.1f}' if args.runs else ''
+            if args.onnx:
+                speed += f' | {result["onnx_frames_per_second"]:.1f}' if args.runs else ' |'
             print(
                 f'| {result["name"]} | {role} | {result["parameters"] / 1e6:.2f} | '
                 f'{result["parameters_deployed"] / 1e6:.2f} | {result["operations"] / 1e9:.2f} | '

@@ -1,0 +1,161 @@
+"""Predictions for images, folders and videos: label maps, overlays, and the comparison of two models."""
+
+import os
+import os.path as osp
+from typing import Dict, Iterator, Optional, Tuple
+
+import cv2
+import numpy as np
+import torch
+from mmcv.transforms import Compose
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+
+from .boundary import boundary_band
+from .checkpoint import read_checkpoint
+from .deploy import OnnxNetwork, load_segmentor
+from .export import dataset_meta
+
+IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
+VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
+AT_BOUNDARY, ELSEWHERE = (0, 94, 213), (178, 114, 0)  # BGR; vermilion and blue, which colour-blind people tell apart
+OPACITY = 0.5  # of the colours of classes over the image
+
+
+class Predictor:
+    """Predicts the classes of the pixels of images, as testing does, without a teacher.
+
+    Args:
+        cfg: the config of a distillation, whose student predicts, or of a plain segmentor.
+        checkpoint: path or URL of a checkpoint of that run or of an exported student, or path of an ONNX file.
+        device: where to run; default: the GPU, if there is one.
+
+    Raises:
+        FileNotFoundError: if there is no such checkpoint.
+        ValueError: if the checkpoint does not fit the config, or if nothing names the classes.
+    """
+
+    def __init__(self, cfg: Config, checkpoint: str, device: Optional[str] = None) -> None:
+        onnx = OnnxNetwork(checkpoint) if checkpoint.endswith('.onnx') else None
+        loaded = {} if onnx else read_checkpoint(checkpoint)
+        self.meta = dataset_meta(cfg, loaded)
+        self.model = load_segmentor(cfg, None if onnx else loaded, checkpoint)
+        self.model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        if onnx:
+            self.model.encode_decode = onnx
+        self.pipeline = Compose([dict(type='LoadImageFromNDArray'), *_without_loading(cfg.test_pipeline)])
+
+    @torch.no_grad()
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Returns the class of each pixel, (H, W) uint8.
+
+        Args:
+            image: (H, W, 3) uint8, BGR.
+        """
+        sample = self.pipeline(dict(img=image))
+        result = self.model.test_step(pseudo_collate([sample]))[0]
+        return result.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8)
+
+    def overlay(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Returns the image with the colours of the classes over it, (H, W, 3) uint8, BGR."""
+        colours = np.array(self.meta['palette'], np.uint8)[:, ::-1][labels]
+        return cv2.addWeighted(image, 1 - OPACITY, colours, OPACITY, 0)
+
+
+def _without_loading(pipeline: list) -> list:
+    return [step for step in pipeline if not step['type'].startswith(('Load', 'Render'))]
+
+
+def images_of(source: str) -> Iterator[Tuple[str, np.ndarray]]:
+    """Yields (name, image) of an image, of the images of a folder in the order of their names, or of a video.
+
+    Args:
+        source: path of an image, a folder or a video.
+
+    Yields:
+        The name without its extension (frames of a video are `frame_000000`, ...), and (H, W, 3) uint8, BGR.
+
+    Raises:
+        FileNotFoundError: if there is nothing at the path, or no image in the folder.
+        ValueError: if a file cannot be read.
+    """
+    if source.lower().endswith(VIDEOS) and osp.isfile(source):
+        yield from _frames(source)
+        return
+    files = _image_files(source)
+    for file in files:
+        image = cv2.imread(file, cv2.IMREAD_COLOR)
+        if image is None:
+            raise ValueError(f'{file} cannot be read as an image')
+        yield osp.splitext(osp.basename(file))[0], image
+
+
+def count_images(source: str) -> Optional[int]:
+    """Returns how many images `images_of` yields; None for a video that does not say."""
+    if source.lower().endswith(VIDEOS) and osp.isfile(source):
+        frames = int(cv2.VideoCapture(source).get(cv2.CAP_PROP_FRAME_COUNT))
+        return frames if frames > 0 else None
+    return len(_image_files(source))
+
+
+def _image_files(source: str) -> list:
+    if osp.isdir(source):
+        files = [osp.join(source, name) for name in sorted(os.listdir(source)) if name.lower().endswith(IMAGES)]
+        if not files:
+            raise FileNotFoundError(f'no image in {source}: expected files with the endings {", ".join(IMAGES)}')
+        return files
+    if not osp.isfile(source):
+        raise FileNotFoundError(f'no image, folder or video at {source}')
+    return [source]
+
+
+def _frames(video: str) -> Iterator[Tuple[str, np.ndarray]]:
+    capture = cv2.VideoCapture(video)
+    found, frame = capture.read()
+    if not found:
+        raise ValueError(f'{video} cannot be read as a video')
+    index = 0
+    while found:
+        yield f'frame_{index:06d}', frame
+        found, frame = capture.read()
+        index += 1
+
+
+def compare(
+    image: np.ndarray, first: np.ndarray, second: np.ndarray, half_width: int = 3
+) -> Tuple[np.ndarray, Dict[str, float]]:
+    """Marks where two predictions differ: near a boundary of either prediction, and elsewhere.
+
+    Args:
+        image: (H, W, 3) uint8, BGR.
+        first, second: the classes that the models predict, (H, W) uint8.
+        half_width: how far from a boundary a pixel may be, in pixels.
+
+    Returns:
+        The grey image with the pixels that differ, vermilion near boundaries and blue elsewhere, (H, W, 3) uint8, BGR;
+        and the fractions of the pixels of the image that differ: {'at boundaries': ..., 'elsewhere': ...}.
+    """
+    both = torch.from_numpy(np.stack([first, second])).long()
+    near = boundary_band(both, half_width).any(0).numpy()
+    differs = first != second
+    picture = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    picture[differs & near] = AT_BOUNDARY
+    picture[differs & ~near] = ELSEWHERE
+    return picture, {
+        'at boundaries': float((differs & near).mean()),
+        'elsewhere': float((differs & ~near).mean()),
+    }
+
+
+def side_by_side(pictures: Dict[str, np.ndarray]) -> np.ndarray:
+    """Returns pictures of one size in a row, each under its title.
+
+    Args:
+        pictures: {title: (H, W, 3) uint8, BGR}.
+    """
+    columns = []
+    for title, picture in pictures.items():
+        bar = np.full((24, picture.shape[1], 3), 255, np.uint8)
+        cv2.putText(bar, title, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+        columns.append(np.concatenate([bar, picture]))
+    return np.concatenate(columns, axis=1)

@@ -1,0 +1,182 @@
+"""Exported ONNX files compute what PyTorch computes, for the sizes that they were exported for."""
+
+import json
+import os.path as osp
+
+import cv2
+import numpy as np
+import pytest
+import tiny
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from mmseg_bpkd import deploy
+from mmseg_bpkd.predict import AT_BOUNDARY, ELSEWHERE, Predictor, compare, count_images, images_of, side_by_side
+
+pytest.importorskip('onnxruntime', reason="ONNX files need the packages of pip install -e '.[onnx]'")
+pytest.importorskip('onnxscript', reason="ONNX files need the packages of pip install -e '.[onnx]'")
+MEAN, STD = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
+
+
+@pytest.mark.parametrize('size', [(1, 1), (6, 6), (3, 2), (8, 5)])
+def test_pooling_by_matrices_equals_adaptive_pooling(size):
+    x = torch.randn(2, 3, 7, 11, dtype=torch.float64)
+    torch.testing.assert_close(deploy.AdaptiveAveragePool(size)(x), nn.AdaptiveAvgPool2d(size)(x))
+
+
+@pytest.fixture(scope='module')
+def plain(tmp_path_factory):
+    """A PSPNet with random weights and batch norm statistics: config and checkpoint."""
+    folder = tmp_path_factory.mktemp('plain')
+    checkpoint = tiny.save_teacher(folder / 'plain.pth')
+    cfg = Config(
+        dict(
+            default_scope='mmseg',
+            model=dict(type='PlainSegmentor', num_classes=3, data_preprocessor=tiny.PREPROCESSOR, **tiny.pspnet(8)),
+            test_dataloader=dict(
+                dataset=dict(
+                    type='BaseSegDataset',
+                    metainfo=dict(classes=('a', 'b', 'c'), palette=[[0, 0, 0], [255, 0, 0], [0, 0, 255]]),
+                )
+            ),
+            test_pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')],
+        )
+    )
+    model = deploy.load_segmentor(cfg, torch.load(checkpoint), checkpoint)
+    with torch.no_grad():  # so that no class wins everywhere
+        logits = deploy.Network(model)(torch.randn(1, 3, 40, 40))
+    saved = torch.load(checkpoint)
+    saved['state_dict']['decode_head.conv_seg.bias'] -= logits.mean((0, 2, 3))
+    torch.save(saved, checkpoint)
+    return cfg, checkpoint
+
+
+@pytest.fixture(scope='module')
+def exported(plain, tmp_path_factory):
+    path = str(tmp_path_factory.mktemp('onnx') / 'any.onnx')
+    assert deploy.export_onnx(*plain, path) < 1e-4
+    return path
+
+
+def bgr_image(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize('extent', [(40, 72), (33, 50)])
+def test_the_file_gives_the_logits_of_mmsegmentation_for_any_size(plain, exported, extent):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(exported)
+    meta = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
+    assert meta['classes'] == ['a', 'b', 'c'] and meta['bgr_to_rgb'] and meta['palette'][1] == [255, 0, 0]
+    images = [bgr_image(*extent, seed) for seed in (1, 2)]
+    normalised = [(image[..., ::-1] - np.array(meta['mean'])) / np.array(meta['std']) for image in images]
+    (logits,) = session.run(['logits'], {'image': np.stack(normalised).transpose(0, 3, 1, 2).astype(np.float32)})
+
+    model = deploy.load_segmentor(plain[0], torch.load(plain[1]), plain[1])
+    for image, of_onnx in zip(images, logits):
+        from mmseg.apis import inference_model
+
+        model.cfg = plain[0]
+        expected = inference_model(model, image).seg_logits.data.numpy()
+        np.testing.assert_allclose(of_onnx, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_the_file_holds_no_path_of_the_machine(exported):
+    with open(exported, 'rb') as file:
+        content = file.read()
+    assert osp.dirname(deploy.__file__).encode() not in content and b'site-packages' not in content
+
+
+def test_a_file_for_one_size_refuses_another(plain, tmp_path):
+    path = str(tmp_path / 'fixed.onnx')
+    assert deploy.export_onnx(*plain, path, size=(40, 56)) < 1e-4
+    run = deploy.OnnxNetwork(path)
+    images = torch.randn(2, 3, 40, 56)
+    torch.testing.assert_close(run(images), torch.cat([run(images[:1]), run(images[1:])]))
+    with pytest.raises(ValueError, match=r'exported for inputs of \[1, 3, 40, 56\], but got \[1, 3, 40, 64\]'):
+        run(torch.randn(1, 3, 40, 64))
+
+
+def test_an_export_that_computes_something_else_is_refused(plain, tmp_path, monkeypatch):
+    right = deploy.AdaptiveAveragePool.forward
+    monkeypatch.setattr(deploy.AdaptiveAveragePool, 'forward', lambda self, x: 1.1 * right(self, x))
+    with pytest.raises(ValueError, match='logits of the ONNX file differ from those of PyTorch'):
+        deploy.export_onnx(*plain, str(tmp_path / 'x.onnx'), size=(32, 32))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_missing_or_misnamed_is_said(plain, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r'must be named \*\.onnx'):
+        deploy.export_onnx(*plain, 'student.pth')
+    with pytest.raises(FileNotFoundError, match='no ONNX file'):
+        deploy.OnnxNetwork(str(tmp_path / 'nowhere.onnx'))
+    monkeypatch.setitem(__import__('sys').modules, 'onnxruntime', None)
+    with pytest.raises(ImportError, match=r"pip install -e '\.\[onnx\]'"):
+        deploy.export_onnx(*plain, str(tmp_path / 'x.onnx'))
+
+
+def test_the_predictor_predicts_what_mmsegmentation_predicts_with_either_file(plain, exported):
+    from mmseg.apis import inference_model
+
+    cfg, checkpoint = plain
+    image = bgr_image(37, 61)
+    model = deploy.load_segmentor(cfg, torch.load(checkpoint), checkpoint)
+    model.cfg = cfg
+    expected = inference_model(model, image).pred_sem_seg.data[0].numpy()
+    assert len(np.unique(expected)) > 1
+    for path in (checkpoint, exported):
+        predictor = Predictor(cfg, path, device='cpu')
+        labels = predictor(image)
+        assert labels.dtype == np.uint8 and (labels == expected).mean() > 0.999  # ties may round differently
+    colours = np.array([[0, 0, 0], [0, 0, 255], [255, 0, 0]])[labels]  # BGR
+    np.testing.assert_allclose(predictor.overlay(image, labels), (image + colours) / 2, atol=1)
+
+
+def test_images_come_from_a_file_a_folder_or_a_video(tmp_path):
+    for name in ('b.png', 'a.PNG', 'notes.txt'):
+        (tmp_path / name).write_bytes(cv2.imencode('.png', bgr_image(8, 10))[1].tobytes())
+    assert [name for name, _ in images_of(str(tmp_path))] == ['a', 'b'] and count_images(str(tmp_path)) == 2
+    ((name, image),) = images_of(str(tmp_path / 'b.png'))
+    assert name == 'b' and (image == bgr_image(8, 10)).all()
+    video = str(tmp_path / 'drive.avi')
+    writer = cv2.VideoWriter(video, cv2.VideoWriter_fourcc(*'MJPG'), 10, (64, 48))
+    for _ in range(3):
+        writer.write(bgr_image(48, 64))
+    writer.release()
+    frames = list(images_of(video))
+    assert [name for name, _ in frames] == ['frame_000000', 'frame_000001', 'frame_000002']
+    assert frames[0][1].shape == (48, 64, 3) and count_images(video) == 3
+
+
+def test_sources_that_cannot_be_read_are_named(tmp_path):
+    (tmp_path / 'broken.png').write_text('no image')
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'broken.mp4').write_text('no video')
+    for source, error, message in (
+        ('broken.png', ValueError, 'broken.png cannot be read as an image'),
+        ('broken.mp4', ValueError, 'broken.mp4 cannot be read as a video'),
+        ('empty', FileNotFoundError, 'no image in .*empty'),
+        ('nowhere', FileNotFoundError, 'no image, folder or video at .*nowhere'),
+    ):
+        with pytest.raises(error, match=message):
+            list(images_of(str(tmp_path / source)))
+
+
+def test_differences_are_split_by_their_distance_from_a_boundary():
+    first = np.zeros((20, 30), np.uint8)
+    first[:, 15:] = 1
+    second = first.copy()
+    second[10, 13] = 1  # near the boundary
+    second[5, 28] = 2  # makes boundaries of its own
+    third = 2 * (first == 0).astype(np.uint8) + first  # class 0 becomes class 2 everywhere
+    image = bgr_image(20, 30)
+    picture, fractions = compare(image, first, second, half_width=3)
+    assert fractions == {'at boundaries': 2 / 600, 'elsewhere': 0}
+    assert (picture[10, 13] == AT_BOUNDARY).all() and (picture[5, 28] == AT_BOUNDARY).all()
+    picture, fractions = compare(image, first, third, half_width=3)
+    assert fractions == {'at boundaries': 3 * 20 / 600, 'elsewhere': 12 * 20 / 600}  # columns 12 to 14 touch the band
+    assert (picture[0, 11] == ELSEWHERE).all() and (picture[0, 12] == AT_BOUNDARY).all()
+    assert (picture[0, 20] == cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[0, 20]).all()
+    assert side_by_side({'a': image, 'b': picture}).shape == (44, 60, 3)
