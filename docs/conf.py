@@ -19,6 +19,7 @@ extensions = [
     'sphinx_copybutton',
 ]
 exclude_patterns = ['_build']
+smartquotes = False  # quotes in docstrings are code
 default_role = 'code'  # single backticks in docstrings
 html_theme = 'furo'
 html_title = f'mmseg_bpkd {version}'
