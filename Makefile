@@ -1,6 +1,7 @@
 # make demo [DATA=path/to/camvid]   train a teacher and four students, and compare them
 # make test                         run the tests (make test ARGS="-m slow" runs the slow tests)
 # make lint                         check the code style
+# make docs                         build the documentation site in docs/_build; runs the tutorial, which takes minutes
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -15,10 +16,14 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet -r docs/requirements.txt
+	$(BIN)/python -m sphinx -W --keep-going -E -b html docs docs/_build
+
 $(VENV)/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-.PHONY: demo test lint
+.PHONY: demo test lint docs

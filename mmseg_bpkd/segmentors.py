@@ -21,7 +21,7 @@ def resolve_segmentor(
     """Returns the plain model config that `segmentor` describes.
 
     Args:
-        segmentor: a model config, or dict(cfg_path=..., **changes). `cfg_path` is 'package::path', relative to the
+        segmentor: a model config, or `dict(cfg_path=..., **changes)`. `cfg_path` is 'package::path', relative to the
             configs of an installed package ('mmseg::pspnet/...py'), or the path of a config file. `changes` are
             merged into its `model` in the same way as a child config is.
         num_classes: replaces `num_classes` of every head, if given.

@@ -30,7 +30,7 @@ class SegDistill(SingleTeacherDistill):
 
     Args:
         distiller: config of a `SegDistiller`.
-        teacher: dict(cfg_path=..., **changes) or a model config, see `resolve_segmentor`. `init_weights()` loads its
+        teacher: `dict(cfg_path=..., **changes)` or a model config, see `resolve_segmentor`. `init_weights()` loads its
             weights from `teacher_ckpt`. A segmentor that is already built is used unchanged.
         student: as `teacher`. It keeps its ImageNet initialisation.
         teacher_ckpt: path or URL of the teacher's checkpoint. From a distillation checkpoint, the student's weights are

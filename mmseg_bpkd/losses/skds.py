@@ -72,10 +72,11 @@ class _ScaledReversal(torch.autograd.Function):
 class AdversarialLoss(DistillLoss):
     """The holistic term of SKDS: a Wasserstein critic D scores logits, and the student learns to raise its score.
 
-    The value is the critic's objective: critic_weight * (mean D(S) - mean D(T) + gradient_penalty * mean
-    (|dD/dx| - 1)^2), with x interpolated between S and T (WGAN-GP). Between student and critic the gradient is reversed
-    and scaled, so that the student gets the gradient of -student_weight * mean D(S). One backward pass therefore serves
-    both, and both are updated in the same step.
+    The value is the critic's objective,
+    `critic_weight * (mean D(S) - mean D(T) + gradient_penalty * mean (|dD/dx| - 1)^2)`, with x interpolated between S
+    and T (WGAN-GP). Between student and critic the gradient is reversed and scaled, so that the student gets the
+    gradient of `-student_weight * mean D(S)`. One backward pass therefore serves both, and both are updated in the same
+    step.
 
     A map with a side of 80 or more has several scores. D is their mean, in the distance and in the penalty (WGAN-GP
     penalises the slope of the function that it compares). The slope of D is therefore 1 whatever the size of the map.
