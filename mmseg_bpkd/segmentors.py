@@ -1,15 +1,16 @@
-"""Model configs of segmentors: resolving a config path plus changes, and finding the student of a distillation."""
+"""Segmentors: resolving a config path plus changes, finding the student of a distillation, running all heads."""
 
 import copy
 import os.path as osp
 from contextlib import suppress
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator, List, Optional
 
 from mmengine.config import Config, ConfigDict
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.utils import get_installed_path
 from mmseg.registry import MODELS as SEGMENTORS
+from torch import Tensor, nn
 
 
 def resolve_segmentor(
@@ -82,6 +83,35 @@ def build_segmentor(model: dict) -> BaseModel:
     """Builds a model config in MMSegmentation's scope, whatever the default scope is."""
     with DefaultScope.overwrite_default_scope('mmseg'):
         return SEGMENTORS.build(model)
+
+
+def forward_heads(model: BaseModel, inputs: Tensor) -> List[Tensor]:
+    """Runs a segmentor up to the logits of all its heads, with one pass through its backbone.
+
+    Args:
+        model: with or without auxiliary heads. `mode='tensor'` leaves these out.
+        inputs: preprocessed images, (N, 3, H, W).
+
+    Returns:
+        The logits before upsampling, (N, C, h, w): of the decode head, in a cascade the last one, then of each
+        auxiliary head.
+    """
+    auxiliary = list_heads(getattr(model, 'auxiliary_head', None))
+    if not auxiliary:
+        return [model(inputs, mode='tensor')]
+    features = model.extract_feat(inputs)
+    first, *later = list_heads(model.decode_head)
+    logits = first(features)
+    for head in later:
+        logits = head(features, logits)
+    return [logits, *(head(features) for head in auxiliary)]
+
+
+def list_heads(head: Optional[nn.Module]) -> List[nn.Module]:
+    """Returns the heads in an attribute of a built segmentor, which is a head, a list of heads or None."""
+    if head is None:
+        return []
+    return list(head) if isinstance(head, nn.ModuleList) else [head]
 
 
 @MODELS.register_module(name='PlainSegmentor')

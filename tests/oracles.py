@@ -269,6 +269,11 @@ def pearson(preds_S: np.ndarray, preds_T: np.ndarray, tau: float) -> tuple:
     return inter, intra
 
 
+def dist(preds_S: np.ndarray, preds_T: np.ndarray, aux_preds_S: np.ndarray, aux_preds_T: np.ndarray) -> float:
+    """DIST's recipe: the logits of the auxiliary heads weigh 0.4."""
+    return sum(pearson(preds_S, preds_T, 1)) + 0.4 * sum(pearson(aux_preds_S, aux_preds_T, 1))
+
+
 def convolved(x: np.ndarray, weight: np.ndarray, bias=None, stride: int = 1, padding: int = 0) -> np.ndarray:
     """Convolves one image (I, H, W) with a weight (O, I, k, k)."""
     x = np.pad(x, ((0, 0), (padding, padding), (padding, padding)))

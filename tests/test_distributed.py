@@ -16,8 +16,8 @@ from test_optim import OPTIM_WRAPPER
 
 from mmseg_bpkd.launch import CPUDistributedDataParallel
 
-METHODS = {method: Config.fromfile(path).distiller.losses.to_dict() for method, path in DISTILLERS.items()}
-METHODS.update(
+METHODS = {method: Config.fromfile(path).distiller.to_dict() for method, path in DISTILLERS.items()}
+MORE = dict(
     bpkd_paper=dict(
         loss_bpkd=dict(type='BPKDLoss', edge_norm='paper', edge_weight=50.0, body_weight=20.0, class_weight=2.0)
     ),
@@ -26,13 +26,11 @@ METHODS.update(
     ),
     kd_of_skds=dict(loss_kd=dict(type='PixelWiseLoss', weight=10.0, norm='positions', cross_entropy=True)),
 )
+METHODS.update({method: dict(type='SegDistiller', losses=losses) for method, losses in MORE.items()})
 # SKDS's KD sums over the images of a process, as published. Two processes therefore give half the value of one.
-IN_ONE_PROCESS = {
-    method: dict(losses, loss_kd=dict(losses['loss_kd'], weight=5.0))
-    if method in ('kd_of_skds', 'skds_original')
-    else losses
-    for method, losses in METHODS.items()
-}
+IN_ONE_PROCESS = copy.deepcopy(METHODS)
+for method in ('kd_of_skds', 'skds_original'):
+    IN_ONE_PROCESS[method]['losses']['loss_kd']['weight'] = 5.0
 
 
 def same_numbers_for_every_image(*size, device=None, dtype=None) -> torch.Tensor:
@@ -45,10 +43,12 @@ def same_numbers_for_every_image(*size, device=None, dtype=None) -> torch.Tensor
 same_numbers_for_every_image.original = torch.rand
 
 
-def model_of(losses: dict, teacher_ckpt: str):
+def model_of(distiller: dict, teacher_ckpt: str):
     """A model with frozen batch norm and without dropout, in which only the losses connect the images of a batch."""
     init_default_scope('mmseg')
-    model = tiny.distillation(teacher_ckpt, losses).double().train()  # float32 convolutions depend on the batch size
+    model = (
+        tiny.distillation(teacher_ckpt, distiller=distiller).double().train()
+    )  # float32 convolutions depend on the batch size
     for module in model.modules():
         if isinstance(module, (torch.nn.BatchNorm2d, torch.nn.SyncBatchNorm, torch.nn.Dropout2d)):
             module.eval()
@@ -87,8 +87,8 @@ def outcome(model, samples: slice) -> dict:
 def run_one_of_two_processes(rank: int, port: int, teacher_ckpt: str, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group('gloo', f'tcp://127.0.0.1:{port}', rank=rank, world_size=2)
-    for method, losses in METHODS.items():
-        model = CPUDistributedDataParallel(model_of(losses, teacher_ckpt))
+    for method, distiller in METHODS.items():
+        model = CPUDistributedDataParallel(model_of(distiller, teacher_ckpt))
         torch.save(outcome(model, slice(2 * rank, 2 * rank + 2)), f'{folder}/{method}_{rank}.pth')
     dist.destroy_process_group()
 

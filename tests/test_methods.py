@@ -41,6 +41,7 @@ EXPECTED = {
     'skds_original',
     'ifvd_original',
     'cwd_cirkd',
+    'dist_no_aux',
 }
 CRITIC = 'distill_losses.loss_adversarial.critic.'
 SAVED = {  # {method: prefixes of the parameters and memories of its losses in a checkpoint}
@@ -164,8 +165,8 @@ def test_learning_rates_of_losses_require_our_optim_wrapper_constructor(tmp_path
 def test_student_and_teacher_can_have_different_widths_and_map_sizes(method, tmp_path):
     coarse = tiny.pspnet(4)
     coarse['backbone'] = dict(coarse['backbone'], strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2))
-    losses = Config.fromfile(DISTILLERS[method]).distiller.losses
-    model = tiny.distillation(tiny.save_teacher(tmp_path / 'teacher.pth'), losses, student=coarse).train()
+    distiller = Config.fromfile(DISTILLERS[method]).distiller
+    model = tiny.distillation(tiny.save_teacher(tmp_path / 'teacher.pth'), distiller=distiller, student=coarse).train()
     values = {key: value for key, value in tiny.losses_of(model).items() if key.startswith('distill')}
     assert values and all(torch.isfinite(value) for value in values.values())
     sum(values.values()).backward()

@@ -34,6 +34,11 @@ PUBLISHED = {
         loss_ifv=dict(type='IntraClassLoss', weight=200),
         loss_adversarial=CRITIC,
     ),
+    'dist': dict(
+        loss_dist=dict(type='PearsonLoss'),
+        loss_dist_aux=dict(type='PearsonLoss', inter_weight=0.4, intra_weight=0.4),  # train_kd.py: 0.4 * lambda_kd
+    ),
+    'dist_no_aux': dict(loss_dist=dict(type='PearsonLoss')),
     'cwd_cirkd': dict(
         loss_kd=KD,
         loss_cwd=dict(type='ChannelWiseLoss', tau=4, weight=3),

@@ -205,10 +205,13 @@ COMBINATIONS = [('bpkd', 'dist'), ('cwd', 'cirkd'), ('afdcd', 'skds', 'apd')]
 @pytest.mark.parametrize('methods', COMBINATIONS, ids='+'.join)
 def test_combined_methods_train_the_student_and_their_own_layers(teacher_ckpt, methods):
     """Merges the losses of several files of `_base_/distillers` in one distiller."""
-    losses = {}
+    losses, mappings = {}, {}
     for method in methods:
-        losses.update(Config.fromfile(f'{ROOT}/configs/_base_/distillers/{method}.py').distiller.losses.to_dict())
-    model = tiny.distillation(teacher_ckpt, losses).train()
+        distiller = Config.fromfile(f'{ROOT}/configs/_base_/distillers/{method}.py').distiller.to_dict()
+        losses.update(distiller['losses'])
+        mappings.update(distiller.get('loss_forward_mappings', {}))
+    combined = dict(type='SegDistiller', losses=losses, loss_forward_mappings=mappings)
+    model = tiny.distillation(teacher_ckpt, distiller=combined).train()
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     logs = model.train_step(tiny.batch(), OptimWrapper(torch.optim.SGD(model.parameters(), 0.1)))
     assert all(any(f'distill.{name}' in key for key in logs) for name in losses)

@@ -10,13 +10,14 @@ from mmengine.registry import MODELS
 from mmrazor.models.algorithms import SingleTeacherDistill
 from mmrazor.models.task_modules.recorder import FunctionOutputsRecorder, MethodOutputsRecorder
 from mmrazor.models.utils import add_prefix
+from mmrazor.registry import MODELS as RAZOR_MODELS
 from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from ..checkpoint import check_pretrained, load_strictly, read_checkpoint, segmentor_state
 from ..losses.class_memory import ClassMemory
-from ..segmentors import build_segmentor, resolve_segmentor
+from ..segmentors import build_segmentor, forward_heads, resolve_segmentor
 from .early_gradient import make_gradients_early
 from .folding import fold_batch_norm
 
@@ -27,6 +28,7 @@ class SegDistill(SingleTeacherDistill):
 
     The teacher runs without gradient, in eval mode, and up to its logits only. It is not a submodule, so the optimiser,
     DDP, EMA and checkpoints handle the student and the trained layers of the losses only. Validation runs the student.
+    The teacher's auxiliary head is built, loaded and run only if a loss reads it (`aux_preds_T`, `aux_feats_T`).
 
     Args:
         distiller: config of a `SegDistiller`.
@@ -73,10 +75,17 @@ class SegDistill(SingleTeacherDistill):
     ) -> None:
         if not isinstance(student, BaseModel):  # before the teacher, to draw the same random weights as without one
             student = build_segmentor(resolve_segmentor(student, num_classes, data_preprocessor, test_cfg))
+        built_distiller = RAZOR_MODELS.build(distiller)  # before the teacher: it knows which heads are needed
+        teacher_auxiliary = built_distiller.reads_auxiliary_head_of_teacher()
         already_built = isinstance(teacher, BaseModel)
         if not already_built:
-            teacher = build_segmentor(_teacher_config(teacher, num_classes, data_preprocessor))
-        super().__init__(distiller=distiller, teacher=revert_sync_batchnorm(teacher), architecture=student)
+            teacher = build_segmentor(_teacher_config(teacher, num_classes, data_preprocessor, teacher_auxiliary))
+        super().__init__(
+            distiller=dict(type=lambda: built_distiller),  # MMRazor takes a config only
+            teacher=revert_sync_batchnorm(teacher),
+            architecture=student,
+        )
+        self.teacher_auxiliary = teacher_auxiliary
         # Kept outside the module tree, so that EMA, DDP and checkpoints ignore it.
         self.__dict__['teacher'] = self._modules.pop('teacher')
         self.teacher_ckpt = teacher_ckpt
@@ -128,7 +137,13 @@ class SegDistill(SingleTeacherDistill):
                 'model.teacher_ckpt to another file or URL'
             )
         state = segmentor_state(read_checkpoint(self.teacher_ckpt))
-        state = {key: value for key, value in state.items() if not key.startswith('auxiliary_head.')}
+        if not self.teacher_auxiliary:
+            state = {key: value for key, value in state.items() if not key.startswith('auxiliary_head.')}
+        elif not any(key.startswith('auxiliary_head.') for key in state):
+            raise ValueError(
+                f'teacher_ckpt={self.teacher_ckpt!r} has no weights of an auxiliary head, but a loss reads that head '
+                '(aux_preds_T or aux_feats_T): give a checkpoint that has them, or leave out the loss'
+            )
         load_strictly(self.teacher, state, f'teacher_ckpt={self.teacher_ckpt!r}')
         self.teacher_loaded = True
 
@@ -150,7 +165,10 @@ class SegDistill(SingleTeacherDistill):
             return {**losses, 'distill.loss_stopped': sum(idle)} if idle else losses
         inputs = inputs.contiguous(memory_format=self.memory_format)
         with self.distiller.teacher_recorders, torch.no_grad():
-            self.teacher(self._teacher_input(inputs), mode='tensor')
+            if self.teacher_auxiliary:
+                forward_heads(self.teacher, self._teacher_input(inputs))
+            else:
+                self.teacher(self._teacher_input(inputs), mode='tensor')
         with self.distiller.student_recorders:
             losses = add_prefix(self.student(inputs, data_samples, mode='loss'), 'student')
         gt = torch.cat([sample.gt_sem_seg.data for sample in data_samples])
@@ -211,10 +229,13 @@ def _networks(compile: Sequence[str]) -> Sequence[str]:
     return compile
 
 
-def _teacher_config(teacher: dict, num_classes: Optional[int], data_preprocessor: Optional[dict]) -> dict:
-    """Returns the teacher's config without its auxiliary head and without pretrained weights to download."""
+def _teacher_config(
+    teacher: dict, num_classes: Optional[int], data_preprocessor: Optional[dict], auxiliary: bool
+) -> dict:
+    """Returns the teacher's config without pretrained weights to download, with its auxiliary head if `auxiliary`."""
     model = resolve_segmentor(teacher, num_classes)
-    model.pop('auxiliary_head', None)
+    if not auxiliary:
+        model.pop('auxiliary_head', None)
     model.pop('pretrained', None)
     model.backbone.pop('pretrained', None)
     model.backbone.pop('init_cfg', None)

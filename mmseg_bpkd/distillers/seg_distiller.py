@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from ..losses.base import contract_of
 from ..losses.functional import upcast
+from ..segmentors import list_heads
 
 SIDES = {'S': 'student', 'T': 'teacher'}
-RECORDS = ('preds', 'feats', 'backbone', 'stage')
-DATA_IDX = dict(feats=0, stage=-1)  # MMRazor's data_idx: position in the recorded tuple
+AUXILIARY = ('aux_preds', 'aux_feats')
+RECORDS = ('preds', 'feats', 'backbone', 'stage', *AUXILIARY)
+DATA_IDX = dict(feats=0, aux_feats=0, stage=-1)  # MMRazor's data_idx: position in the recorded tuple
 
 
 @MODELS.register_module()
@@ -28,6 +30,8 @@ class SegDistiller(ConfigurableDistiller):
     `preds_S`, `preds_T`  logits before upsampling, (N, C, h, w): output of the decode head's `conv_seg`; in a cascade
                           of heads, of the last head
     `feats_S`, `feats_T`  the head's feature before dropout and classifier, (N, D, h, w)
+    `aux_preds_S`, ...    logits and feature of the auxiliary head: `aux_preds_S`, `aux_preds_T`, `aux_feats_S`,
+                          `aux_feats_T`; of several auxiliary heads, of the first
     `backbone_S`, `..._T` all stages of the backbone, a tuple
     `stage_S`, `stage_T`  the last stage of the backbone
     `gt`                  the label, (N, H, W)
@@ -40,10 +44,11 @@ class SegDistiller(ConfigurableDistiller):
         losses: {name: config}. A name must contain "loss"; otherwise MMEngine would log the loss and not train on it.
         student_recorders, teacher_recorders, connectors: as in MMRazor, for records that the names above do not cover.
         loss_forward_mappings: {loss: {argument: dict(recorder=..., from_student=..., ...)}} as in MMRazor. It takes
-            precedence over the names.
+            precedence over the names. `recorder` may be one of the records above, such as 'aux_preds'.
 
     Raises:
-        ValueError: for a loss with a wrong name, an argument without a record, or tensors that cannot be compared.
+        ValueError: for a loss with a wrong name, an argument without a record, a network without the auxiliary head
+            that a loss reads, or tensors that cannot be compared.
         RuntimeError: for a tensor that the forward pass did not record.
     """
 
@@ -95,6 +100,17 @@ class SegDistiller(ConfigurableDistiller):
                     f'record; the records are gt, and {", ".join(RECORDS)} with _S or _T; other arguments need '
                     'loss_forward_mappings'
                 )
+
+    def reads_auxiliary_head_of_teacher(self) -> bool:
+        """Whether a loss or a recorder needs the teacher's auxiliary head. The teacher may still be unknown."""
+        records = {
+            mapping.get('recorder')
+            for mappings in self.loss_forward_mappings.values()
+            for mapping in mappings.values()
+            if not mapping.get('from_student')
+        }
+        sources = [recorder.source for recorder in self.teacher_recorders.recorders.values()]
+        return not records.isdisjoint(AUXILIARY) or any(source.startswith('auxiliary_head') for source in sources)
 
     def prepare_from_student(self, model: BaseModel) -> None:
         self.align_corners = model.align_corners
@@ -204,9 +220,9 @@ class SegDistiller(ConfigurableDistiller):
         if student.ndim != teacher.ndim or len(student) != len(teacher):
             raise ValueError(f'{shapes}, which cannot be compared')
         if student.shape[1] != teacher.shape[1] and not contract_of(self.distill_losses[loss_name]).any_width:
-            why = 'they have different numbers of classes' if record == 'preds' else 'their widths differ'
+            why = 'they have different numbers of classes' if record.endswith('preds') else 'their widths differ'
             raise ValueError(f'{shapes}: {why}')
-        if record == 'preds' and student.shape[1] == 1:
+        if record.endswith('preds') and student.shape[1] == 1:
             raise ValueError(
                 f'{shapes}: with one channel, the softmax over the classes is 1 everywhere; give the heads two channels'
             )
@@ -215,10 +231,12 @@ class SegDistiller(ConfigurableDistiller):
         return student
 
     def _add_recorders(self, recorders: RecorderManager, model: BaseModel, from_student: bool) -> None:
-        for mappings in self.loss_forward_mappings.values():
+        for loss_name, mappings in self.loss_forward_mappings.items():
             for mapping in mappings.values():
                 name = mapping.get('recorder')
                 if mapping.get('from_student') is from_student and name in RECORDS and name not in recorders.recorders:
+                    if name in AUXILIARY:
+                        _check_auxiliary_head(model, loss_name, name, 'S' if from_student else 'T')
                     recorders.recorders[name] = _recorder(name, model)
 
     def _widths(self, model: BaseModel, from_student: bool) -> Dict[str, Dict[str, Union[int, List[int]]]]:
@@ -243,16 +261,28 @@ class SegDistiller(ConfigurableDistiller):
 def _recorder(record: str, model: BaseModel):
     if record in ('backbone', 'stage'):
         return ModuleOutputsRecorder('backbone')
-    name, head = _classifying_head(model)
-    if record == 'preds':
+    name, head = _head(record, model)
+    if record.endswith('preds'):
         return ModuleOutputsRecorder(f'{name}.conv_seg')
     return ModuleInputsRecorder(f'{name}.conv_seg' if head.dropout is None else f'{name}.dropout')
 
 
-def _classifying_head(model: BaseModel) -> Tuple[str, nn.Module]:
-    name, head = 'decode_head', model.decode_head
+def _check_auxiliary_head(model: BaseModel, loss_name: str, record: str, side: str) -> None:
+    if not list_heads(getattr(model, 'auxiliary_head', None)):
+        network = f'{SIDES[side]} ({type(model).__name__} with {type(model.backbone).__name__})'
+        raise ValueError(
+            f'{loss_name} reads the record {record}_{side}, but the {network} has no auxiliary head: add '
+            f'auxiliary_head to model.{SIDES[side]}, or leave out {loss_name}'
+        )
+
+
+def _head(record: str, model: BaseModel) -> Tuple[str, nn.Module]:
+    """Name and module of the head of a record: the first of several auxiliary heads, the last of a cascade."""
+    name, index = ('auxiliary_head', 0) if record in AUXILIARY else ('decode_head', -1)
+    head = getattr(model, name)
     if isinstance(head, nn.ModuleList):
-        name, head = f'decode_head.{len(head) - 1}', head[-1]
+        index %= len(head)
+        name, head = f'{name}.{index}', head[index]
     if not hasattr(head, 'conv_seg'):
         raise ValueError(
             f'{type(head).__name__} has no conv_seg, so its logits and features are unknown: set recorders and '
@@ -262,14 +292,14 @@ def _classifying_head(model: BaseModel) -> Tuple[str, nn.Module]:
 
 
 def _width(loss_name: str, mapping: dict, model: BaseModel) -> Union[int, List[int]]:
-    if mapping['recorder'] == 'feats':
-        return _classifying_head(model)[1].conv_seg.in_channels
+    if mapping['recorder'] in ('feats', 'aux_feats'):
+        return _head(mapping['recorder'], model)[1].conv_seg.in_channels
     if mapping['recorder'] in ('backbone', 'stage'):
         stages = _stage_widths(model)
         return stages[mapping['data_idx']] if 'data_idx' in mapping else stages
     raise ValueError(
-        f'{loss_name} needs the width of the record {mapping["recorder"]!r}, which is unknown: use feats, stage '
-        'or backbone, or with align=True set a connector in loss_forward_mappings'
+        f'{loss_name} needs the width of the record {mapping["recorder"]!r}, which is unknown: use feats, '
+        'aux_feats, stage or backbone, or with align=True set a connector in loss_forward_mappings'
     )
 
 

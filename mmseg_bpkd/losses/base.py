@@ -46,8 +46,8 @@ class DistillLoss(nn.Module):
     def build_layers(self) -> None:
         """Adds trained layers, before the optimiser and DDP see the model.
 
-        An override takes what it needs of `num_classes`, `feats_S`, `feats_T`, `stage_S` and `stage_T` (channels) and
-        `backbone_S` and `backbone_T` (the channels of every stage).
+        An override takes what it needs of `num_classes`, `feats_S`, `feats_T`, `aux_feats_S`, `aux_feats_T`, `stage_S`
+        and `stage_T` (channels) and `backbone_S` and `backbone_T` (the channels of every stage).
         """
 
     def forward(self, *args: Tensor, **kwargs: Tensor) -> Tensor:
