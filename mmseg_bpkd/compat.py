@@ -44,6 +44,8 @@ def apply() -> None:
     allow_mmengine_checkpoints()
     mend_downloads()
     repair_class_weights()
+    repair_binary_cross_entropy()
+    repair_binary_accuracy()
 
 
 def require_packages() -> None:
@@ -248,3 +250,70 @@ def _with_weightless_void(original: Callable) -> Callable:
         return original(pred, label, weight, class_weight, reduction, avg_factor, ignore_index, avg_non_ignore)
 
     return cross_entropy
+
+
+def repair_binary_cross_entropy() -> None:
+    """Makes MMSegmentation's `binary_cross_entropy` accept a batch of void pixels only, for a head with one channel.
+
+    To check the label, MMSegmentation 1.2.2 takes the maximum of the labels that are not void, which fails if there
+    are none. The loss of such a batch is 0.
+    """
+    module = importlib.import_module('mmseg.models.losses.cross_entropy_loss')
+    losses = importlib.import_module('mmseg.models.losses')
+    original = module.binary_cross_entropy
+    if _fails_on_void_only(original):
+        module.binary_cross_entropy = losses.binary_cross_entropy = _with_zero_for_void_only(original)
+
+
+def _fails_on_void_only(binary_cross_entropy: Callable) -> bool:
+    import torch
+
+    try:
+        binary_cross_entropy(torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1), 255), ignore_index=255)
+    except RuntimeError:
+        return True
+    return False
+
+
+def _with_zero_for_void_only(original: Callable) -> Callable:
+    @functools.wraps(original)
+    def binary_cross_entropy(
+        pred,
+        label,
+        weight=None,
+        reduction='mean',
+        avg_factor=None,
+        class_weight=None,
+        ignore_index=-100,
+        avg_non_ignore=False,
+        **kwargs,
+    ):
+        if pred.size(1) == 1 and not (label != ignore_index).any():
+            zeros = 0 * pred.squeeze(1)
+            return zeros if reduction == 'none' else zeros.sum()
+        return original(
+            pred, label, weight, reduction, avg_factor, class_weight, ignore_index, avg_non_ignore, **kwargs
+        )
+
+    return binary_cross_entropy
+
+
+def repair_binary_accuracy() -> None:
+    """Makes `acc_seg`, which MMSegmentation's heads log, the accuracy of a head with one channel.
+
+    MMSegmentation 1.2.2 takes the largest of the channels, and logs the share of class 0 if there is only one. The
+    patched function compares the probability with 0.5, whatever the threshold of the head.
+    """
+    import torch
+
+    original = importlib.import_module('mmseg.models.losses').accuracy
+    if original(torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, dtype=torch.long)) > 50:
+        return
+
+    @functools.wraps(original)
+    def accuracy(pred, *args, **kwargs):
+        return original(torch.cat([-pred, pred], 1) if pred.size(1) == 1 else pred, *args, **kwargs)
+
+    for name, module in list(sys.modules.items()):  # the heads import the function by name
+        if name.startswith('mmseg.models') and getattr(module, 'accuracy', None) is original:
+            module.accuracy = accuracy

@@ -524,3 +524,23 @@ def wavelet_detail(feats_S: np.ndarray, feats_T: np.ndarray, levels: int) -> flo
                 for s, t in zip(details_S, details_T):
                     per_level.setdefault(level, []).extend(abs(a - b) for a, b in zip(s, t))
     return sum(np.mean(distances) for distances in per_level.values())
+
+
+def sigmoid(z: float) -> float:
+    return 1 / (1 + exp(-z))
+
+
+def bernoulli_kl(student: float, teacher: float, tau: float) -> float:
+    """tau^2 KL between two coins, of the log-odds of their heads."""
+    p, q = sigmoid(teacher / tau), sigmoid(student / tau)
+    return tau**2 * (p * log(p / q) + (1 - p) * log((1 - p) / (1 - q)))
+
+
+def binary_inconsistency(z: np.ndarray) -> np.ndarray:
+    """(h, w) log-odds to the mean distance of (p, 1 - p) to those of the neighbours, sqrt(2) |p - p'|."""
+    out = np.zeros(z.shape)
+    for y, x in np.ndindex(z.shape):
+        around = z[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].ravel().tolist()
+        distances = [2**0.5 * abs(sigmoid(z[y, x]) - sigmoid(other)) for other in around]
+        out[y, x] = sum(distances) / (len(around) - 1)  # the pixel itself has distance 0
+    return out

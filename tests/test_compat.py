@@ -9,6 +9,8 @@ import pytest
 import torch
 from conftest import ROOT
 from mmengine.registry import MODELS
+from mmseg.models import losses as mmseg_losses
+from mmseg.models.decode_heads import decode_head
 from mmseg.models.losses import cross_entropy
 from mmseg.models.losses import cross_entropy_loss as mmseg_cross_entropy
 
@@ -245,3 +247,51 @@ def test_class_weights_are_repaired_once():
     repaired = mmseg_cross_entropy.cross_entropy
     compat.apply()
     assert mmseg_cross_entropy.cross_entropy is repaired is cross_entropy
+
+
+def binary_loss(logits: torch.Tensor, label: torch.Tensor, **settings) -> torch.Tensor:
+    loss = MODELS.build(dict(type='mmseg.CrossEntropyLoss', use_sigmoid=True, **settings))
+    return loss(logits, label, ignore_index=255)
+
+
+@pytest.mark.parametrize('reduction', ['mean', 'sum', 'none'])
+@pytest.mark.parametrize('avg_non_ignore', [False, True])
+def test_void_is_ignored_by_a_head_with_one_channel_also_if_there_is_nothing_else(reduction, avg_non_ignore):
+    logits, label = torch.randn(2, 1, 4, 5, requires_grad=True), torch.randint(0, 2, (2, 4, 5))
+    label[0, 1] = 255
+    settings = dict(reduction=reduction, avg_non_ignore=avg_non_ignore)
+    per_pixel, valid = np.zeros((2, 4, 5)), (label != 255).numpy()
+    for place in np.argwhere(valid):
+        z, y = logits[place[0], 0, place[1], place[2]].item(), label[tuple(place)].item()
+        per_pixel[tuple(place)] = np.log(1 + np.exp(-z if y else z))
+    divisor = valid.sum() if avg_non_ignore else valid.size
+    expected = {'none': per_pixel, 'sum': per_pixel.sum(), 'mean': per_pixel.sum() / divisor}[reduction]
+    loss = binary_loss(logits, label, **settings)
+    np.testing.assert_allclose(loss.detach(), expected, rtol=1e-5)
+
+    loss = binary_loss(logits, label.fill_(255), **settings)
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+    assert loss.shape == np.shape(expected) and not loss.any() and not gradient.any()
+
+
+def test_a_label_that_is_no_class_of_a_head_with_one_channel_is_still_refused():
+    with pytest.raises(AssertionError, match='at most 2 classes'):
+        binary_loss(torch.zeros(1, 1, 2, 2), torch.full((1, 2, 2), 2))
+
+
+def test_the_accuracy_of_a_head_with_one_channel_is_that_of_two_channels_with_the_same_probabilities():
+    logits, label = torch.randn(2, 1, 4, 5), torch.randint(0, 2, (2, 4, 5))
+    label[0, 1] = 255
+    valid = label != 255
+    expected = 100 * ((logits[:, 0] > 0) == (label == 1))[valid].float().mean().item()
+    two_channels = torch.cat([torch.ones_like(logits), logits + 1], 1)
+    for preds in (logits, two_channels):
+        assert decode_head.accuracy(preds, label, ignore_index=255).item() == pytest.approx(expected)
+        assert mmseg_losses.Accuracy(topk=1, ignore_index=255)(preds, label).item() == pytest.approx(expected)
+
+
+def test_loss_and_accuracy_of_heads_with_one_channel_are_repaired_once():
+    repaired = mmseg_losses.binary_cross_entropy, mmseg_losses.accuracy
+    compat.apply()
+    assert (mmseg_losses.binary_cross_entropy, mmseg_losses.accuracy) == repaired
+    assert mmseg_cross_entropy.binary_cross_entropy is repaired[0] and decode_head.accuracy is repaired[1]

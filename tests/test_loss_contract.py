@@ -75,7 +75,7 @@ def test_an_unknown_class_attribute_is_refused_and_the_error_lists_the_contract(
 
 
 def test_every_part_of_the_contract_can_be_overridden():
-    values = dict(align=True, any_width=True, optim_options={}, max_grad_norm=1.0)
+    values = dict(align=True, any_width=True, one_channel=True, optim_options={}, max_grad_norm=1.0)
     defined = define(**values, **dict.fromkeys(['forward', 'terms', 'build_layers'], method))
     assert set(vars(defined)) >= set(CONTRACT)
     assert {name: getattr(defined(), name) for name in values} == values
@@ -129,7 +129,8 @@ def test_every_exported_loss_derives_from_the_contract():
 def test_a_plain_module_has_the_defaults_of_the_contract():
     contract = contract_of(PlainLoss())
     assert type(contract) is DistillLoss
-    assert (contract.align, contract.any_width, contract.max_grad_norm, contract.terms) == (False, False, None, None)
+    assert (contract.align, contract.any_width, contract.one_channel) == (False, False, False)
+    assert (contract.max_grad_norm, contract.terms) == (None, None)
     assert contract.optim_options == {} and contract.build_layers() is None
 
 

@@ -26,7 +26,7 @@ def maps(seed: int = 0) -> tuple:
 
 def evaluate(metric, preds, labels) -> dict:
     metric.dataset_meta = dict(classes=CLASSES)
-    data = [[dict(data=torch.tensor(x[None])) for x in pair] for pair in zip(preds, labels)]
+    data = [[dict(data=torch.as_tensor(x)[None]) for x in pair] for pair in zip(preds, labels)]
     metric.process({}, [dict(pred_sem_seg=pred, gt_sem_seg=label) for pred, label in data])
     return metric.evaluate(len(preds))
 
@@ -122,3 +122,14 @@ def test_keep_per_class_works_for_mmsegs_iou_metric():
     kept = keep_per_class(metric)
     mean = evaluate(metric, preds, labels)['mIoU']
     assert list(kept) == ['IoU', 'Acc'] and np.nanmean(kept['IoU']) == pytest.approx(mean, abs=0.005)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.uint8])
+@pytest.mark.parametrize(('metric', 'band'), [(TrimapIoU, [1, 3]), (BoundaryIoU, 0.05)])
+def test_predictions_of_other_types_give_the_same_values(metric, band, dtype):
+    """MMSegmentation predicts the classes of a head with one channel as floating-point numbers."""
+    preds, labels = maps()
+    preds, labels = [np.minimum(x, 1) for x in preds], [np.where(x == VOID, x, np.minimum(x, 1)) for x in labels]
+    expected = evaluate(metric(band), preds, labels)
+    assert evaluate(metric(band), [torch.tensor(x).to(dtype) for x in preds], labels) == expected
+    assert all(0 < value < 100 for value in expected.values())

@@ -181,12 +181,6 @@ def test_stage_is_the_last_stage_and_a_mapping_selects_another_one(teacher_ckpt)
     assert torch.isfinite(values['distill.loss_x']) and torch.isfinite(others['distill.loss_x'])
 
 
-def test_logits_with_one_channel_are_refused(teacher_ckpt):
-    model = tiny.distillation(teacher_ckpt)
-    with pytest.raises(ValueError, match=r'\(2, 1, 4, 4\).*softmax over the classes is 1'):
-        model.distiller._fit('loss_kd', 'preds', torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4))
-
-
 def test_a_record_of_unknown_width_is_refused_by_name(teacher_ckpt):
     losses = dict(loss_x=dict(type='BuiltFromWidthsLoss'))
     recorders = dict(other=dict(type='ModuleInputs', source='decode_head.bottleneck.conv'))

@@ -12,7 +12,7 @@ from mmrazor.models.task_modules.recorder import ModuleInputsRecorder, ModuleOut
 from mmseg.models.utils import resize
 from torch import Tensor, nn
 
-from ..losses.base import contract_of
+from ..losses.base import contract_of, with_two_classes
 from ..losses.functional import upcast
 from ..segmentors import list_heads
 
@@ -28,7 +28,8 @@ class SegDistiller(ConfigurableDistiller):
 
     ===================== ==========================================================================================
     `preds_S`, `preds_T`  logits before upsampling, (N, C, h, w): output of the decode head's `conv_seg`; in a cascade
-                          of heads, of the last head
+                          of heads, of the last head. Those of a head with one channel (sigmoid) become
+                          (N, 2, h, w), see `two_class_logits`
     `feats_S`, `feats_T`  the head's feature before dropout and classifier, (N, D, h, w)
     `aux_preds_S`, ...    logits and feature of the auxiliary head: `aux_preds_S`, `aux_preds_T`, `aux_feats_S`,
                           `aux_feats_T`; of several auxiliary heads, of the first
@@ -197,6 +198,7 @@ class SegDistiller(ConfigurableDistiller):
                     f'{recorder.source!r} (record {mapping["recorder"]!r})'
                 )
             arguments[argument] = self.get_record(**mapping)
+        arguments = with_two_classes(contract_of(self.distill_losses[loss_name]), arguments)
         for argument in arguments:
             partner = f'{argument[:-2]}_T'
             if argument.endswith('_S') and partner in arguments:
@@ -222,10 +224,6 @@ class SegDistiller(ConfigurableDistiller):
         if student.shape[1] != teacher.shape[1] and not contract_of(self.distill_losses[loss_name]).any_width:
             why = 'they have different numbers of classes' if record.endswith('preds') else 'their widths differ'
             raise ValueError(f'{shapes}: {why}')
-        if record.endswith('preds') and student.shape[1] == 1:
-            raise ValueError(
-                f'{shapes}: with one channel, the softmax over the classes is 1 everywhere; give the heads two channels'
-            )
         if student.ndim == 4 and student.shape[2:] != teacher.shape[2:]:
             return resize(upcast(student), teacher.shape[2:], mode='bilinear', align_corners=self.align_corners)
         return student
@@ -254,7 +252,7 @@ class SegDistiller(ConfigurableDistiller):
                 if argument in wanted and mappings[argument]['from_student'] is from_student
             }
             if from_student and 'num_classes' in named:
-                widths[name]['num_classes'] = model.num_classes
+                widths[name]['num_classes'] = 2 if model.out_channels == 1 else model.num_classes
         return widths
 
 

@@ -54,6 +54,10 @@ class InterClassLoss(DistillLoss):
     Args:
         tau: temperature of the softmax.
         normalize: scales each row of a matrix to length 1. Then only the relations between the divergences count.
+
+    Raises:
+        ValueError: by `forward`, if `normalize` is set and there are two classes: each row has one divergence, which
+            would become 1.
     """
 
     def __init__(self, weight: float = 0.1, tau: float = 1.0, normalize: bool = False) -> None:
@@ -64,6 +68,11 @@ class InterClassLoss(DistillLoss):
 
     def forward(self, preds_S: Tensor, preds_T: Tensor) -> Tensor:
         check_same_shape(preds_S, preds_T)
+        if self.normalize and preds_S.shape[1] < 3:
+            raise ValueError(
+                'InterClassLoss(normalize=True) needs at least 3 classes: with two, each row of the matrix has one '
+                'divergence, which becomes 1 in student and teacher. Set normalize=False'
+            )
         matrices = [class_divergences(preds, self.tau) for preds in (preds_S, preds_T.detach())]
         if self.normalize:
             matrices = [F.normalize(matrix, dim=2, eps=1e-6) for matrix in matrices]

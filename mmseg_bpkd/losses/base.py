@@ -1,10 +1,14 @@
 """The interface of distillation losses: the methods and attributes that the package uses."""
 
 from difflib import get_close_matches
+from functools import wraps
+from inspect import isfunction, signature
 from types import MappingProxyType
-from typing import Callable, Dict, Mapping, Optional, Union
+from typing import Any, Callable, Dict, Mapping, Optional, Union
 
 from torch import Tensor, nn
+
+from .functional import two_class_logits
 
 RENAMED = {'make_parts': 'build_layers'}
 
@@ -22,12 +26,16 @@ class DistillLoss(nn.Module):
     `align`            True: a trained 1x1 convolution maps each of the student's records to the teacher's width first.
                        'no bias': the same without a bias.
     `any_width`        True: student and teacher may have different widths; the loss compares them itself.
+    `one_channel`      True: the logits of a head with one channel arrive as they are, with one channel.
     `build_layers`     Adds trained layers. Its arguments name the widths that it needs.
     `optim_options`    {name of a layer: options of the optimiser}, set in `__init__`: MMEngine's `lr_mult` and
                        `decay_mult`, or `lr` for a learning rate that is not a multiple of the student's. `lr` together
                        with `optimizer`, such as dict(type='Adam'), gives the layer an optimiser of its own.
     `max_grad_norm`    The gradient of the trained layers is clipped to this norm before each step.
     =================  ===============================================================================================
+
+    The logits of a head with one channel (sigmoid) reach `forward` and `terms` as those of two classes, see
+    `two_class_logits`, so that a loss over classes needs no code for such heads.
 
     A subclass may define other methods, and class attributes that start with an underscore. Any `nn.Module`, such as
     MMRazor's losses, also works as a loss. It gets the defaults of this class.
@@ -39,6 +47,7 @@ class DistillLoss(nn.Module):
 
     align: Union[bool, str] = False
     any_width: bool = False
+    one_channel: bool = False
     optim_options: Mapping[str, dict] = MappingProxyType({})
     max_grad_norm: Optional[float] = None
     terms: Optional[Callable[..., Dict[str, Tensor]]] = None
@@ -46,8 +55,9 @@ class DistillLoss(nn.Module):
     def build_layers(self) -> None:
         """Adds trained layers, before the optimiser and DDP see the model.
 
-        An override takes what it needs of `num_classes`, `feats_S`, `feats_T`, `aux_feats_S`, `aux_feats_T`, `stage_S`
-        and `stage_T` (channels) and `backbone_S` and `backbone_T` (the channels of every stage).
+        An override takes what it needs of `num_classes` (2 for a head with one channel), `feats_S`, `feats_T`,
+        `aux_feats_S`, `aux_feats_T`, `stage_S` and `stage_T` (channels) and `backbone_S` and `backbone_T` (the channels
+        of every stage).
         """
 
     def forward(self, *args: Tensor, **kwargs: Tensor) -> Tensor:
@@ -65,9 +75,12 @@ class DistillLoss(nn.Module):
                     f'{cls.__name__}.{name}: DistillLoss has no member {name!r}; {hint} '
                     'Start the name of an attribute of your own with an underscore, or set it in __init__'
                 )
+        for name in ('forward', 'terms'):
+            if isfunction(vars(cls).get(name)):
+                setattr(cls, name, _on_two_classes(vars(cls)[name]))
 
 
-CONTRACT = ('forward', 'terms', 'align', 'any_width', 'build_layers', 'optim_options', 'max_grad_norm')
+CONTRACT = ('forward', 'terms', 'align', 'any_width', 'one_channel', 'build_layers', 'optim_options', 'max_grad_norm')
 _DEFAULTS = DistillLoss()
 
 
@@ -86,6 +99,27 @@ def contract_of(loss: nn.Module) -> DistillLoss:
             'can have: derive it from that class'
         )
     return _DEFAULTS
+
+
+def with_two_classes(contract: DistillLoss, arguments: Dict[str, Any]) -> Dict[str, Any]:
+    """Replaces one-channel `preds_S` and `preds_T` by logits of two classes, unless the loss takes one channel."""
+    if contract.one_channel:
+        return arguments
+    names = [name for name in ('preds_S', 'preds_T') if isinstance(arguments.get(name), Tensor)]
+    return {**arguments, **dict(zip(names, two_class_logits(*(arguments[name] for name in names))))}
+
+
+def _on_two_classes(method: Callable) -> Callable:
+    """Wraps `forward` or `terms`, so that a loss sees the same logits in a `SegDistiller` and without one."""
+    parameters = signature(method)
+
+    @wraps(method)
+    def run(self: DistillLoss, *args, **kwargs):
+        given = parameters.bind(self, *args, **kwargs)
+        given.arguments.update(with_two_classes(self, given.arguments))
+        return method(*given.args, **given.kwargs)
+
+    return run if {'preds_S', 'preds_T'} & set(parameters.parameters) else method
 
 
 def _is_method(value: object) -> bool:

@@ -104,7 +104,8 @@ class BPKDLoss(DistillLoss):
             gt: label, (N, H, W).
 
         Raises:
-            ValueError: if the shapes of the logits differ, or class_weight does not have one value per class.
+            ValueError: if the shapes of the logits differ, class_weight does not have one value per class, or
+                `standardize` is set and there are two classes.
         """
         if not self.edge_weight and not self.body_weight:
             return {}

@@ -43,6 +43,9 @@ class PearsonLoss(DistillLoss):
 
     Both are multiplied by tau^2. Void pixels are included.
 
+    With two classes, 'inter' is left out: the correlation of two probabilities that sum to 1 is 1 or -1, and has no
+    gradient.
+
     As in the authors' code, 1e-8 is added to the product of the norms in the denominator of a correlation. A class that
     is absent from the batch, with a mean probability below about 1e-6 in both networks, therefore has a correlation
     and a gradient close to 0 in 'intra': what differs there is noise. With a lower bound of each norm instead, it would
@@ -60,13 +63,14 @@ class PearsonLoss(DistillLoss):
         return sum(self.terms(preds_S, preds_T).values())
 
     def terms(self, preds_S: Tensor, preds_T: Tensor) -> Dict[str, Tensor]:
-        """The weighted terms 'inter' and 'intra', scalars, of logits (N, C, h, w)."""
+        """The weighted terms 'inter', if there are more than two classes, and 'intra', of logits (N, C, h, w)."""
         check_same_shape(preds_S, preds_T)
         rows_S, rows_T = probability_rows(preds_S, self.tau), probability_rows(preds_T.detach(), self.tau)
-        return dict(
-            inter=self.inter_weight * self.tau**2 * (1 - row_correlation(rows_S, rows_T).mean()),
-            intra=self.intra_weight * self.tau**2 * (1 - column_correlation(rows_S, rows_T).mean()),
-        )
+        terms = {}
+        if rows_S.shape[1] > 2:
+            terms['inter'] = self.inter_weight * self.tau**2 * (1 - row_correlation(rows_S, rows_T).mean())
+        terms['intra'] = self.intra_weight * self.tau**2 * (1 - column_correlation(rows_S, rows_T).mean())
+        return terms
 
 
 @in_full_precision

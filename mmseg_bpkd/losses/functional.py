@@ -41,6 +41,35 @@ def in_full_precision(function: Callable) -> Callable:
     return run
 
 
+def two_class_logits(*preds: Tensor) -> Tuple[Tensor, ...]:
+    """Logits of two classes with the same probabilities, if one of the heads has one channel (sigmoid).
+
+    One channel z becomes (-z / 2, z / 2), whose softmax is (1 - sigmoid(z), sigmoid(z)). Class 1 is the foreground, as
+    in MMSegmentation. The softmax of (0, z) is the same. But some losses compare each channel over the positions, and
+    the constant channel of (0, z) would tell them nothing about class 0. A head with two channels that is trained by
+    cross-entropy is close to (-z / 2, z / 2): the gradient of cross-entropy sums to 0 over the classes, so training
+    leaves the mean logit as it was initialised.
+
+    Two channels (a, b) beside a head with one channel are treated as z = b - a. All other logits are returned as they
+    are.
+
+    Args:
+        preds: logits of student and teacher, or of one of them, each (N, C, H, W).
+
+    Returns:
+        As many tensors: (N, 2, H, W), or the arguments.
+
+    >>> z, softmax_head = torch.full((1, 1, 1, 1), 3.0), torch.tensor([1.0, 5.0]).view(1, 2, 1, 1)
+    >>> [x.flatten().tolist() for x in two_class_logits(z, softmax_head)]
+    [[-1.5, 1.5], [-2.0, 2.0]]
+    """
+    channels = {x.shape[1] for x in preds}
+    if 1 not in channels or not channels <= {1, 2}:
+        return preds
+    log_odds = [upcast(x) if x.shape[1] == 1 else upcast(x).diff(dim=1) for x in preds]
+    return tuple(torch.cat([-z / 2, z / 2], dim=1) for z in log_odds)
+
+
 def pixel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0, mask: Optional[Tensor] = None) -> Tensor:
     """tau^2 * KL(teacher || student) over the classes of each pixel (Hinton et al., arXiv 1503.02531).
 
@@ -93,13 +122,22 @@ def standardize_logits(preds: Tensor) -> Tensor:
     Returns:
         (N, C, H, W), with a mean of 0 and a variance of 1 over the classes.
 
+    Raises:
+        ValueError: if there are two classes. Only the sign of the difference of their logits would be left, which has
+            no gradient.
+
     >>> standardize_logits(torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1, 1)).flatten()
     tensor([-1.0000,  0.0000,  1.0000])
     """
+    if preds.shape[1] < 3:
+        raise ValueError(
+            'standardize=True needs at least 3 classes: the z-score of the logits of two classes is only the sign of '
+            'their difference, which has no gradient. Set standardize=False'
+        )
     preds = upcast(preds)
     mean = preds.mean(1, keepdim=True)
     centred = preds - mean
-    std = torch.linalg.vector_norm(centred, dim=1, keepdim=True) / max(preds.shape[1] - 1, 1) ** 0.5
+    std = torch.linalg.vector_norm(centred, dim=1, keepdim=True) / (preds.shape[1] - 1) ** 0.5
     is_constant = std <= 8 * torch.finfo(preds.dtype).eps * mean.abs()
     return (centred / (std + 1e-7)).masked_fill(is_constant, 0)
 

@@ -4,7 +4,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from .base import DistillLoss
-from .functional import pixel_entropy, pixel_kl, standardize_logits
+from .functional import check_same_shape, pixel_entropy, pixel_kl, standardize_logits
 
 NORMS = ('pixels', 'elements', 'positions')
 
@@ -24,7 +24,8 @@ class PixelWiseLoss(DistillLoss):
             in units of the standard deviation, and the student need not match the range of the teacher's logits.
 
     Raises:
-        ValueError: if `norm` is none of these.
+        ValueError: if `norm` is none of these. By `forward`, if the shapes differ, or if `standardize` is set and there
+            are two classes.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class PixelWiseLoss(DistillLoss):
         self.standardize = standardize
 
     def forward(self, preds_S: Tensor, preds_T: Tensor) -> Tensor:
+        check_same_shape(preds_S, preds_T)
         if self.standardize:
             preds_S, preds_T = standardize_logits(preds_S), standardize_logits(preds_T)
         divergence = pixel_kl(preds_S, preds_T, self.tau)

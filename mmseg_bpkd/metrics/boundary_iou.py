@@ -65,7 +65,7 @@ class BoundaryIoU(IoUMetric):
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
-            pred = sample['pred_sem_seg']['data'].squeeze(0)
+            pred = sample['pred_sem_seg']['data'].squeeze(0).long()  # float, from a head with one channel
             label = sample['gt_sem_seg']['data'].squeeze(0).to(pred)
             pred = pred.masked_fill(label == self.ignore_index, self.ignore_index)
             distance = max(1, round(self.ratio * math.hypot(*label.shape)))

@@ -63,7 +63,7 @@ class TrimapIoU(IoUMetric):
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
-            pred = sample['pred_sem_seg']['data'].squeeze(0)
+            pred = sample['pred_sem_seg']['data'].squeeze(0).long()  # float, from a head with one channel
             label = sample['gt_sem_seg']['data'].squeeze(0).to(pred)
             bands = [boundary_band(label[None], width, self.ignore_index)[0] for width in self.half_widths]
             num_classes = len(self.dataset_meta['classes'])
