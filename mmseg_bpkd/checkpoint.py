@@ -1,6 +1,5 @@
 """Reading and loading checkpoints of plain runs and of distillations."""
 
-import pickle
 from typing import Dict
 
 from mmengine.model import BaseModule
@@ -27,11 +26,6 @@ def read_checkpoint(source: str) -> dict:
         if '://' in source:  # the error of a failed download already says what to do
             raise
         raise FileNotFoundError(f'no checkpoint {source}: give the path of a .pth file, or a URL') from None
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        raise ValueError(
-            f'cannot read the checkpoint {source}: it is truncated, or holds objects that torch.load refuses with '
-            f'weights_only=True. Copy or download it again ({error})'
-        ) from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f'{source} holds a {type(checkpoint).__name__}: expected a dict with the key "state_dict"')
     return checkpoint
@@ -75,6 +69,11 @@ def check_pretrained(model: nn.Module) -> None:
                 )
 
 
+def is_finite(x: Tensor) -> bool:
+    """Whether a tensor holds neither NaN nor infinity."""
+    return not x.is_floating_point() or bool(x.isfinite().all())
+
+
 def load_strictly(model: nn.Module, state: Dict[str, Tensor], source: str) -> None:
     """Loads `state` into `model`. Both must have the same keys, except that `num_batches_tracked` may be missing.
 
@@ -82,8 +81,9 @@ def load_strictly(model: nn.Module, state: Dict[str, Tensor], source: str) -> No
         source: where `state` was read from, for the error message.
 
     Raises:
-        ValueError: if weights are missing, unexpected, or of another shape.
+        ValueError: if weights are missing, unexpected, of another shape, NaN or infinite.
     """
+    may_be_infinite = {name for name, value in model.named_buffers() if not is_finite(value)}  # such as a mask
     problems = []
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
@@ -101,4 +101,12 @@ def load_strictly(model: nn.Module, state: Dict[str, Tensor], source: str) -> No
             f'{source} is not a checkpoint of this {type(model).__name__}: '
             + '; '.join(problem.strip(' \t.') for problem in problems[:3])
             + '. Give a checkpoint that was trained with the same model config'
+        )
+    broken = [
+        name for name, value in model.state_dict().items() if name not in may_be_infinite and not is_finite(value)
+    ]
+    if broken:
+        raise ValueError(
+            f'{source} holds NaN or infinity in {len(broken)} of its {len(state)} tensors, first in {broken[0]}: the '
+            'training that wrote it had failed. Give an earlier checkpoint, or train again'
         )

@@ -11,6 +11,7 @@ import os.path as osp
 import pickle
 import sys
 import types
+import zipfile
 from http.client import HTTPException
 from importlib.machinery import ModuleSpec
 from typing import Callable
@@ -43,6 +44,8 @@ def apply() -> None:
     stand_in_for_mmrazor_quantization()
     allow_mmengine_checkpoints()
     mend_downloads()
+    mend_local_files()
+    disarm_resuming()
     repair_class_weights()
     repair_binary_cross_entropy()
     repair_binary_accuracy()
@@ -202,6 +205,62 @@ def _safe(load_url: Callable) -> Callable:
             ) from error
 
     return download
+
+
+def mend_local_files() -> None:
+    """Makes mmengine name a local file that it cannot read as a checkpoint, and refuse compressed ones.
+
+    `torch.save` does not compress. A compressed file can be much larger in memory than on the disk.
+    """
+    from mmengine.runner import CheckpointLoader
+
+    loader = CheckpointLoader._schemes['']
+    if loader.__module__ == 'mmengine.runner.checkpoint':
+        CheckpointLoader.register_scheme('', _naming_the_file(loader), force=True)
+
+
+def _naming_the_file(load_from_local: Callable) -> Callable:
+    @functools.wraps(load_from_local)
+    def load(filename: str, map_location=None):
+        try:
+            if zipfile.is_zipfile(filename):
+                with zipfile.ZipFile(filename) as archive:
+                    if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                        raise ValueError('it is compressed')
+            return load_from_local(filename, map_location)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # a damaged file can raise anything
+            raise ValueError(
+                f'cannot read the checkpoint {filename}: it is truncated, or holds objects that torch.load refuses '
+                f'with weights_only=True. Copy or download it again, or use another checkpoint ({error})'
+            ) from error
+
+    load.__module__ = __name__
+    return load
+
+
+def disarm_resuming() -> None:
+    """Keeps mmengine from running a config that is stored in a checkpoint.
+
+    `Runner.resume` executes the text under `meta.config`, if there is one, as Python. Checkpoints of mmengine 0.10 have
+    their config under another name.
+    """
+    from mmengine.runner import Runner
+
+    if Runner.load_checkpoint.__module__ != __name__:
+        Runner.load_checkpoint = _without_config(Runner.load_checkpoint)
+
+
+def _without_config(load_checkpoint: Callable) -> Callable:
+    @functools.wraps(load_checkpoint)
+    def load(*args, **kwargs):
+        checkpoint = load_checkpoint(*args, **kwargs)
+        checkpoint.get('meta', {}).pop('config', None)
+        return checkpoint
+
+    load.__module__ = __name__
+    return load
 
 
 def repair_class_weights() -> None:

@@ -1,9 +1,11 @@
 """Steps of `tools/train.py` and `tools/test.py` around the Runner: options, config, checks, devices, processes."""
 
 import argparse
+import errno
 import os
 import os.path as osp
-from typing import Iterator, Tuple
+import traceback
+from typing import Iterator, Optional, Tuple
 from unittest import mock
 
 import torch
@@ -14,6 +16,11 @@ from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import MODEL_WRAPPERS
 from mmengine.runner import Runner, find_latest_checkpoint
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .hooks.save_on_signal import StoppedBySignal
+
+ALWAYS_ON = ('StopOnNaNHook', 'SaveOnSignalHook')
 
 # The pair on CamVid of version 0.1, and the one that replaced it.
 REMOVED_PAIR = (
@@ -159,6 +166,53 @@ def use_available_devices(cfg: Config) -> None:
             broadcast_buffers=False,
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         )
+
+
+def add_safety_hooks(cfg: Config) -> None:
+    """Adds the hooks that every training has: see `StopOnNaNHook` and `SaveOnSignalHook`."""
+    given = cfg.get('custom_hooks') or []
+    types = [hook['type'] if isinstance(hook, dict) else type(hook) for hook in given]
+    names = [getattr(hook, '__name__', hook) for hook in types]
+    cfg.custom_hooks = [*given, *(dict(type=name) for name in ALWAYS_ON if name not in names)]
+
+
+def train(runner: Runner) -> None:
+    """Trains, and says what to do about errors whose own text does not.
+
+    Raises:
+        StoppedBySignal: if a signal ended the training.
+        OSError: if the disk is full.
+        ValueError: if a batch norm gets one value per channel.
+    """
+    try:
+        runner.train()
+    except StoppedBySignal:
+        end_process_group()
+        raise
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(
+            error.errno,
+            f'the disk is full: cannot write {error.filename or f"into {runner.work_dir}"}. Free space, or copy '
+            f'{runner.work_dir} to another disk and name it with --work-dir. Then continue with --resume',
+        ) from error
+    except ValueError as error:
+        if 'more than 1 value per channel' not in str(error):
+            raise
+        raise ValueError(
+            f'the batch norm {_failing_batch_norm(error, runner.model)} gets one value per channel, from a batch of '
+            f'one image that was pooled to 1x1: {error}. Set train_dataloader.batch_size to 2 or more, or set norm_cfg '
+            "of this part of the model to another norm, such as dict(type='GN', num_groups=8)"
+        ) from error
+    end_process_group()
+
+
+def _failing_batch_norm(error: ValueError, model: torch.nn.Module) -> Optional[str]:
+    """Returns the name of the batch norm whose forward pass raised the error."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    norms = [frame.f_locals['self'] for frame in frames if isinstance(frame.f_locals.get('self'), _BatchNorm)]
+    return next((name for name, module in model.named_modules() if norms and module is norms[-1]), None)
 
 
 def end_process_group() -> None:

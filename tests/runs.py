@@ -3,6 +3,7 @@
 import os
 import os.path as osp
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -63,24 +64,41 @@ default_hooks = dict(checkpoint=dict(interval=2), logger=dict(interval=1))
 
 
 def command(tool: str, *args) -> list:
-    return [sys.executable, osp.join(ROOT, 'tools', tool), *map(str, args)]
+    python = [sys.executable] if tool.endswith('.py') else []
+    return [*python, osp.join(ROOT, 'tools', tool), *map(str, args)]
+
+
+def listen_to_ctrl_c() -> None:
+    """A job in the background of a shell script, such as the tests may be, ignores SIGINT, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(('127.0.0.1', 0))
+        return server.getsockname()[1]
 
 
 def call(tool: str, *args, check: bool = True, python_path: str = '') -> subprocess.CompletedProcess:
-    environment = dict(ENVIRONMENT, PYTHONPATH=f'{ENVIRONMENT["PYTHONPATH"]}:{python_path}')
+    environment = dict(ENVIRONMENT, PORT=str(free_port()), PYTHONPATH=f'{ENVIRONMENT["PYTHONPATH"]}:{python_path}')
     done = subprocess.run(command(tool, *args), capture_output=True, text=True, env=environment, cwd=ROOT)
     if check and done.returncode:
         raise AssertionError(f'{tool} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}')
     return done
 
 
-def kill_when(ready, tool: str, *args) -> None:
-    """Starts a tool and sends SIGKILL to it and its workers as soon as `ready()` is true."""
+def kill_when(ready, tool: str, *args, number: int = signal.SIGKILL, group: bool = True) -> int:
+    """Starts a tool and sends it a signal as soon as `ready()` is true. Returns its exit code.
+
+    Args:
+        group: whether its workers get the signal too, as they do from a terminal and from Slurm.
+    """
     process = subprocess.Popen(
         command(tool, *args),
-        env=dict(ENVIRONMENT, SLOW_STEPS='1'),
+        env=dict(ENVIRONMENT, SLOW_STEPS='1', PORT=str(free_port())),
         cwd=ROOT,
         start_new_session=True,
+        preexec_fn=listen_to_ctrl_c,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -89,8 +107,8 @@ def kill_when(ready, tool: str, *args) -> None:
         assert process.poll() is None, f'{tool} ended before it could be killed'
         assert time.time() < deadline, f'{tool} was not ready after 120 s'
         time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    (os.killpg if group else os.kill)(process.pid, number)
+    return process.wait(timeout=120)
 
 
 def student(path) -> dict:

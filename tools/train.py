@@ -16,10 +16,11 @@ import mmseg_bpkd  # noqa: F401
 from mmengine.runner import Runner
 from mmseg_bpkd.launch import (
     add_common_arguments,
+    add_safety_hooks,
     apply_training_options,
     check_data_roots,
-    end_process_group,
     load_config,
+    train,
     use_available_devices,
     warn_of_another_batch_size,
 )
@@ -61,11 +62,11 @@ def main() -> None:
     cfg = load_config(args)
     apply_training_options(cfg, args)
     check_data_roots(cfg, 'train_dataloader', 'val_dataloader')
+    add_safety_hooks(cfg)
     use_available_devices(cfg)
     runner = Runner.from_cfg(cfg)
     warn_of_another_batch_size(runner)
-    runner.train()
-    end_process_group()
+    train(runner)
 
 
 if __name__ == '__main__':

@@ -3,6 +3,8 @@ from .atomic_checkpoint import AtomicCheckpointHook
 from .draw_predictions import DrawPredictionsHook
 from .exact_resume import ExactResumeHook
 from .loss_parts import LossPartsHook
+from .save_on_signal import SaveOnSignalHook
+from .stop_on_nan import StopOnNaNHook
 
 __all__ = [
     'AdaptiveLossWeightHook',
@@ -10,4 +12,6 @@ __all__ = [
     'DrawPredictionsHook',
     'ExactResumeHook',
     'LossPartsHook',
+    'SaveOnSignalHook',
+    'StopOnNaNHook',
 ]

@@ -2,6 +2,7 @@
 
 import os
 import os.path as osp
+from contextlib import suppress
 from glob import escape, glob
 
 from mmengine.dist import is_main_process
@@ -15,14 +16,23 @@ PARTIAL = '.part'  # suffix of a file that is being written
 
 
 class AtomicLocalBackend(LocalBackend):
-    """Writes a local file under a temporary name, flushes it to the disk and renames it."""
+    """Writes a local file under a temporary name, flushes it to the disk and renames it.
+
+    Raises:
+        OSError: naming the file, if it cannot be written. The temporary file is deleted, an old file stays.
+    """
 
     def put(self, obj: bytes, filepath: str) -> None:
         os.makedirs(osp.dirname(filepath) or '.', exist_ok=True)
-        with open(f'{filepath}{PARTIAL}', 'wb') as file:
-            file.write(obj)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with open(f'{filepath}{PARTIAL}', 'wb') as file:
+                file.write(obj)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            with suppress(OSError):
+                os.remove(f'{filepath}{PARTIAL}')
+            raise OSError(error.errno, error.strerror or str(error), filepath) from error
         os.replace(f'{filepath}{PARTIAL}', filepath)
         folder = os.open(osp.dirname(filepath) or '.', os.O_RDONLY)
         os.fsync(folder)  # flushes the renaming

@@ -11,6 +11,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 
+from ..checkpoint import load_strictly
 from ..datasets.sampler import ResumableSampler, mix_seeds
 
 
@@ -27,6 +28,7 @@ class ExactResumeHook(Hook):
     With the same number of processes, a resumed run on the CPU ends with bit-identical weights.
 
     Raises:
+        ValueError: if the checkpoint to resume from lacks parts, does not fit the model, or holds NaN.
         TypeError: before training, if the training loop is not an `IterBasedTrainLoop` or its sampler is not a
             `ResumableSampler`.
     """
@@ -43,7 +45,20 @@ class ExactResumeHook(Hook):
             torch.use_deterministic_algorithms(True, warn_only=True)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        if getattr(runner, '_resume', False):
+            self._check(runner, checkpoint)
         self.resumed_stream = checkpoint.get('meta', {}).get('data_stream')
+
+    def _check(self, runner: Runner, checkpoint: dict) -> None:
+        """MMEngine only warns of weights that do not fit, and fails without the name of the file on others."""
+        source = runner._load_from or runner.work_dir
+        missing = [key for key in ('state_dict', 'optimizer', 'message_hub', 'meta') if key not in checkpoint]
+        if missing:
+            raise ValueError(
+                f'cannot resume from {source}, which has no {", ".join(missing)}: it is an exported checkpoint or the '
+                'best one. Resume from an iter_*.pth, or start from its weights with --cfg-options load_from=PATH'
+            )
+        load_strictly(getattr(runner.model, 'module', runner.model), checkpoint['state_dict'], source)
 
     def before_train(self, runner: Runner) -> None:
         loop = runner.train_loop
