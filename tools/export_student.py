@@ -2,7 +2,8 @@
 
     python tools/export_student.py CONFIG work_dirs/RUN/iter_80000.pth student.pth
 
-writes student.pth (the student's weights, class names and palette) and student.py, its plain config. Load them with
+writes student.pth (the student's weights, class names and palette) and student.py, its plain config. Give the same
+--method and --cfg-options as for training. Load the student with
 
     import mmseg_bpkd  # only needed with mmcv-lite
     model = mmseg.apis.init_model('student.py', 'student.pth', device='cpu')
@@ -15,9 +16,9 @@ import sys
 sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # run from a checkout that is not installed
 
 import mmseg_bpkd  # noqa: F401
-from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from mmseg_bpkd.export import config_path, export_student
+from mmseg_bpkd.launch import add_config_arguments, read_config, short_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,14 +27,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint')
     parser.add_argument('out', help='the checkpoint to write, NAME.pth; the config is written to NAME.py')
     parser.add_argument('--half', action='store_true', help='store the weights as float16, in half the space')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='the changes to the config that the run was started with',
-    )
+    add_config_arguments(parser)
     args = parser.parse_args()
     try:
         config_path(args.out)
@@ -44,10 +38,11 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
     init_default_scope('mmseg')
-    config = export_student(cfg, args.checkpoint, args.out, args.half)
+    with short_errors(None, FileNotFoundError, ValueError):
+        cfg = read_config(args.config, args.cfg_options, args.method)
+    with short_errors(cfg):
+        config = export_student(cfg, args.checkpoint, args.out, args.half)
     print(f'wrote {args.out} and {config}')
 
 
