@@ -10,9 +10,9 @@ from mmengine.config import Config
 
 from mmseg_bpkd.cfg_options import add_cfg_options, merge_options
 
-CONFIG = osp.join(ROOT, 'configs/bpkd/bpkd_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py')
+CONFIG = osp.join(ROOT, 'configs/bpkd/bpkd_deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320.py')
 SWIN = osp.join(ROOT, 'configs/bpkd/bpkd_upernet-swin-b_upernet-swin-t_4xb4-80k_ade20k-512x512.py')
-PLAIN = osp.join(ROOT, 'configs/pspnet/pspnet_r18w16_1xb8-2k_camvid-192x192.py')
+PLAIN = osp.join(ROOT, 'configs/deeplabv3plus/deeplabv3plus_r18w16_1xb6-4k_camvid-240x320.py')
 
 
 def parsed(*options: str) -> dict:
@@ -54,7 +54,7 @@ def value_of(cfg: Config, key: str):
             r'elements are .*pipeline.0 to .*pipeline.7.*write \+.*pipeline.8',
         ),
         ('train_dataloader.dataset.pipeline.-1.x=1', 'is a list, whose elements are'),
-        ('train_dataloader.batch_size.x=1', 'train_dataloader.batch_size is 8, which has no keys'),
+        ('train_dataloader.batch_size.x=1', 'train_dataloader.batch_size is 6, which has no keys'),
         ('model.distiller=cwd', r'it has the keys type, losses: .*use --method'),
         ('.model.x=1', 'joined by single dots'),
         ('model..x=1', 'joined by single dots'),

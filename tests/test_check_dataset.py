@@ -363,7 +363,7 @@ def test_missing_class_names_are_an_error_and_the_rest_is_checked_by_num_classes
 
 
 def test_classes_are_compared_with_those_of_the_model(intact, tmp_path, capsys):
-    path = osp.join(ROOT, 'configs/bpkd/bpkd_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py')
+    path = osp.join(ROOT, 'configs/bpkd/bpkd_deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320.py')
     arguments = [path, '--workers', '0', '--samples', '0', '--out', str(tmp_path)]
     assert check_dataset.main([*arguments, *options(intact['camvid'])]) == 0
     assert check_dataset.main([*arguments, *options(intact['camvid'], 'model.num_classes=12')]) == 1

@@ -25,7 +25,7 @@ from mmseg_bpkd.methods import known_methods, replace_method
 from mmseg_bpkd.segmentors import start_from_scratch, student_config
 from mmseg_bpkd.signatures import arguments_of
 
-BPKD = 'configs/bpkd/bpkd_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py'
+BPKD = 'configs/bpkd/bpkd_deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320.py'
 METHODS = [name for name in known_methods() if '/' not in name]
 
 
@@ -61,16 +61,16 @@ def test_options_apply_to_the_distiller_of_the_method():
     [
         ('configs/cwd/cwd_pspnet-r101_pspnet-r18_4xb4-80k_ade20k-512x512.py', 'cwd_features', 'cwd_features_pspnet-r1'),
         (
-            'configs/cwd_features/cwd_features_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py',
+            'configs/cwd_features/cwd_features_deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320.py',
             'kd',
-            'kd_pspnet-r18w32',
+            'kd_deeplabv3plus-r18w32',
         ),
         (
             'configs/ablations/bpkd-scratch_pspnet-r101_pspnet-r18_4xb4-80k_ade20k-512x512.py',
             'cwd',
             'cwd-scratch_pspnet-r101',
         ),
-        (BPKD, 'variants/skds_original', 'variants-skds_original_pspnet-r18w32'),
+        (BPKD, 'variants/skds_original', 'variants-skds_original_deeplabv3plus-r18w32'),
     ],
 )
 def test_the_work_directory_follows_the_method(config, method, work_dir):
@@ -90,7 +90,7 @@ def test_a_file_of_ones_own_is_a_method(tmp_path):
     (tmp_path / 'my_method.py').write_text(f'distiller = {loss}\ncustom_imports = dict(imports=["json"])')
     cfg = loaded(path(BPKD), '--method', tmp_path / 'my_method.py')
     assert cfg.model.distiller == loss and cfg.custom_imports.imports == ['mmseg_bpkd', 'json']
-    assert cfg.work_dir.startswith('work_dirs/my_method_pspnet-r18w32')
+    assert cfg.work_dir.startswith('work_dirs/my_method_deeplabv3plus-r18w32')
     (tmp_path / 'other.py').write_text(f'distiller = {loss}\ncustom_hooks = []')
     with pytest.raises(ValueError, match='other.py defines custom_hooks, distiller, expected distiller and'):
         loaded(path(BPKD), '--method', tmp_path / 'other.py')
@@ -103,7 +103,7 @@ def test_an_unknown_method_lists_the_known_ones():
 
 
 def test_a_plain_config_has_no_method():
-    plain = path('configs/pspnet/pspnet_r18w16_1xb8-2k_camvid-192x192.py')
+    plain = path('configs/deeplabv3plus/deeplabv3plus_r18w16_1xb6-4k_camvid-240x320.py')
     with pytest.raises(ValueError, match="has the model 'PlainSegmentor', expected the config of a distillation"):
         replace_method(Config.fromfile(plain), 'cwd')
 

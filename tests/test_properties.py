@@ -121,7 +121,7 @@ def test_boundary_iou_equals_the_oracle(maps, distance):
 
 @functools.cache
 def config() -> Config:
-    return Config.fromfile(osp.join(ROOT, 'configs/bpkd/bpkd_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py'))
+    return Config.fromfile(osp.join(ROOT, 'configs/bpkd/bpkd_deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320.py'))
 
 
 @functools.cache
