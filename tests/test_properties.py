@@ -121,7 +121,8 @@ def test_boundary_iou_equals_the_oracle(maps, distance):
 
 @functools.cache
 def config() -> Config:
-    return Config.fromfile(osp.join(ROOT, 'configs/bpkd/bpkd_deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320.py'))
+    name = 'bpkd_deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320.py'
+    return Config.fromfile(osp.join(ROOT, 'configs/bpkd', name))
 
 
 @functools.cache
