@@ -4,12 +4,15 @@ import argparse
 import errno
 import os
 import os.path as osp
+import sys
+import time
 import traceback
+from contextlib import contextmanager
 from typing import Iterator, Optional, Tuple
 from unittest import mock
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import init_dist, is_distributed
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
@@ -18,30 +21,57 @@ from mmengine.registry import MODEL_WRAPPERS
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from .cfg_options import add_cfg_options, merge_options
 from .hooks.save_on_signal import StoppedBySignal
+from .methods import replace_method
+from .segmentors import start_from_scratch
+from .signatures import explain_build_error
 
 ALWAYS_ON = ('StopOnNaNHook', 'SaveOnSignalHook')
-
 # The pair on CamVid of version 0.1, and the one that replaced it.
 REMOVED_PAIR = (
     'pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192',
     'deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320',
 )
+RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')  # of torchrun, Slurm and MPI
+LOCAL_BACKEND = [dict(type='LocalVisBackend')]  # of configs/_base_/default_runtime.py
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that change the config."""
+    parser.add_argument(
+        '--method',
+        metavar='NAME',
+        help='replaces the distiller of the config by configs/_base_/distillers/NAME.py, or by the file NAME',
+    )
+    add_cfg_options(parser, 'changes to the config, for example model.distiller.losses.loss_bpkd.tau_edge=2')
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options that training and testing share."""
     parser.add_argument('--work-dir', help='folder for logs and results; default: work_dirs/<name of the config>')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='changes to the config, for example model.distiller.losses.loss_bpkd.tau_edge=2',
-    )
+    add_config_arguments(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by some launchers')
+
+
+def read_config(path: str, options: dict, method: Optional[str] = None) -> Config:
+    """Returns a config with the options of `add_config_arguments` applied. They apply to the distiller of `method`.
+
+    Raises:
+        FileNotFoundError: if there is no such config.
+        ValueError: for an unknown method, or an option that would have no effect.
+    """
+    if not osp.isfile(path):
+        moved = path.replace(*REMOVED_PAIR)
+        hint = f'it was removed, use {moved}' if moved != path else 'give the path of a config file, see configs/'
+        raise FileNotFoundError(f'no config {path}: {hint}')
+    cfg = Config.fromfile(path)
+    if method is not None:
+        cfg = replace_method(cfg, method)
+    merge_options(cfg, options)
+    _share_vis_backends(cfg)
+    return cfg
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -51,28 +81,35 @@ def load_config(args: argparse.Namespace) -> Config:
         args: `config`, and the options of `add_common_arguments`.
 
     Raises:
-        FileNotFoundError: if there is no such config.
+        FileNotFoundError, ValueError: see `read_config`.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if not osp.isfile(args.config):
-        moved = args.config.replace(*REMOVED_PAIR)
-        hint = (
-            f'it was removed, use {moved}' if moved != args.config else 'give the path of a config file, see configs/'
-        )
-        raise FileNotFoundError(f'no config {args.config}: {hint}')
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options, args.method)
     cfg.launcher = args.launcher
-    name = osp.splitext(osp.basename(args.config))[0]
+    name = osp.splitext(osp.basename(cfg.filename))[0]
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
     return cfg
+
+
+def _share_vis_backends(cfg: Config) -> None:
+    """Gives `vis_backends` of the top level to the visualizer, which has its own copy of the list.
+
+    Raises:
+        ValueError: if both were changed, to different lists.
+    """
+    shared, visualizer = cfg.get('vis_backends'), cfg.get('visualizer')
+    if shared and visualizer and shared != visualizer.get('vis_backends'):
+        if visualizer.get('vis_backends', LOCAL_BACKEND) == LOCAL_BACKEND:
+            visualizer.vis_backends = shared
+        elif shared != LOCAL_BACKEND:
+            raise ValueError('vis_backends and visualizer.vis_backends are different lists: set one of them')
 
 
 def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
     """Applies the options of `tools/train.py` to a config, in place.
 
     Args:
-        args: `seed`, `deterministic`, `amp`, `auto_scale_lr` and `resume`.
+        args: `seed`, `deterministic`, `amp`, `auto_scale_lr`, `from_scratch` and `resume`.
 
     Raises:
         FileNotFoundError: if the checkpoint of `--resume` does not exist.
@@ -89,6 +126,8 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if cfg.optim_wrapper.get('type') in ('AmpOptimWrapper', AmpOptimWrapper) and get_device() == 'cpu':
         _use_bfloat16_on_cpu(cfg)
+    if args.from_scratch:
+        start_from_scratch(cfg.model)
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise ValueError(
@@ -117,6 +156,31 @@ def _use_bfloat16_on_cpu(cfg: Config) -> None:
         )
     cfg.optim_wrapper.pop('loss_scale', None)
     cfg.optim_wrapper.type = 'CPUAmpOptimWrapper'
+
+
+@contextmanager
+def short_errors(cfg: Optional[Config] = None, *kinds: type) -> Iterator[None]:
+    """Ends the program with one line, without a traceback, for errors in the command line and the config.
+
+    All processes of a run have these errors, so only the first one prints.
+
+    Args:
+        cfg: explains errors that MMEngine raises while it builds a part of this config.
+        kinds: exceptions whose message is such a line.
+    """
+    try:
+        yield
+    except Exception as error:
+        line = str(error) if isinstance(error, kinds) else cfg and explain_build_error(error, cfg)
+        if not line:
+            raise
+        if any(int(os.environ.get(name, 0)) for name in RANKS):
+            time.sleep(10)  # the launcher ends this process when the first one ends; do not end before it
+            sys.exit(1)
+        if 'MMSEG_BPKD_ERROR_FILE' in os.environ:  # of tools/dist_train.sh, which prints it last
+            with open(os.environ['MMSEG_BPKD_ERROR_FILE'], 'w') as file:
+                file.write(f'error: {line}\n')
+        sys.exit(f'error: {line}')
 
 
 def check_data_roots(cfg: Config, *dataloaders: str) -> None:

@@ -3,7 +3,7 @@
 import copy
 import os.path as osp
 from contextlib import suppress
-from typing import Any, Iterator, List, Optional
+from typing import Any, Iterator, List, Optional, Tuple
 
 from mmengine.config import Config, ConfigDict
 from mmengine.model import BaseModel
@@ -11,6 +11,10 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.utils import get_installed_path
 from mmseg.registry import MODELS as SEGMENTORS
 from torch import Tensor, nn
+
+from .signatures import paths_of
+
+COMMON = ('num_classes', 'data_preprocessor', 'test_cfg')  # what `SegDistill` and `PlainSegmentor` replace in a network
 
 
 def resolve_segmentor(
@@ -39,7 +43,7 @@ def resolve_segmentor(
         cfg.merge_from_dict(dict(model=changes))
         model = cfg.model
     if num_classes is not None:
-        for head in _heads(model):
+        for _, head in _heads(model):
             head.num_classes = num_classes
     if data_preprocessor is not None:
         model.data_preprocessor = copy.deepcopy(data_preprocessor)
@@ -56,7 +60,7 @@ def student_config(model: dict) -> ConfigDict:
             any other model, which is returned unchanged.
     """
     model = copy.deepcopy(ConfigDict(model))
-    common = {key: model.get(key) for key in ('num_classes', 'data_preprocessor', 'test_cfg')}
+    common = {key: model.get(key) for key in COMMON}
     if is_seg_distill(model):
         return resolve_segmentor(model.student, **common)
     if _registered(model.get('type')) is plain_segmentor:
@@ -69,6 +73,47 @@ def student_config(model: dict) -> ConfigDict:
             architecture.pop('pretrained', None)
         return resolve_segmentor(architecture, data_preprocessor=model.get('data_preprocessor'))
     return model
+
+
+def network_config(cfg: dict, path: str) -> Optional[ConfigDict]:
+    """Returns the resolved config of the network at a path of a config, with the keys that resolving removes.
+
+    Args:
+        path: 'model.teacher', 'model.student', or 'model' for a `PlainSegmentor`. Returns None for any other path.
+    """
+    model = cfg.get('model')
+    if not isinstance(model, dict):
+        return None
+    if path in ('model.teacher', 'model.student') and is_seg_distill(model):
+        network = model.get(path.removeprefix('model.'))
+        resolved = resolve_segmentor(network) if isinstance(network, dict) else None
+    elif path == 'model' and _registered(model.get('type')) is plain_segmentor:
+        network, resolved = dict(dict.fromkeys(COMMON), **model), student_config(model)
+    else:
+        return None
+    return resolved and ConfigDict({**network, **resolved})
+
+
+def start_from_scratch(model: dict) -> None:
+    """Removes the pretrained weights that the student of a distillation, or a plain segmentor, starts from, in place.
+
+    The teacher keeps its checkpoint.
+
+    Raises:
+        ValueError: for an algorithm of MMRazor, which cannot change the config of a network.
+    """
+    if 'architecture' in model:
+        raise ValueError("--from-scratch: MMRazor's own algorithms cannot change a network; use SegDistill")
+    student = model.student if is_seg_distill(model) else model
+    pretrained = [path for path, value in paths_of(student_config(model)) if _is_pretrained(path, value)]
+    changed = Config(dict(network=student))
+    changed.merge_from_dict({f'network.{path}': None for path in pretrained})
+    student.update(changed.network)
+
+
+def _is_pretrained(path: str, value: Any) -> bool:
+    key = path.split('.')[-1]
+    return key == 'pretrained' or (key == 'init_cfg' and isinstance(value, dict) and value.get('type') == 'Pretrained')
 
 
 def is_seg_distill(model: dict) -> bool:
@@ -154,7 +199,14 @@ def _read_model(path: str) -> ConfigDict:
     return cfg.model
 
 
-def _heads(model: ConfigDict) -> Iterator[ConfigDict]:
+def head_classes(model: ConfigDict) -> Iterator[Tuple[str, int]]:
+    """Yields the name of each head of a resolved model config that states its number of classes, and that number."""
+    for name, head in _heads(model):
+        if 'num_classes' in head:
+            yield name, head.num_classes
+
+
+def _heads(model: ConfigDict) -> Iterator[Tuple[str, ConfigDict]]:
     for name in ('decode_head', 'auxiliary_head'):
         heads = model.get(name) or []
-        yield from heads if isinstance(heads, list) else [heads]
+        yield from ((name, head) for head in (heads if isinstance(heads, list) else [heads]))

@@ -441,7 +441,7 @@ WARNINGS = {
         'camvid',
         crop_image_to_three_rows,
         [],
-        r'train: the crop, 192x192 .*, does not fit into 1 of 3 images read, .* largest training scale: '
+        r'train: the crop, 360x360 .*, does not fit into 1 of 3 images read, .* largest training scale: '
         r'0001TP_000000.png; ',
     ),
     'zero label not reduced, class 150 absent': (

@@ -196,7 +196,7 @@ def test_one_shared_image_in_a_hundred_is_only_a_warning(check, tmp_path):
     root = layouts.camvid(str(tmp_path), images=100, size=(12, 9))
     for i, (severity, expected) in enumerate((('warning', 0), ('error', 1))):
         shutil.copy(files(root, 'images/train/*')[i], files(root, 'images/val/*')[i])
-        code, problems, _ = check('camvid', root, 'num_images.train=100', 'num_images.val=100', 'crop_size=(1,1)')
+        code, problems, _ = check('camvid', root, 'num_images.train=100', 'num_images.val=100')
         shared = [problem for problem in problems if 'byte for byte' in problem]
         assert code == expected and len(shared) == 1 and shared[0].startswith(f'{severity}: val: {i + 1} image')
 
@@ -347,14 +347,30 @@ def test_synthetic_scenes_need_no_files(tmp_path, capsys):
     assert 'train SyntheticScenes: 400 samples drawn on demand, no files to check' in text and 'error' not in text
 
 
-def test_dataset_without_class_names_is_checked_by_num_classes(intact, check, tmp_path):
+def test_missing_class_names_are_an_error_and_the_rest_is_checked_by_num_classes(intact, check, tmp_path):
     nameless = [
         f'{loader}_dataloader.dataset.{key}'
         for loader in ('train', 'val', 'test')
         for key in ('type=BaseSegDataset', 'img_suffix=.png')
     ]
     code, problems, text = check('camvid', intact['camvid'], *nameless, arguments=('--all', '--samples', '1'))
-    assert (code, problems) == (0, []) and '| class 10 ' in text and 'samples.png' in text
+    assert code == 1 and problems == [
+        f'error: {loader}: BaseSegDataset has no class names, which validation needs: set '
+        f'metainfo=dict(classes=(...)) in {loader}_dataloader.dataset'
+        for loader in ('train', 'val')
+    ]
+    assert '| class 10 ' in text and 'samples.png' in text
+
+
+def test_classes_are_compared_with_those_of_the_model(intact, tmp_path, capsys):
+    path = osp.join(ROOT, 'configs/bpkd/bpkd_deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320.py')
+    arguments = [path, '--workers', '0', '--samples', '0', '--out', str(tmp_path)]
+    assert check_dataset.main([*arguments, *options(intact['camvid'])]) == 0
+    assert check_dataset.main([*arguments, *options(intact['camvid'], 'model.num_classes=12')]) == 1
+    assert (
+        'error: train, val: CamVidDataset has 11 classes, but the decode_head of the student has num_classes=12: set '
+        'num_classes of the model to 11, or use other data'
+    ) in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('samples', [1, 4])

@@ -20,7 +20,7 @@ needs_bfloat16 = pytest.mark.skipif(not optim.cpu_has_bfloat16(), reason='this C
 
 def wrapper_of(amp: bool, **optim_wrapper) -> dict:
     cfg = Config(dict(optim_wrapper=dict(dict(type='OptimWrapper', clip_grad=None), **optim_wrapper)))
-    options = dict(seed=None, deterministic=False, amp=amp, auto_scale_lr=False, resume=None)
+    options = dict(seed=None, from_scratch=False, deterministic=False, amp=amp, auto_scale_lr=False, resume=None)
     apply_training_options(cfg, SimpleNamespace(**options))
     return cfg.optim_wrapper.to_dict()
 

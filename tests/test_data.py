@@ -190,6 +190,31 @@ def test_valid_label_is_loaded_unchanged(labelled):
     assert results['gt_seg_map'][0].tolist() == [0, 10, 255, 11]
 
 
+@pytest.mark.parametrize('shape', [(4, 8), (2, 4), (8, 8), (4, 4, 3)])
+def test_label_of_another_size_than_its_image_raises_value_error_with_both(shape, labelled, tmp_path):
+    Image.fromarray(np.zeros(shape, np.uint8)).save(tmp_path / 'label.png')
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / 'image.png')
+    load = [dict(type='LoadImageFromFile'), dict(type='LoadCheckedAnnotations', num_classes=11)]
+    results = dict(labelled, img_path=str(tmp_path / 'image.png'))
+    size = ' x '.join(map(str, shape))
+    with pytest.raises(ValueError, match=rf'label .*label\.png is {size} and its image .*image\.png is 4 x 4 \(height'):
+        for transform in load:
+            results = TRANSFORMS.build(transform)(results)
+
+
+def test_label_is_compared_with_the_image_before_it_is_resized(labelled, tmp_path):
+    """As in pipelines for testing, which load the label after they resize the image."""
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / 'image.png')
+    results = dict(labelled, img_path=str(tmp_path / 'image.png'))
+    for transform in (
+        dict(type='LoadImageFromFile'),
+        dict(type='Resize', scale=(8, 8)),
+        dict(type='LoadCheckedAnnotations', num_classes=12),
+    ):
+        results = TRANSFORMS.build(transform)(results)
+    assert results['img'].shape == (8, 8, 3) and results['gt_seg_map'].shape == (4, 4)
+
+
 def test_missing_label_raises_file_not_found_error_with_the_image(labelled):
     load = TRANSFORMS.build(dict(type='LoadCheckedAnnotations', num_classes=11))
     with pytest.raises(FileNotFoundError, match=r'image image\.png has no label: expected .*missing\.png'):

@@ -1,5 +1,7 @@
 """Losses follow the contract `DistillLoss`: mistakes are refused, and plain modules work with its defaults."""
 
+import re
+
 import pytest
 import tiny
 import torch
@@ -11,7 +13,7 @@ from torch import nn
 
 from mmseg_bpkd import losses
 from mmseg_bpkd.losses import BPKDLoss, DistillLoss
-from mmseg_bpkd.losses.base import CONTRACT, contract_of
+from mmseg_bpkd.losses.base import CONTRACT, check_attributes, contract_of
 
 
 @MODELS.register_module()
@@ -35,6 +37,28 @@ class TwoTermLoss(DistillLoss):
 
     def terms(self, preds_S, preds_T):
         return dict(square=F.mse_loss(preds_S, preds_T), constant=0 * preds_S.sum() + 3)
+
+
+@MODELS.register_module()
+class LossWithMisspeltAlign(DistillLoss):
+    def __init__(self):
+        super().__init__()
+        self.aling = True
+
+    def forward(self, preds_S):
+        return preds_S.sum()
+
+
+@MODELS.register_module()
+class LossThatReturnsADict(DistillLoss):
+    def forward(self, preds_S, preds_T):
+        return dict(square=F.mse_loss(preds_S, preds_T))
+
+
+@MODELS.register_module()
+class LossWhoseTermsAreATensor(LossThatReturnsADict):
+    def terms(self, preds_S, preds_T):
+        return F.mse_loss(preds_S, preds_T)
 
 
 @pytest.fixture(scope='module')
@@ -113,6 +137,74 @@ def test_attributes_that_the_constructor_sets_are_allowed():
     assert MyLoss(4.0).tau == 4.0
     assert contract_of(MyLoss(4.0)).optim_options == dict(projector=dict(lr_mult=10))
     assert not DistillLoss.optim_options
+
+
+def with_attribute(name: str, value) -> DistillLoss:
+    """A loss whose constructor sets an attribute."""
+
+    def construct(self):
+        DistillLoss.__init__(self)
+        setattr(self, name, value)
+
+    return define(__init__=construct)()
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'intended'),
+    [
+        ('aling', True, 'align'),
+        ('allign', True, 'align'),
+        ('any_widht', True, 'any_width'),
+        ('optim_option', {}, 'optim_options'),
+        ('term', method, 'terms'),
+        ('max_grad_nrom', 1.0, 'max_grad_norm'),
+        ('build_layer', method, 'build_layers'),
+        ('make_part', method, 'build_layers'),
+    ],
+)
+def test_a_misspelt_attribute_of_an_instance_is_refused_and_the_error_names_the_right_one(name, value, intended):
+    with pytest.raises(TypeError, match=rf"MyLoss sets self\.{name}, .*did you mean '{intended}'"):
+        check_attributes(with_attribute(name, value))
+
+
+@pytest.mark.parametrize(
+    'name', ['tau', 'items', 'temps', 'aligner', 'max_norm', 'width', '_aling', 'training', 'align']
+)
+def test_other_attributes_of_an_instance_are_allowed(name):
+    check_attributes(with_attribute(name, 1.0))
+
+
+def test_a_layer_may_have_any_name():
+    check_attributes(with_attribute('aligns', nn.Conv2d(1, 1, 1)))
+
+
+def test_a_helper_whose_name_resembles_a_former_name_is_allowed():
+    define(make_pairs=method)
+
+
+def test_the_distiller_checks_the_attributes_of_its_losses(teacher_ckpt):
+    with pytest.raises(TypeError, match="LossWithMisspeltAlign sets self.aling, .*did you mean 'align'"):
+        tiny.distillation(teacher_ckpt, dict(loss_x=dict(type='LossWithMisspeltAlign')))
+
+
+@pytest.mark.parametrize(
+    ('loss', 'message'),
+    [
+        (
+            'LossThatReturnsADict',
+            'loss_x: forward of LossThatReturnsADict returned a dict, expected a scalar: to log several terms, define '
+            '`terms`, which returns the dict, and return their sum',
+        ),
+        (
+            'LossWhoseTermsAreATensor',
+            'loss_x: terms of LossWhoseTermsAreATensor returned a Tensor, expected {name of the term: scalar}',
+        ),
+    ],
+)
+def test_a_loss_that_returns_another_type_is_an_error_that_says_what_to_return(loss, message, teacher_ckpt):
+    model = tiny.distillation(teacher_ckpt, dict(loss_x=dict(type=loss))).train()
+    with pytest.raises(TypeError, match=f'^{re.escape(message)}$'):
+        tiny.losses_of(model)
 
 
 def test_a_loss_without_forward_raises_an_error_that_names_its_class():

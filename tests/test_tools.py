@@ -389,6 +389,21 @@ def test_the_demo_runs_twice_and_refuses_to_mix_settings(tmp_path):
     assert other.returncode and "holds a demo with {'data': None, 'iterations': 2}" in other.stderr
 
 
+@pytest.mark.parametrize(
+    ('script', 'arguments'), [('dist_train.sh', ['c.py', '2']), ('dist_test.sh', ['c.py', 'x', '2'])]
+)
+def test_an_error_is_repeated_after_the_report_of_torchrun(script, arguments, tmp_path):
+    python = tmp_path / 'python'
+    python.write_text('#!/bin/sh\necho "error: a typo" > "$MMSEG_BPKD_ERROR_FILE"\necho report >&2\nexit 3\n')
+    python.chmod(0o755)
+    environment = dict(os.environ, PATH=f'{tmp_path}:{os.environ["PATH"]}', TMPDIR=str(tmp_path))
+    done = subprocess.run(
+        [osp.join(ROOT, 'tools', script), *arguments], capture_output=True, text=True, env=environment
+    )
+    assert (done.returncode, done.stderr) == (3, 'report\nerror: a typo\n')
+    assert os.listdir(tmp_path) == ['python']
+
+
 def test_slurm_scripts_hand_everything_to_srun(tmp_path):
     srun = tmp_path / 'srun'
     srun.write_text('#!/bin/sh\necho "$@"\n')

@@ -21,9 +21,10 @@ sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # run fr
 warnings.filterwarnings('ignore')  # about features of the dependencies that are not used here
 
 import mmseg_bpkd  # noqa: F401
-from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
+from mmseg_bpkd.cfg_options import add_cfg_options
 from mmseg_bpkd.dataset_check import as_json, as_text, check_datasets, draw_samples, splits_of
+from mmseg_bpkd.launch import read_config
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -42,22 +43,14 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     )
     parser.add_argument('--out', help='folder for the results; default: work_dirs/check_dataset/<config>')
     parser.add_argument('--samples', type=int, default=8, help='number of samples in samples.png')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='changes to the config, for example num_images.train=1000',
-    )
+    add_cfg_options(parser, 'changes to the config, for example num_images.train=1000')
     args = parser.parse_args(argv)
     if args.seconds < 0 or args.workers < 0 or args.samples < 0:
         parser.error('--seconds, --workers and --samples must not be negative')
     if not osp.isfile(args.config):
         parser.error(f'no config {args.config}: give the path of a config file, see configs/')
     try:
-        args.cfg = Config.fromfile(args.config)
-        args.cfg.merge_from_dict(args.cfg_options)
+        args.cfg = read_config(args.config, args.cfg_options)
         args.splits = splits_of(args.cfg)
         args.out = args.out or osp.join('work_dirs/check_dataset', osp.splitext(osp.basename(args.config))[0])
         os.makedirs(args.out, exist_ok=True)
@@ -77,7 +70,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse_args(argv)
     init_default_scope(args.cfg.get('default_scope') or 'mmseg')
     result = check_datasets(
-        args.splits, args.cfg.get('num_images') or {}, None if args.all else args.seconds, args.workers, show_progress
+        args.splits,
+        args.cfg.get('num_images') or {},
+        None if args.all else args.seconds,
+        args.workers,
+        show_progress,
+        args.cfg.get('model'),
     )
     picture = osp.join(args.out, 'samples.png')
     if osp.isfile(picture):  # of an earlier run

@@ -4,6 +4,8 @@
 # On several machines, run it on each. Set NNODES, a different NODE_RANK on each, and MASTER_ADDR and PORT of the first.
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n 2,4p "$0"; exit 2; }
+MMSEG_BPKD_ERROR_FILE=$(mktemp) && export MMSEG_BPKD_ERROR_FILE
+trap 'cat "$MMSEG_BPKD_ERROR_FILE" >&2; rm "$MMSEG_BPKD_ERROR_FILE"' EXIT  # repeats the error after torchrun's report
 pid=
 # torchrun exits with 1 after a signal. This script exits as tools/train.py does: with 143 or 130.
 trap 'code=143; kill -TERM $pid || true' TERM

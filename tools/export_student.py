@@ -2,7 +2,8 @@
 
     python tools/export_student.py CONFIG work_dirs/RUN/iter_80000.pth student.pth
 
-writes student.pth (the student's weights, class names and palette) and student.py, its plain config. Load them with
+writes student.pth (the student's weights, class names and palette) and student.py, its plain config. Give the same
+--method and --cfg-options as for training. Load the student with
 
     import mmseg_bpkd  # only needed with mmcv-lite
     model = mmseg.apis.init_model('student.py', 'student.pth', device='cpu')
@@ -19,11 +20,12 @@ import sys
 sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # run from a checkout that is not installed
 
 import mmseg_bpkd  # noqa: F401
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg_bpkd.deploy import export_onnx
 from mmseg_bpkd.evaluate import compare_with_onnx
 from mmseg_bpkd.export import config_path, export_student
+from mmseg_bpkd.launch import add_config_arguments, read_config, short_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,14 +49,7 @@ def parse_args() -> argparse.Namespace:
         help='ONNX: also compare the metrics on the test set with those of PyTorch; exit code 1 if mIoU differs',
     )
     parser.add_argument('--half', action='store_true', help='store the weights as float16, in half the space')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='the changes to the config that the run was started with',
-    )
+    add_config_arguments(parser)
     args = parser.parse_args()
     if args.format == 'pytorch':
         try:
@@ -66,20 +61,25 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def write_onnx_file(cfg: Config, args: argparse.Namespace) -> None:
+    difference = export_onnx(cfg, args.checkpoint, args.out, args.size)
+    print(f'wrote {args.out}; the largest difference from PyTorch is {difference:.1e} of the largest logit')
+    if args.check_data:
+        cfg.work_dir = f'{osp.splitext(args.out)[0]}_check'  # of the logs
+        for name, values in compare_with_onnx(cfg, args.checkpoint, args.out).items():
+            print(f'{name}: {values[0]} in PyTorch, {values[1]} with the ONNX file')
+
+
 def main() -> None:
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
     init_default_scope('mmseg')
-    if args.format == 'onnx':
-        difference = export_onnx(cfg, args.checkpoint, args.out, args.size)
-        print(f'wrote {args.out}; the largest difference from PyTorch is {difference:.1e} of the largest logit')
-        if args.check_data:
-            cfg.work_dir = f'{osp.splitext(args.out)[0]}_check'  # of the logs
-            for name, values in compare_with_onnx(cfg, args.checkpoint, args.out).items():
-                print(f'{name}: {values[0]} in PyTorch, {values[1]} with the ONNX file')
-        return
-    config = export_student(cfg, args.checkpoint, args.out, args.half)
+    with short_errors(None, FileNotFoundError, ValueError):
+        cfg = read_config(args.config, args.cfg_options, args.method)
+    with short_errors(cfg):
+        if args.format == 'onnx':
+            write_onnx_file(cfg, args)
+            return
+        config = export_student(cfg, args.checkpoint, args.out, args.half)
     print(f'wrote {args.out} and {config}')
 
 

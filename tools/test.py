@@ -18,11 +18,13 @@ sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # run fr
 import mmseg_bpkd  # noqa: F401
 from mmengine.dist import is_main_process
 from mmseg_bpkd.evaluate import evaluate
+from mmseg_bpkd.dataset_check import check_classes
 from mmseg_bpkd.launch import (
     add_common_arguments,
     check_data_roots,
     end_process_group,
     load_config,
+    short_errors,
     use_available_devices,
 )
 
@@ -39,18 +41,21 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = load_config(args)
+    with short_errors(None, FileNotFoundError, ValueError):
+        cfg = load_config(args)
+        check_data_roots(cfg, 'test_dataloader')
+        check_classes(cfg, 'test')
     cfg.work_dir = args.work_dir or osp.join(
         cfg.work_dir, 'test'
     )  # do not overwrite the config that the training run saved
     if args.show_dir:
         cfg.default_hooks.visualization = dict(type='DrawPredictionsHook', draw=True, interval=1)
         cfg.visualizer.save_dir = args.show_dir
-    check_data_roots(cfg, 'test_dataloader')
     use_available_devices(cfg)
     if args.out:
         os.makedirs(osp.dirname(args.out) or '.', exist_ok=True)  # fail before the test, not after it
-    results = evaluate(cfg, args.checkpoint)
+    with short_errors(cfg):
+        results = evaluate(cfg, args.checkpoint)
     if args.out and is_main_process():
         with open(args.out, 'w') as file:
             json.dump(dict(config=args.config, checkpoint=args.checkpoint, **results), file, indent=2)

@@ -2,6 +2,7 @@
 
     python tools/train.py configs/bpkd/bpkd_pspnet-r50_pspnet-r18_1xb8-20k_camvid-360x360.py
     python tools/train.py CONFIG --resume auto --amp --seed 1 --cfg-options model.teacher_ckpt=teacher.pth
+    python tools/train.py CONFIG --method cwd --from-scratch
 
 Several GPUs: tools/dist_train.sh; Slurm: tools/slurm_train.sh.
 """
@@ -14,12 +15,14 @@ sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # run fr
 
 import mmseg_bpkd  # noqa: F401
 from mmengine.runner import Runner
+from mmseg_bpkd.dataset_check import check_classes
 from mmseg_bpkd.launch import (
     add_common_arguments,
     add_safety_hooks,
     apply_training_options,
     check_data_roots,
     load_config,
+    short_errors,
     train,
     use_available_devices,
     warn_of_another_batch_size,
@@ -53,20 +56,28 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='scale the learning rate in proportion to the total batch size of all processes',
     )
+    parser.add_argument(
+        '--from-scratch',
+        action='store_true',
+        help='the student starts from random weights, not from pretrained ones; the teacher keeps its checkpoint',
+    )
     add_common_arguments(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    cfg = load_config(args)
-    apply_training_options(cfg, args)
-    check_data_roots(cfg, 'train_dataloader', 'val_dataloader')
+    with short_errors(None, FileNotFoundError, ValueError):
+        cfg = load_config(args)
+        apply_training_options(cfg, args)
+        check_data_roots(cfg, 'train_dataloader', 'val_dataloader')
+        check_classes(cfg, 'train', 'val')
     add_safety_hooks(cfg)
     use_available_devices(cfg)
-    runner = Runner.from_cfg(cfg)
-    warn_of_another_batch_size(runner)
-    train(runner)
+    with short_errors(cfg):
+        runner = Runner.from_cfg(cfg)
+        warn_of_another_batch_size(runner)
+        train(runner)
 
 
 if __name__ == '__main__':

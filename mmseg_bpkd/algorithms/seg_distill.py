@@ -2,7 +2,7 @@
 
 import copy
 import os.path as osp
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.model import BaseModel, revert_sync_batchnorm
@@ -144,8 +144,18 @@ class SegDistill(SingleTeacherDistill):
                 f'teacher_ckpt={self.teacher_ckpt!r} has no weights of an auxiliary head, but a loss reads that head '
                 '(aux_preds_T or aux_feats_T): give a checkpoint that has them, or leave out the loss'
             )
+        self._compare_classes(state)
         load_strictly(self.teacher, state, f'teacher_ckpt={self.teacher_ckpt!r}')
         self.teacher_loaded = True
+
+    def _compare_classes(self, state: Dict[str, Tensor]) -> None:
+        for name, weight in self.teacher.decode_head.state_dict(prefix='decode_head.').items():
+            if name.endswith('conv_seg.weight') and name in state and len(state[name]) != len(weight):
+                raise ValueError(
+                    f'the teacher of teacher_ckpt={self.teacher_ckpt!r} has {len(state[name])} classes, but the data '
+                    f'has {len(weight)}, which is num_classes of the model: give a teacher that was trained on this '
+                    'data set'
+                )
 
     def loss(self, inputs: Tensor, data_samples: List[SegDataSample]) -> dict:
         """Computes the losses of a training step.

@@ -1,8 +1,9 @@
 """Checks a copy of a dataset and describes each problem in one sentence. Command line: `tools/check_dataset.py`."""
 
 from .check import Result, check_datasets
+from .classes import check_classes
 from .picture import draw_samples
 from .report import as_json, as_text
 from .splits import splits_of
 
-__all__ = ['Result', 'as_json', 'as_text', 'check_datasets', 'draw_samples', 'splits_of']
+__all__ = ['Result', 'as_json', 'as_text', 'check_classes', 'check_datasets', 'draw_samples', 'splits_of']

@@ -4,6 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Callable, Dict, List, Optional
 
+from .classes import model_problems
 from .content import Summary, check_absent_classes, check_content
 from .files import Probe, probe_all
 from .findings import Findings
@@ -50,6 +51,7 @@ def check_datasets(
     seconds: Optional[float] = 60,
     workers: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    model: Optional[dict] = None,
 ) -> Result:
     """Checks names, pairs, number and completeness of all files. Decodes as many of them as the time limit allows.
 
@@ -59,6 +61,7 @@ def check_datasets(
         seconds: time limit for decoding. None decodes every file.
         workers: number of processes that decode. 0 decodes in this process.
         progress: called after each decoded pair with two numbers: of decoded pairs and of all pairs.
+        model: config of the model, whose number of classes is compared with that of each split.
 
     Returns:
         The findings and what was decoded. Problems of the data do not raise exceptions.
@@ -66,6 +69,8 @@ def check_datasets(
     result = Result(splits)
     for split in splits:
         result.attempt(split.name, list_split, split, result.findings)
+        if model and split.dataset is not None:
+            result.attempt(split.name, _check_model, result, split, model)
     result.attempt('pairs and counts', check_pairs, splits, published, result.findings)
     pairs = [pair for split in splits for pair in split.pairs or ()]
     probes = probe_all(path for pair in pairs for path in (pair.image, pair.label) if path is not None)
@@ -79,6 +84,11 @@ def check_datasets(
         summaries = [result.summaries[split.name] for split in training]
         result.attempt('classes', check_absent_classes, training, summaries, result.findings)
     return result
+
+
+def _check_model(result: Result, split: Split, model: dict) -> None:
+    for problem in model_problems(split, model):
+        result.findings.error(split.name, problem)
 
 
 def _read(

@@ -6,6 +6,7 @@ from typing import Iterable, List, Optional, Sequence
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
+from .classes import class_problems
 from .files import Pair, Places, describe_missing, describe_nearest_folder, describe_suffixes, scan
 from .findings import Findings, counted, examples, relative_names
 from .splits import Split, type_name
@@ -100,14 +101,9 @@ def _entries(split: Split) -> List[dict]:
 
 
 def _check_agreement(split: Split, findings: Findings) -> None:
-    """Checks that dataset and pipeline agree on `num_classes` and `reduce_zero_label`."""
-    stated = split.label_transform.get('num_classes')
-    if stated is not None and split.classes and stated != len(split.classes):
-        findings.error(
-            split.name,
-            f'num_classes is {stated} in the pipeline, but {split.type} has {len(split.classes)} classes: set '
-            f'num_classes to {len(split.classes)}, in LoadCheckedAnnotations and in the config',
-        )
+    """Checks the class names, and that dataset and pipeline agree on `num_classes` and `reduce_zero_label`."""
+    for problem in class_problems(split):
+        findings.error(split.name, problem)
     if split.label_transform.get('reduce_zero_label') not in (None, getattr(split.dataset, 'reduce_zero_label', None)):
         findings.error(
             split.name,

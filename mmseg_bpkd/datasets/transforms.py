@@ -62,7 +62,7 @@ class LoadCheckedAnnotations(LoadAnnotations):
 
     Raises:
         FileNotFoundError: if the label file does not exist.
-        ValueError: if the label has other values. The message names the file and the values.
+        ValueError: if the label has other values, or another size than the image. The message names the file.
     """
 
     def __init__(self, num_classes: int, ignore_index: int = 255, **kwargs) -> None:
@@ -77,6 +77,12 @@ class LoadCheckedAnnotations(LoadAnnotations):
                 f'image {results["img_path"]} has no label: expected {path}; tools/check_dataset.py checks all files'
             )
         super()._load_seg_map(results)
+        label_size, image_size = results['gt_seg_map'].shape, results.get('ori_shape', results['gt_seg_map'].shape)
+        if label_size != image_size:
+            raise ValueError(
+                f'label {path} is {_joined(label_size)} and its image {results["img_path"]} is {_joined(image_size)} '
+                '(height x width), expected the same size; tools/check_dataset.py checks all files'
+            )
         values = np.flatnonzero(_histogram(results['gt_seg_map']))
         wrong = values[(values >= self.num_classes) & (values != self.ignore_index)]
         if len(wrong):
@@ -84,6 +90,10 @@ class LoadCheckedAnnotations(LoadAnnotations):
                 f'label {path} has the values {wrong.tolist()}: expected classes 0 to '
                 f'{self.num_classes - 1}, or {self.ignore_index} for void; tools/check_dataset.py names likely causes'
             )
+
+
+def _joined(shape: Tuple[int, ...]) -> str:
+    return ' x '.join(map(str, shape))
 
 
 BYTES = np.arange(256, dtype=np.uint8)

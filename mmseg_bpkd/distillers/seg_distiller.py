@@ -12,7 +12,7 @@ from mmrazor.models.task_modules.recorder import ModuleInputsRecorder, ModuleOut
 from mmseg.models.utils import resize
 from torch import Tensor, nn
 
-from ..losses.base import contract_of, with_two_classes
+from ..losses.base import DistillLoss, check_attributes, contract_of, with_two_classes
 from ..losses.functional import upcast
 from ..segmentors import list_heads
 
@@ -69,6 +69,9 @@ class SegDistiller(ConfigurableDistiller):
                 )
         with DefaultScope.overwrite_default_scope('mmrazor'):  # MMRazor's recorders are registered in this scope
             super().__init__(student_recorders, teacher_recorders, connectors=connectors, distill_losses=losses)
+        for loss in self.distill_losses.values():
+            if isinstance(loss, DistillLoss):
+                check_attributes(loss)
         explicit = loss_forward_mappings or {}
         unknown = set(explicit) - set(losses)
         if unknown:
@@ -171,6 +174,7 @@ class SegDistiller(ConfigurableDistiller):
 
         Raises:
             RuntimeError: if the forward pass did not record a tensor.
+            TypeError: if `forward` of a loss does not return a tensor, or `terms` not a dict.
             ValueError: if the tensors of student and teacher cannot be compared.
         """
         losses = {}
@@ -178,9 +182,10 @@ class SegDistiller(ConfigurableDistiller):
             for name, loss in self.distill_losses.items():
                 arguments = self._arguments(name, gt)
                 if contract_of(loss).terms:
-                    losses.update({f'{name}_{term}': value for term, value in loss.terms(**arguments).items()})
+                    terms = _returned(name, loss, 'terms', dict, loss.terms(**arguments))
+                    losses.update({f'{name}_{term}': value for term, value in terms.items()})
                 else:
-                    losses[name] = loss(**arguments)
+                    losses[name] = _returned(name, loss, 'forward', Tensor, loss(**arguments))
         finally:
             for recorder in (*self.student_recorders.recorders.values(), *self.teacher_recorders.recorders.values()):
                 recorder.reset_data_buffer()
@@ -308,6 +313,19 @@ def _stage_widths(model: BaseModel) -> List[int]:
         stages = model.backbone(next(model.parameters()).new_zeros(1, 3, 64, 64))
     model.train(training)
     return [stage.shape[1] for stage in stages]
+
+
+def _returned(name: str, loss: nn.Module, method: str, expected: type, value: Any) -> Any:
+    if not isinstance(value, expected):
+        advice = (
+            '{name of the term: scalar}'
+            if expected is dict
+            else 'a scalar: to log several terms, define `terms`, which returns the dict, and return their sum'
+        )
+        raise TypeError(
+            f'{name}: {method} of {type(loss).__name__} returned a {type(value).__name__}, expected {advice}'
+        )
+    return value
 
 
 def _describe_type(value: Any) -> str:

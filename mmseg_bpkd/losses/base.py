@@ -42,7 +42,8 @@ class DistillLoss(nn.Module):
 
     Raises:
         TypeError: when a subclass is defined that has a public class attribute which is not listed above, or a method
-            whose name looks like a misspelt member.
+            whose name looks like a misspelt member. `SegDistiller` raises it for such an attribute that `__init__`
+            sets.
     """
 
     align: Union[bool, str] = False
@@ -68,7 +69,7 @@ class DistillLoss(nn.Module):
         for name, value in vars(cls).items():
             if name.startswith('_') or hasattr(DistillLoss, name):
                 continue
-            intended = RENAMED.get(name) or next(iter(get_close_matches(name, CONTRACT, n=1, cutoff=0.8)), None)
+            intended = _intended(name, cutoff=0.8)
             if intended or not _is_method(value):
                 hint = f'did you mean {intended!r}?' if intended else f'the members are {", ".join(CONTRACT)}.'
                 raise TypeError(
@@ -120,6 +121,30 @@ def _on_two_classes(method: Callable) -> Callable:
         return method(*given.args, **given.kwargs)
 
     return run if {'preds_S', 'preds_T'} & set(parameters.parameters) else method
+
+
+def check_attributes(loss: DistillLoss) -> None:
+    """Checks what the constructor of a loss has set.
+
+    Layers and tensors may have any name. So may values, unless the name looks like a misspelt member.
+
+    Raises:
+        TypeError: for a misspelt member.
+    """
+    for name in vars(loss):
+        intended = None if name.startswith('_') or hasattr(type(loss), name) else _intended(name, cutoff=0.85)
+        if intended:
+            raise TypeError(
+                f'{type(loss).__name__} sets self.{name}, which DistillLoss does not have; did you mean {intended!r}? '
+                'Otherwise, start the name with an underscore'
+            )
+
+
+def _intended(name: str, cutoff: float) -> Optional[str]:
+    """The member that a misspelt or former name stands for, or None."""
+    swapped = [member for member in CONTRACT if sorted(member) == sorted(name)]
+    former = [RENAMED[member] for member in get_close_matches(name, RENAMED, n=1, cutoff=0.92)]
+    return next(iter([*former, *swapped, *get_close_matches(name, CONTRACT, n=1, cutoff=cutoff)]), None)
 
 
 def _is_method(value: object) -> bool:

@@ -41,7 +41,8 @@ def haar_details(x: Tensor, levels: int) -> List[Tensor]:
 class WaveletLoss(DistillLoss):
     """Compares the head's features F in space, and their high frequencies, where boundaries are.
 
-    * 'detail': `detail_weight * sum over the levels of mean |details of conv(F_S) - details of F_T|`, see `haar_details`;
+    * 'detail': `detail_weight * sum over the levels of mean |details of conv(F_S) - details of F_T|`, see
+      `haar_details`;
     * 'feature': `feature_weight * mean (conv(F_S) - F_T)^2`, as in FitNet.
 
     A trained 1x1 convolution aligns the student's features. Void pixels are included.
