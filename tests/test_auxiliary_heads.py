@@ -14,6 +14,8 @@ from mmengine.registry import MODELS
 from mmseg.models import FCNHead
 from test_docs import python_blocks
 from test_fast_settings import losses_and_gradients
+from test_one_channel import batch as binary_batch
+from test_one_channel import pspnet
 
 from mmseg_bpkd.losses import DistillLoss, PixelWiseLoss
 from mmseg_bpkd.segmentors import build_segmentor, forward_heads, resolve_segmentor
@@ -306,10 +308,21 @@ def test_a_recorder_of_ones_own_reads_another_auxiliary_head(several):
 # Other losses
 
 
-def test_another_number_of_classes_or_one_channel_is_refused_as_for_the_decode_head(teacher_ckpt):
-    fit = tiny.distillation(teacher_ckpt, SPY).distiller._fit
-    with pytest.raises(ValueError, match='aux_preds is .* with one channel'):
-        fit('loss_spy', 'aux_preds', torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4))
+def test_an_auxiliary_head_with_one_channel_becomes_two_classes():
+    networks = {
+        name: build_segmentor(resolve_segmentor(pspnet(width, 1), 2, tiny.PREPROCESSOR))
+        for name, width in (('student', 4), ('teacher', 8))
+    }
+    model = without_dropout(tiny.distillation(None, SPY, num_classes=2, **networks).train())
+    student, data = copy.deepcopy(model.student), model.data_preprocessor(binary_batch(), True)
+    model(**data, mode='loss')
+    for side, network in (('S', student), ('T', model.teacher)):
+        z = outputs(network, data['inputs'])['aux_preds']
+        assert z.shape[1] == 1
+        torch.testing.assert_close(RECEIVED[f'aux_preds_{side}'], torch.cat([-z / 2, z / 2], dim=1))
+
+
+def test_another_number_of_classes_is_refused_as_for_the_decode_head(teacher_ckpt):
     fit = tiny.distillation(teacher_ckpt, dict(loss_x=dict(type='PixelWiseLoss'))).distiller._fit
     with pytest.raises(ValueError, match='aux_preds is .* different numbers of classes'):
         fit('loss_x', 'aux_preds', torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4, 4))

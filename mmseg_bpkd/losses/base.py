@@ -81,6 +81,7 @@ class DistillLoss(nn.Module):
                 setattr(cls, name, _on_two_classes(vars(cls)[name]))
 
 
+LOGITS = (('preds_S', 'preds_T'), ('aux_preds_S', 'aux_preds_T'))
 CONTRACT = ('forward', 'terms', 'align', 'any_width', 'one_channel', 'build_layers', 'optim_options', 'max_grad_norm')
 _DEFAULTS = DistillLoss()
 
@@ -103,11 +104,14 @@ def contract_of(loss: nn.Module) -> DistillLoss:
 
 
 def with_two_classes(contract: DistillLoss, arguments: Dict[str, Any]) -> Dict[str, Any]:
-    """Replaces one-channel `preds_S` and `preds_T` by logits of two classes, unless the loss takes one channel."""
+    """Replaces one-channel logits of a head by logits of two classes, unless the loss takes one channel."""
     if contract.one_channel:
         return arguments
-    names = [name for name in ('preds_S', 'preds_T') if isinstance(arguments.get(name), Tensor)]
-    return {**arguments, **dict(zip(names, two_class_logits(*(arguments[name] for name in names))))}
+    arguments = dict(arguments)
+    for pair in LOGITS:
+        names = [name for name in pair if isinstance(arguments.get(name), Tensor)]
+        arguments.update(zip(names, two_class_logits(*(arguments[name] for name in names))))
+    return arguments
 
 
 def _on_two_classes(method: Callable) -> Callable:
@@ -120,7 +124,7 @@ def _on_two_classes(method: Callable) -> Callable:
         given.arguments.update(with_two_classes(self, given.arguments))
         return method(*given.args, **given.kwargs)
 
-    return run if {'preds_S', 'preds_T'} & set(parameters.parameters) else method
+    return method if set(parameters.parameters).isdisjoint(sum(LOGITS, ())) else run
 
 
 def check_attributes(loss: DistillLoss) -> None:
