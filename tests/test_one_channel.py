@@ -235,6 +235,19 @@ def test_terms_see_the_same_logits_as_forward(given):
     torch.testing.assert_close(sum(loss.terms(*taken).values()), loss(*taken))
 
 
+def test_logits_of_auxiliary_heads_are_those_of_two_classes_too():
+    class BothHeads(DistillLoss):
+        def forward(self, preds_S, preds_T, aux_preds_S, aux_preds_T):
+            return preds_S, preds_T, aux_preds_S, aux_preds_T
+
+    z = torch.randn(4, 2, 1, 3, 3)
+    three_classes = torch.randn(2, 3, 3, 3)  # of one head; the other head is changed all the same
+    for received, logit in zip(BothHeads()(*z), z):
+        torch.testing.assert_close(received.softmax(1)[:, 1:], logit.sigmoid())
+    *kept, aux_S, aux_T = BothHeads()(three_classes, three_classes, aux_preds_S=z[2], aux_preds_T=z[3])
+    assert kept[0] is kept[1] is three_classes and aux_S.shape == aux_T.shape == (2, 2, 3, 3)
+
+
 @pytest.mark.parametrize('channels', [1, 2])
 @pytest.mark.parametrize('name', WITHOUT_MEANING)
 def test_a_loss_without_a_gradient_for_two_classes_is_refused(given, name, channels):
