@@ -4,6 +4,13 @@ distiller = dict(
     type='SegDistiller',
     losses=dict(
         loss_cwd=dict(type='ChannelWiseLoss', tau=4.0, weight=1.0),
+        loss_cwd_aux=dict(type='ChannelWiseLoss', tau=4.0, weight=0.4),
         loss_kt=dict(type='KTChannelLoss', divergence='kl', tau=4.0, weight=1.0),
+    ),
+    loss_forward_mappings=dict(
+        loss_cwd_aux=dict(
+            preds_S=dict(recorder='aux_preds', from_student=True),
+            preds_T=dict(recorder='aux_preds', from_student=False),
+        ),
     ),
 )
