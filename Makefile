@@ -2,6 +2,7 @@
 # make test                         run the tests (make test ARGS="-m slow" runs the slow tests)
 # make lint                         check the code style
 # make docs                         build the documentation site in docs/_build; runs the tutorial, which takes minutes
+# make release-check                build the wheel into dist/ and test it in an empty environment
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -20,10 +21,18 @@ docs: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet -r docs/requirements.txt
 	$(BIN)/python -m sphinx -W --keep-going -E -b html docs docs/_build
 
-$(VENV)/installed: requirements.txt pyproject.toml
+release-check: $(VENV)/installed
+	rm -rf build dist .release
+	$(PYTHON) -m venv .release
+	.release/bin/python -m pip install --quiet build twine
+	.release/bin/python -m build
+	.release/bin/python -m twine check --strict dist/*
+	WHEEL="$$(echo $(CURDIR)/dist/*.whl)" $(BIN)/python -m pytest -m '' tests/test_packaging.py tests/test_wheel.py
+
+$(VENV)/installed: requirements.txt pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-.PHONY: demo test lint docs
+.PHONY: demo test lint docs release-check

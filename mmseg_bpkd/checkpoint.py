@@ -6,6 +6,8 @@ from mmengine.model import BaseModule
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
+from .files import find_checkpoint
+
 _init_weights = BaseModule.init_weights
 STUDENT = ('architecture.model.', 'architecture.')  # prefixes of the student in MMRazor 0.x and 1.x
 
@@ -14,14 +16,14 @@ def read_checkpoint(source: str) -> dict:
     """Loads a checkpoint onto the CPU.
 
     Args:
-        source: path or URL.
+        source: path or URL, see `find_checkpoint`.
 
     Raises:
         FileNotFoundError: if the file does not exist or cannot be downloaded.
         ValueError: if the file is not a checkpoint, or is truncated.
     """
     try:
-        checkpoint = CheckpointLoader.load_checkpoint(source, map_location='cpu')
+        checkpoint = CheckpointLoader.load_checkpoint(find_checkpoint(source), map_location='cpu')
     except FileNotFoundError:
         if '://' in source:  # the error of a failed download already says what to do
             raise

@@ -49,6 +49,7 @@ def apply() -> None:
     repair_class_weights()
     repair_binary_cross_entropy()
     repair_binary_accuracy()
+    register_configs()
 
 
 def require_packages() -> None:
@@ -377,3 +378,32 @@ def repair_binary_accuracy() -> None:
     for name, module in list(sys.modules.items()):  # the heads import the function by name
         if name.startswith('mmseg.models') and getattr(module, 'accuracy', None) is original:
             module.accuracy = accuracy
+
+
+def register_configs() -> None:
+    """Makes `mmseg_bpkd::path` in the `_base_` of a config name a config of this package.
+
+    MMEngine accepts the names of OpenMMLab's packages only, and looks in the folder of the installed distribution,
+    which an editable install does not have. It would also build what comes from such a base in a scope `mmseg_bpkd`,
+    where nothing is registered: this package registers its parts in the root registries.
+    """
+    from mmengine.config import Config
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    package = __name__.split('.')[0]
+    if package in MODULE2PACKAGE:
+        return
+    MODULE2PACKAGE[package] = package  # for mmengine.hub
+    original = Config._get_cfg_path
+
+    def get_cfg_path(cfg_path: str, filename: str):
+        if not cfg_path.startswith(f'{package}::'):
+            return original(cfg_path, filename)
+        from .files import find_config
+
+        path = find_config(cfg_path)
+        if not osp.isfile(path):
+            raise FileNotFoundError(f'{filename}: _base_ names {cfg_path}, but there is no config {path}')
+        return path, None
+
+    Config._get_cfg_path = staticmethod(get_cfg_path)

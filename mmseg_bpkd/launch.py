@@ -22,17 +22,13 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .cfg_options import add_cfg_options, merge_options
+from .files import load_config_file
 from .hooks.save_on_signal import StoppedBySignal
 from .methods import replace_method
 from .segmentors import start_from_scratch
 from .signatures import explain_build_error
 
 ALWAYS_ON = ('StopOnNaNHook', 'SaveOnSignalHook')
-# The pair on CamVid of version 0.1, and the one that replaced it.
-REMOVED_PAIR = (
-    'pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192',
-    'deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320',
-)
 RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')  # of torchrun, Slurm and MPI
 LOCAL_BACKEND = [dict(type='LocalVisBackend')]  # of configs/_base_/default_runtime.py
 
@@ -62,11 +58,7 @@ def read_config(path: str, options: dict, method: Optional[str] = None) -> Confi
         FileNotFoundError: if there is no such config.
         ValueError: for an unknown method, or an option that would have no effect.
     """
-    if not osp.isfile(path):
-        moved = path.replace(*REMOVED_PAIR)
-        hint = f'it was removed, use {moved}' if moved != path else 'give the path of a config file, see configs/'
-        raise FileNotFoundError(f'no config {path}: {hint}')
-    cfg = Config.fromfile(path)
+    cfg = load_config_file(path)
     if method is not None:
         cfg = replace_method(cfg, method)
     merge_options(cfg, options)
@@ -196,7 +188,7 @@ def check_data_roots(cfg: Config, *dataloaders: str) -> None:
                 raise FileNotFoundError(
                     f'{place} is {folder!r}, which is {state}: prepare the data as docs/data.md describes, or set '
                     f'its folder with --cfg-options {name}.dataset.data_root=PATH. '
-                    'tools/check_dataset.py CONFIG checks the whole data set'
+                    'bpkd check CONFIG checks the whole data set'
                 )
 
 

@@ -8,10 +8,11 @@ from typing import Dict
 
 from mmengine.config import Config
 
+from .files import shipped_root
 from .segmentors import is_seg_distill
 from .signatures import nearest
 
-FOLDER = osp.join(osp.dirname(osp.dirname(osp.abspath(__file__))), 'configs/_base_/distillers')
+FOLDER = osp.join(shipped_root(), 'configs/_base_/distillers')
 
 
 def known_methods() -> Dict[str, str]:

@@ -8,10 +8,10 @@ from typing import Any, Iterator, List, Optional, Tuple
 from mmengine.config import Config, ConfigDict
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS, DefaultScope
-from mmengine.utils import get_installed_path
 from mmseg.registry import MODELS as SEGMENTORS
 from torch import Tensor, nn
 
+from .files import find_config
 from .signatures import paths_of
 
 COMMON = ('num_classes', 'data_preprocessor', 'test_cfg')  # what `SegDistill` and `PlainSegmentor` replace in a network
@@ -184,10 +184,7 @@ def _registered(kind: Any) -> Any:
 
 
 def _read_model(path: str) -> ConfigDict:
-    file = path
-    if '::' in path:
-        package, inner = path.split('::', 1)
-        file = osp.join(get_installed_path(package), '.mim', 'configs', inner)
+    file = find_config(path)
     if not osp.isfile(file):
         raise FileNotFoundError(
             f'cfg_path={path!r}: there is no config {file}. Give the path of a config file, or "package::path" for a '

@@ -294,7 +294,7 @@ def test_exception_in_one_check_does_not_stop_the_others(intact, check, monkeypa
         raise RuntimeError('boom')
 
     monkeypatch.setattr('mmseg_bpkd.dataset_check.check.check_shared_images', fail)
-    monkeypatch.setattr(check_dataset, 'draw_samples', fail)
+    monkeypatch.setattr('mmseg_bpkd.dataset_check.report.draw_samples', fail)
     code, problems, text = check('camvid', intact['camvid'])
     assert code == 1 and problems == [
         'error: shared images, samples.png: this check raised RuntimeError (boom); the other checks still ran'

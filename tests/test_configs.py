@@ -372,7 +372,8 @@ def test_a_config_can_be_composed_with_the_40k_schedule(tmp_path):
 
 def test_mmrazors_own_recipe_trains_a_step(monkeypatch):
     """Its cfg_path cannot be overridden, so these are the full networks, on a small crop."""
-    cfg = Config.fromfile(osp.join(ROOT, 'configs/mmrazor/bpkd_pspnet-r101_pspnet-r18_4xb4-80k_cityscapes-512x1024.py'))
+    leaf = 'bpkd-mmrazor_pspnet-r101_pspnet-r18_4xb4-80k_cityscapes-512x1024.py'
+    cfg = Config.fromfile(osp.join(ROOT, 'configs/mmrazor', leaf))
     cfg.model.teacher_ckpt = None
     cfg.model.data_preprocessor.size = (64, 64)
     init_default_scope(cfg.default_scope)

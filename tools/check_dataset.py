@@ -10,7 +10,6 @@ Exit code: 0 without errors, 1 with errors, 2 if the config cannot be used or ha
 """
 
 import argparse
-import json
 import os
 import os.path as osp
 import sys
@@ -23,7 +22,7 @@ warnings.filterwarnings('ignore')  # about features of the dependencies that are
 import mmseg_bpkd  # noqa: F401
 from mmengine.registry import init_default_scope
 from mmseg_bpkd.cfg_options import add_cfg_options
-from mmseg_bpkd.dataset_check import as_json, as_text, check_datasets, draw_samples, splits_of
+from mmseg_bpkd.dataset_check import check_datasets, splits_of, write_report
 from mmseg_bpkd.launch import read_config
 
 
@@ -47,8 +46,6 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.seconds < 0 or args.workers < 0 or args.samples < 0:
         parser.error('--seconds, --workers and --samples must not be negative')
-    if not osp.isfile(args.config):
-        parser.error(f'no config {args.config}: give the path of a config file, see configs/')
     try:
         args.cfg = read_config(args.config, args.cfg_options)
         args.splits = splits_of(args.cfg)
@@ -77,15 +74,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         show_progress,
         args.cfg.get('model'),
     )
-    picture = osp.join(args.out, 'samples.png')
-    if osp.isfile(picture):  # of an earlier run
-        os.remove(picture)
-    result.attempt('samples.png', draw_samples, result, args.samples, picture)
-    with open(osp.join(args.out, 'report.json'), 'w') as file:
-        json.dump(dict(config=args.config, **as_json(result)), file, indent=2)
-        file.write('\n')
-    print(as_text(result))
-    print(f'written to {args.out}: report.json{", samples.png" if osp.isfile(picture) else ""}')
+    print(write_report(result, args.config, args.out, args.samples))
     return result.exit_code
 
 

@@ -17,9 +17,9 @@ sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # run fr
 
 import mmseg_bpkd  # noqa: F401
 import cv2
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.utils import ProgressBar
+from mmseg_bpkd.files import load_config_file
 from mmseg_bpkd.predict import Predictor, compare, count_images, images_of, side_by_side
 
 
@@ -37,8 +37,8 @@ def main() -> None:
     args = parse_args()
     init_default_scope('mmseg')
     total = count_images(args.source)
-    first = Predictor(Config.fromfile(args.config), args.checkpoint)
-    second = Predictor(Config.fromfile(args.beside[0]), args.beside[1]) if args.beside else None
+    first = Predictor(load_config_file(args.config), args.checkpoint)
+    second = Predictor(load_config_file(args.beside[0]), args.beside[1]) if args.beside else None
     for folder in ('labels', 'overlays', *(['compared'] if second else [])):
         os.makedirs(osp.join(args.out, folder), exist_ok=True)
     progress, sums, count = ProgressBar(total or 0), {}, 0

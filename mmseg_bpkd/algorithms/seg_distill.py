@@ -16,6 +16,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from ..checkpoint import check_pretrained, load_strictly, read_checkpoint, segmentor_state
+from ..files import find_checkpoint
 from ..losses.class_memory import ClassMemory
 from ..segmentors import build_segmentor, forward_heads, resolve_segmentor
 from .early_gradient import make_gradients_early
@@ -131,7 +132,7 @@ class SegDistill(SingleTeacherDistill):
                 'the teacher has no checkpoint, but it must be trained: set model.teacher_ckpt to the path or URL of '
                 'a checkpoint'
             )
-        if '://' not in self.teacher_ckpt and not osp.isfile(self.teacher_ckpt):
+        if '://' not in self.teacher_ckpt and not osp.isfile(find_checkpoint(self.teacher_ckpt)):
             raise FileNotFoundError(
                 f'no checkpoint {self.teacher_ckpt} of the teacher: train it (see docs/recipes.md), or set '
                 'model.teacher_ckpt to another file or URL'

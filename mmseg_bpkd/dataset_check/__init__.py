@@ -3,7 +3,16 @@
 from .check import Result, check_datasets
 from .classes import check_classes
 from .picture import draw_samples
-from .report import as_json, as_text
+from .report import as_json, as_text, write_report
 from .splits import splits_of
 
-__all__ = ['Result', 'as_json', 'as_text', 'check_classes', 'check_datasets', 'draw_samples', 'splits_of']
+__all__ = [
+    'Result',
+    'as_json',
+    'as_text',
+    'check_classes',
+    'check_datasets',
+    'draw_samples',
+    'splits_of',
+    'write_report',
+]

@@ -1,5 +1,8 @@
-"""Formats the results as text and as JSON."""
+"""Formats the results as text and as JSON, and writes them."""
 
+import json
+import os
+import os.path as osp
 from dataclasses import asdict
 from math import prod
 from typing import List, Optional
@@ -8,7 +11,30 @@ from prettytable import PrettyTable
 
 from .check import Result
 from .findings import counted
+from .picture import draw_samples
 from .splits import Split
+
+
+def write_report(result: Result, config: str, folder: str, samples: int) -> str:
+    """Writes report.json and, if a sample can be drawn, samples.png.
+
+    Args:
+        config: path of the config, for report.json.
+        folder: an existing folder. A picture of an earlier call is removed.
+        samples: maximum number of samples in the picture.
+
+    Returns:
+        The results as text, with a last line that names the files.
+    """
+    picture = osp.join(folder, 'samples.png')
+    if osp.isfile(picture):
+        os.remove(picture)
+    result.attempt('samples.png', draw_samples, result, samples, picture)
+    with open(osp.join(folder, 'report.json'), 'w') as file:
+        json.dump(dict(config=config, **as_json(result)), file, indent=2)
+        file.write('\n')
+    written = ', samples.png' if osp.isfile(picture) else ''
+    return f'{as_text(result)}\nwritten to {folder}: report.json{written}'
 
 
 def as_text(result: Result) -> str:

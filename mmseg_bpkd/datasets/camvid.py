@@ -59,7 +59,7 @@ class CamVidDataset(BaseSegDataset):
         if not osp.isdir(folder):
             raise FileNotFoundError(
                 f'the CamVid image folder {folder} does not exist: correct data_root, or create the folder with '
-                'tools/dataset_converters/camvid.py'
+                'bpkd convert-camvid'
             )
         if self.img_suffix is not None:
             return super().load_data_list()

@@ -74,7 +74,7 @@ class LoadCheckedAnnotations(LoadAnnotations):
         path = results['seg_map_path']
         if '://' not in path and not osp.isfile(path):
             raise FileNotFoundError(
-                f'image {results["img_path"]} has no label: expected {path}; tools/check_dataset.py checks all files'
+                f'image {results["img_path"]} has no label: expected {path}; bpkd check CONFIG checks all files'
             )
         super()._load_seg_map(results)
         label_size, image_size = results['gt_seg_map'].shape, results.get('ori_shape', results['gt_seg_map'].shape)
@@ -88,7 +88,7 @@ class LoadCheckedAnnotations(LoadAnnotations):
         if len(wrong):
             raise ValueError(
                 f'label {path} has the values {wrong.tolist()}: expected classes 0 to '
-                f'{self.num_classes - 1}, or {self.ignore_index} for void; tools/check_dataset.py names likely causes'
+                f'{self.num_classes - 1}, or {self.ignore_index} for void; bpkd check CONFIG names likely causes'
             )
 
 

@@ -24,10 +24,10 @@ sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '../..'))  # run
 warnings.filterwarnings('ignore')  # of the dependencies
 
 import mmseg_bpkd  # noqa: F401
-from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmseg_bpkd.complexity import measure, segmentors
+from mmseg_bpkd.files import load_config_file
 from mmseg_bpkd.segmentors import build_segmentor
 
 
@@ -51,7 +51,7 @@ def main() -> None:
     print(f'| network | | parameters, M | deployed, M | GFLOPs | size | frames per second |{onnx}')
     print('|---|---|---:|---:|---:|---|---:|' + ('---:|' if args.onnx else ''))
     for path in args.configs:
-        cfg = Config.fromfile(path)
+        cfg = load_config_file(path)
         size = tuple(args.size or cfg.crop_size)
         for role, config in segmentors(cfg):
             key = json.dumps((config.to_dict(), size))

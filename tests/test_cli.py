@@ -1,0 +1,98 @@
+"""The command `bpkd`."""
+
+import os.path as osp
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+import mmseg_bpkd
+import mmseg_bpkd_cli
+
+
+def bare(*args) -> subprocess.CompletedProcess:
+    """Runs the command with Python's standard library only."""
+    command = [sys.executable, '-I', '-S', osp.join(ROOT, 'mmseg_bpkd_cli.py'), *args]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize('arguments', [[], ['--help']])
+def test_the_help_has_a_line_for_each_command(arguments):
+    done = bare(*arguments)
+    lines = dict(re.findall(r'^  ([\w-]+) +(\S.*)$', done.stdout.split('commands:')[1], re.MULTILINE))
+    assert done.returncode == 0 and list(lines) == [
+        'train',
+        'test',
+        'export',
+        'predict',
+        'check',
+        'complexity',
+        'demo',
+        'convert-camvid',
+    ]
+    assert lines['check'] == 'Check the data sets of a config for errors.'
+
+
+def test_the_version_is_that_of_the_package():
+    assert bare('--version').stdout == f'mmseg_bpkd {mmseg_bpkd.__version__}\n'
+
+
+def test_an_unknown_command_ends_with_code_2():
+    done = bare('trian')
+    assert done.returncode == 2 and "invalid choice: 'trian' (choose from 'train', 'test'" in done.stderr
+
+
+@pytest.fixture
+def bpkd(tmp_path, monkeypatch):
+    """A function that runs the command in this process, from an empty folder. It returns the exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', sys.path[:])
+    monkeypatch.setattr(sys, 'argv', sys.argv)
+
+    def run(*arguments) -> int:
+        try:
+            mmseg_bpkd_cli.main(arguments)
+        except SystemExit as stop:
+            return stop.code
+        return 0
+
+    return run
+
+
+def test_a_command_runs_its_tool_and_ends_with_its_code(bpkd, capsys, tmp_path):
+    arguments = ['--samples', '0', '--workers', '0']
+    assert bpkd('check', 'mmseg_bpkd::_base_/datasets/synthetic_160x120.py', *arguments) == 0
+    assert 'written to work_dirs/check_dataset/synthetic_160x120: report.json' in capsys.readouterr().out
+    assert (tmp_path / 'work_dirs/check_dataset/synthetic_160x120/report.json').is_file()
+    assert bpkd('check', 'mmseg_bpkd::_base_/datasets/camvid_240x320.py', *arguments) == 1
+    assert 'data/camvid' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('command', mmseg_bpkd_cli.COMMANDS)
+def test_help_names_the_command_as_it_is_called(command, bpkd, capsys):
+    assert bpkd(command, '--help') == 0
+    text = capsys.readouterr().out
+    assert f'usage: bpkd {command} [-h]' in text and re.search(f'^    bpkd {command}( |$)', text, re.MULTILINE)
+    assert 'python tools/' not in text
+
+
+@pytest.mark.parametrize('command', ['train', 'test', 'export', 'predict', 'complexity'])
+def test_a_config_that_does_not_exist_is_named(command, bpkd, tmp_path):
+    (tmp_path / 'images').mkdir()
+    others = {'test': ['x.pth'], 'export': ['x.pth', 'y.pth'], 'predict': ['x.pth', 'images']}
+    try:
+        message = bpkd(command, 'nowhere.py', *others.get(command, []))  # of sys.exit
+    except FileNotFoundError as error:
+        message = str(error)
+    assert 'no config nowhere.py' in message
+
+
+def test_modules_of_the_working_directory_can_be_imported_by_a_config(bpkd, tmp_path):
+    (tmp_path / 'own_module.py').write_text('raise RuntimeError("own module imported")')
+    (tmp_path / 'own.py').write_text(
+        "_base_ = 'mmseg_bpkd::_base_/datasets/synthetic_160x120.py'\ncustom_imports = dict(imports=['own_module'])"
+    )
+    with pytest.raises(RuntimeError, match='own module imported'):
+        bpkd('train', 'own.py')

@@ -1,0 +1,123 @@
+"""Configs and checkpoints of the package are found from any working directory."""
+
+import os.path as osp
+from collections import Counter
+from glob import glob
+
+import pytest
+import tiny
+import torch
+from conftest import ROOT
+from mmengine.config import Config
+from mmengine.registry import MODELS, VISUALIZERS
+
+from mmseg_bpkd import files
+from mmseg_bpkd.checkpoint import read_checkpoint
+from mmseg_bpkd.files import find_checkpoint, find_config, load_config_file
+
+STUDENT = 'pspnet/pspnet_r18w8_1xb8-600_synthetic-112x112.py'
+BPKD = 'bpkd/bpkd_pspnet-r18w16_pspnet-r18w8_1xb8-600_synthetic-112x112.py'
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """An empty working directory."""
+    folder = tmp_path / 'elsewhere'
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_the_working_directory_comes_before_the_package(elsewhere):
+    assert find_config(f'configs/{STUDENT}') == osp.join(ROOT, 'configs', STUDENT)
+    own = elsewhere / 'configs' / STUDENT
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert find_config(f'configs/{STUDENT}') == f'configs/{STUDENT}'
+    assert find_config(f'mmseg_bpkd::{STUDENT}') == osp.join(ROOT, 'configs', STUDENT)
+
+
+@pytest.mark.parametrize('path', ['tools/train.py', 'mmseg_bpkd/files.py', 'README.md', '/configs/x.py', 'configs'])
+def test_other_paths_are_not_looked_up_in_the_package(path, elsewhere):
+    assert find_config(path) == find_checkpoint(path) == path
+
+
+def test_a_config_of_another_package_is_found():
+    assert osp.isfile(find_config(tiny.RESNET18)) and '/mmseg/.mim/configs/' in find_config(tiny.RESNET18)
+
+
+def test_a_config_can_be_based_on_one_of_the_package(elsewhere):
+    (elsewhere / 'own.py').write_text(f"_base_ = 'mmseg_bpkd::{BPKD}'\nmodel = dict(teacher_ckpt='own.pth')")
+    expected = Config.fromfile(osp.join(ROOT, 'configs', BPKD))
+    expected.model.teacher_ckpt = 'own.pth'
+    assert Config.fromfile('own.py').to_dict() == expected.to_dict()
+
+
+def test_what_comes_from_the_package_is_built_in_the_scope_of_the_config(elsewhere):
+    """MMEngine builds what comes from another package's config in a scope of its name, which this package lacks."""
+    (elsewhere / 'own.py').write_text(f"_base_ = 'mmseg_bpkd::{STUDENT}'")
+    cfg = Config.fromfile('own.py')
+    assert '_scope_' not in str(cfg.to_dict())
+    assert VISUALIZERS.build(cfg.visualizer).__class__.__name__ == 'SegLocalVisualizer'
+
+
+def test_a_network_can_name_a_config_of_the_package(elsewhere):
+    model = MODELS.build(dict(type='PlainSegmentor', cfg_path='mmseg::fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py'))
+    assert model.decode_head.num_classes == 19
+    with pytest.raises(FileNotFoundError, match=r"cfg_path='mmseg_bpkd::nowhere.py': there is no config /.*nowhere.py"):
+        MODELS.build(dict(type='PlainSegmentor', cfg_path='mmseg_bpkd::nowhere.py'))
+
+
+def test_a_base_that_does_not_exist_is_named(elsewhere):
+    (elsewhere / 'own.py').write_text("_base_ = 'mmseg_bpkd::bpkd/nowhere.py'")
+    with pytest.raises(FileNotFoundError, match=r'own.py: _base_ names mmseg_bpkd::bpkd/nowhere.py, but there is no'):
+        Config.fromfile('own.py')
+
+
+@pytest.mark.parametrize(
+    ('old', 'new'),
+    [
+        (
+            'configs/mmrazor/bpkd_pspnet-r101_pspnet-r18_4xb4-80k_cityscapes-512x1024.py',
+            'configs/mmrazor/bpkd-mmrazor_pspnet-r101_pspnet-r18_4xb4-80k_cityscapes-512x1024.py',
+        ),
+        (
+            'mmseg_bpkd::cwd/cwd_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py',
+            'mmseg_bpkd::cwd/cwd_deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320.py',
+        ),
+    ],
+)
+def test_a_config_of_version_0_1_that_was_replaced_says_by_what(old, new):
+    assert osp.isfile(find_config(new))
+    with pytest.raises(FileNotFoundError) as raised:
+        load_config_file(old)
+    assert str(raised.value) == f'no config {old}: it was removed, use {new}'
+
+
+def test_another_config_that_does_not_exist_is_named():
+    with pytest.raises(FileNotFoundError, match='^no config x.py: give the path of a config file, or "mmseg_bpkd::'):
+        load_config_file('x.py')
+
+
+def test_checkpoints_of_the_package_are_read_from_any_folder(elsewhere):
+    path = 'checkpoints/deeplabv3plus_r18w32_camvid.pth'
+    assert 'backbone.layer1.0.conv1.weight' in read_checkpoint(path)['state_dict']
+    (elsewhere / 'checkpoints').mkdir()
+    torch.save(dict(state_dict={}), path)
+    assert read_checkpoint(path) == dict(state_dict={})
+
+
+def test_a_teacher_of_the_package_is_loaded_from_any_folder(elsewhere, tmp_path, monkeypatch):
+    (tmp_path / 'checkpoints').mkdir()
+    tiny.save_teacher(tmp_path / 'checkpoints/teacher.pth')
+    monkeypatch.setattr(files, 'shipped_root', lambda: str(tmp_path))
+    assert tiny.distillation('checkpoints/teacher.pth').teacher_loaded
+    with pytest.raises(FileNotFoundError, match=r'no checkpoint checkpoints/other\.pth of the teacher: train it'):
+        tiny.distillation('checkpoints/other.pth')
+
+
+def test_recipes_have_names_of_their_own():
+    """`mim train mmseg_bpkd NAME.py` looks for a config by its name alone."""
+    leaves = [path for path in glob(osp.join(ROOT, 'configs/**/*.py'), recursive=True) if '/_base_/' not in path]
+    assert len(leaves) > 100
+    assert [name for name, count in Counter(map(osp.basename, leaves)).items() if count > 1] == []
