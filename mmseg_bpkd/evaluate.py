@@ -2,9 +2,11 @@
 
 import copy
 import math
-from typing import Dict, Tuple
+import os.path as osp
+from typing import Dict, Optional, Tuple
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -12,17 +14,18 @@ from mmseg.evaluation import IoUMetric
 
 from .checkpoint import load_strictly, read_checkpoint, segmentor_state
 from .deploy import OnnxNetwork
-from .metrics import keep_per_class
+from .metrics import keep_per_class, keep_per_image, save_counts
 from .segmentors import student_config
 
 
-def evaluate(cfg: Config, checkpoint: str) -> Dict[str, dict]:
+def evaluate(cfg: Config, checkpoint: str, per_image: Optional[str] = None) -> Dict[str, dict]:
     """Tests a segmentor on the test set of its config.
 
     Args:
         cfg: the config of a distillation, whose student is tested, or of a plain segmentor. It is changed in place.
         checkpoint: path or URL of a checkpoint of a distillation, of a plain run, or of an exported student; or path of
             an exported ONNX file.
+        per_image: if given, the pixel counts of each image are written to this file, see `save_counts`.
 
     Returns:
         {'metrics': {name: percent}, 'per_class': {name: {class: percent, or None if the class does not occur}}}
@@ -42,9 +45,15 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, dict]:
         load_strictly(model, segmentor_state(read_checkpoint(checkpoint)), checkpoint)
 
     runner._test_loop = runner.build_test_loop(runner._test_loop)
-    kept = [keep_per_class(m) for m in runner.test_loop.evaluator.metrics if isinstance(m, IoUMetric)]
+    measures = [metric for metric in runner.test_loop.evaluator.metrics if isinstance(metric, IoUMetric)]
+    kept = [keep_per_class(metric) for metric in measures]
+    counts = [keep_per_image(metric) for metric in measures] if per_image else []
     metrics = runner.test()
-    classes = runner.test_dataloader.dataset.metainfo['classes']
+    dataset = runner.test_dataloader.dataset
+    if per_image and is_main_process():
+        images = [osp.basename(dataset.get_data_info(i)['img_path']) for i in range(len(dataset))]
+        save_counts(per_image, images, {name: array for of_metric in counts for name, array in of_metric.items()})
+    classes = dataset.metainfo['classes']
     per_class = {
         name: {cls: None if math.isnan(value) else round(value, 2) for cls, value in zip(classes, values)}
         for of_metric in kept

@@ -254,6 +254,54 @@ def test_camvid_dataset_reads_the_output_of_the_converter(tmp_path):
     assert (sample['gt_seg_map'] == np.where(expected == 11, 255, expected)).all()
 
 
+@pytest.mark.parametrize('suffix', ['.png', '.jpg'])
+def test_camvid_finds_the_suffix_of_the_images_that_a_list_names(tmp_path, suffix):
+    (tmp_path / 'images').mkdir()
+    for name in ('a', 'b', 'c'):
+        Image.new('RGB', (8, 6)).save(tmp_path / f'images/{name}{suffix}')
+    (tmp_path / 'list.txt').write_text('a\nc\n')
+    data = CamVidDataset(
+        data_root=str(tmp_path), ann_file='list.txt', data_prefix=dict(img_path='images', seg_map_path='labels')
+    )
+    paths = [(data.get_data_info(i)['img_path'], data.get_data_info(i)['seg_map_path']) for i in range(len(data))]
+    assert paths == [(f'{tmp_path}/images/{name}{suffix}', f'{tmp_path}/labels/{name}.png') for name in ('a', 'c')]
+
+
+def names_in(path: str) -> list:
+    with open(os.path.join(ROOT, 'configs/_base_/datasets/camvid_tuning', path)) as file:
+        return file.read().split()
+
+
+def test_no_image_for_tuning_is_next_to_one_that_is_trained_on():
+    """Images of a recording are 30 frames apart. Two images on either side of the held-out blocks are left out."""
+    train, val = ([name.rsplit('_', 1) for name in names_in(path)] for path in ('train.txt', 'val.txt'))
+    assert (len(train), len(val)) == (275, 74)
+    for film, frame in val:
+        distances = [abs(int(frame.strip('f')) - int(other.strip('f'))) for name, other in train if name == film]
+        assert min(distances) >= 90 - 1  # one image is a frame late
+
+
+def test_the_tuning_split_is_the_rule_that_its_config_states(camvid):
+    names = sorted(name.split('.')[0] for name in os.listdir(os.path.join(camvid, 'images/train')))
+    parts, last = [], None
+    for name in names:
+        film, frame = name.rsplit('_', 1)
+        frame = int(frame.strip('f'))
+        if last is None or last[0] != film or frame - last[1] > 31:
+            parts.append([])
+        parts[-1].append(name)
+        last = film, frame
+    train, val = [], []
+    for part in parts:
+        count = max(1, round(len(part) / 15))
+        starts = [i * (len(part) // count) + min(i, len(part) % count) for i in range(count + 1)]
+        blocks = [range(a, b) for a, b in zip(starts, starts[1:])]
+        held = {i for block in blocks[2::5] for i in block}
+        val += [part[i] for i in sorted(held)]
+        train += [name for i, name in enumerate(part) if not held & set(range(i - 2, i + 3))]
+    assert names_in('train.txt') == train and names_in('val.txt') == val
+
+
 def test_camvid_converter_reports_invalid_input(tmp_path):
     assert 'none of the folders' in convert(tmp_path, tmp_path / 'camvid').stderr
     write_tutorial_layout(tmp_path / 'unpaired')

@@ -23,6 +23,7 @@ from mmseg_bpkd.datasets.synthetic import render_scene
 from mmseg_bpkd.evaluate import evaluate
 from mmseg_bpkd.export import export_student
 from mmseg_bpkd.launch import check_data_roots, end_process_group, warn_of_another_batch_size
+from mmseg_bpkd.metrics import load_counts
 
 
 @pytest.fixture(scope='module')
@@ -50,6 +51,8 @@ def tested(trained) -> dict:
         folder / 'run/iter_2.pth',
         '--out',
         folder / 'results.json',
+        '--per-image',
+        folder / 'counts.npz',
         '--show-dir',
         folder / 'pictures',
         '--work-dir',
@@ -78,6 +81,17 @@ def test_testing_writes_every_metric_and_every_class(tested):
         values = [value for value in tested['per_class'][each].values() if value is not None]
         assert len(tested['per_class'][each]) == 9
         assert np.mean(values) == pytest.approx(tested['metrics'][mean], abs=0.02)
+
+
+def test_testing_writes_the_counts_of_each_image(trained, tested):
+    counts = load_counts(trained[1] / 'counts.npz')
+    assert counts.pop('images').tolist() == [f'val_{i:05d}.png' for i in range(5)]
+    assert list(counts) == ['mIoU', 'trimap/mIoU@3px', 'boundary/mIoU@0.005diag']
+    for name, of_images in counts.items():
+        intersection, predicted, labelled = of_images.sum(0)
+        iou = 100 * intersection / (predicted + labelled - intersection)
+        assert iou.tolist() == pytest.approx(list(tested['per_class'][name.replace('mIoU', 'IoU')].values()), abs=0.01)
+    assert (counts['mIoU'][:, 2].sum(1) == 160 * 120).all()  # every pixel of an image without void
 
 
 def test_another_batch_size_than_the_recipes_is_warned_of(trained):
@@ -369,7 +383,7 @@ def test_the_commands_that_tools_and_readme_name_exist():
             'tools/demo.py',
             'tools/dataset_converters/camvid.py',
             'benchmarks/benchmark.py',
-            'experiments/camvid_stride4/run.sh',
+            'experiments/camvid_stride4/grid.py',
             'docs/methods.md',
         )
     ]

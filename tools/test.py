@@ -34,6 +34,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config')
     parser.add_argument('checkpoint')
     parser.add_argument('--out', metavar='JSON', help='write all metrics to this file, with the values of each class')
+    parser.add_argument('--per-image', metavar='NPZ', help='write the pixel counts of each image to this file')
     parser.add_argument('--show-dir', help='draw each prediction beside its label into this folder')
     add_common_arguments(parser)
     return parser.parse_args()
@@ -52,10 +53,10 @@ def main() -> None:
         cfg.default_hooks.visualization = dict(type='DrawPredictionsHook', draw=True, interval=1)
         cfg.visualizer.save_dir = args.show_dir
     use_available_devices(cfg)
-    if args.out:
-        os.makedirs(osp.dirname(args.out) or '.', exist_ok=True)  # fail before the test, not after it
+    for path in filter(None, (args.out, args.per_image)):
+        os.makedirs(osp.dirname(path) or '.', exist_ok=True)  # fail before the test, not after it
     with short_errors(cfg):
-        results = evaluate(cfg, args.checkpoint)
+        results = evaluate(cfg, args.checkpoint, args.per_image)
     if args.out and is_main_process():
         with open(args.out, 'w') as file:
             json.dump(dict(config=args.config, checkpoint=args.checkpoint, **results), file, indent=2)

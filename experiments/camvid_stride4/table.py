@@ -1,4 +1,4 @@
-"""Print the results of run.sh as Markdown tables: for each number of iterations, a row per method.
+"""Print the results as Markdown tables: for each number of iterations, a row per method.
 
 python experiments/camvid_stride4/table.py
 """

@@ -1,5 +1,6 @@
 """CamVid, the road scenes of Brostow, Fauqueur and Cipolla (2008), in the version of the SegNet tutorial."""
 
+import os
 import os.path as osp
 from typing import Optional
 
@@ -13,6 +14,8 @@ class CamVidDataset(BaseSegDataset):
 
     `tools/dataset_converters/camvid.py` creates the expected folders: images/{train,val,test} and
     annotations/{train,val,test}.
+
+    As in `BaseSegDataset`, `ann_file` can name a list of images, one name without suffix per line.
 
     Args:
         img_suffix: suffix of the image files, '.png' or '.jpg'. None: '.png' if the image folder has any, else '.jpg'.
@@ -63,8 +66,8 @@ class CamVidDataset(BaseSegDataset):
             )
         if self.img_suffix is not None:
             return super().load_data_list()
+        names = os.listdir(folder)
         for self.img_suffix in ('.png', '.jpg'):
-            data_list = super().load_data_list()
-            if data_list:
-                return data_list
+            if any(name.endswith(self.img_suffix) for name in names):
+                return super().load_data_list()
         raise FileNotFoundError(f'no .png and no .jpg files in the CamVid image folder {folder}: check data_prefix')

@@ -1,0 +1,1 @@
+"""Grids of training runs: what is behind `tools/experiment.py`."""
