@@ -10,7 +10,7 @@ from mmengine.registry import HOOKS
 @HOOKS.register_module()
 class SlowStepHook(Hook):
     def __init__(self, slow_writing: bool = False) -> None:
-        if slow_writing:
+        if slow_writing and os.environ.get('SLOW_STEPS'):
             fsync = os.fsync
 
             def slow_fsync(descriptor):
