@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ..checkpoint import check_pretrained, load_strictly, read_checkpoint, segmentor_state
 from ..losses.class_memory import ClassMemory
-from ..segmentors import build_segmentor, resolve_segmentor
+from ..segmentors import build_segmentor, check_distillable, resolve_segmentor
 from .early_gradient import make_gradients_early
+from .failures import explained
 from .folding import fold_batch_norm
 
 
@@ -72,7 +73,9 @@ class SegDistill(SingleTeacherDistill):
         compile: Sequence[str] = (),
     ) -> None:
         if not isinstance(student, BaseModel):  # before the teacher, to draw the same random weights as without one
-            student = build_segmentor(resolve_segmentor(student, num_classes, data_preprocessor, test_cfg))
+            student = resolve_segmentor(student, num_classes, data_preprocessor, test_cfg)
+            check_distillable(student, 'student')
+            student = build_segmentor(student)
         already_built = isinstance(teacher, BaseModel)
         if not already_built:
             teacher = build_segmentor(_teacher_config(teacher, num_classes, data_preprocessor))
@@ -149,10 +152,12 @@ class SegDistill(SingleTeacherDistill):
             idle = [0 * parameter.sum() for parameter in self.distiller.parameters()]  # DDP expects a gradient of each
             return {**losses, 'distill.loss_stopped': sum(idle)} if idle else losses
         inputs = inputs.contiguous(memory_format=self.memory_format)
-        with self.distiller.teacher_recorders, torch.no_grad():
-            self.teacher(self._teacher_input(inputs), mode='tensor')
-        with self.distiller.student_recorders:
-            losses = add_prefix(self.student(inputs, data_samples, mode='loss'), 'student')
+        with explained(self.teacher, 'the teacher fails on this batch', inputs):
+            with self.distiller.teacher_recorders, torch.no_grad():
+                self.teacher(self._teacher_input(inputs), mode='tensor')
+        with explained(self.student, 'the student fails on this batch', inputs, data_samples):
+            with self.distiller.student_recorders:
+                losses = add_prefix(self.student(inputs, data_samples, mode='loss'), 'student')
         gt = torch.cat([sample.gt_sem_seg.data for sample in data_samples])
         losses.update(add_prefix(self.distiller.compute_distill_losses(gt), 'distill'))
         return losses
@@ -214,6 +219,7 @@ def _networks(compile: Sequence[str]) -> Sequence[str]:
 def _teacher_config(teacher: dict, num_classes: Optional[int], data_preprocessor: Optional[dict]) -> dict:
     """Returns the teacher's config without its auxiliary head and without pretrained weights to download."""
     model = resolve_segmentor(teacher, num_classes)
+    check_distillable(model, 'teacher')
     model.pop('auxiliary_head', None)
     model.pop('pretrained', None)
     model.backbone.pop('pretrained', None)

@@ -8,12 +8,14 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS, DefaultScope
 from mmrazor.models.architectures.connectors import ConvModuleConnector
 from mmrazor.models.distillers import ConfigurableDistiller
-from mmrazor.models.task_modules.recorder import ModuleInputsRecorder, ModuleOutputsRecorder, RecorderManager
+from mmrazor.models.task_modules.recorder import RecorderManager
+from mmrazor.models.task_modules.recorder.base_recorder import BaseRecorder
 from mmseg.models.utils import resize
 from torch import Tensor, nn
 
 from ..losses.base import contract_of
 from ..losses.functional import upcast
+from .records import StagesRecorder, classifying_head, feature_recorder, feature_width, logits_recorder, stages
 
 SIDES = {'S': 'student', 'T': 'teacher'}
 RECORDS = ('preds', 'feats', 'backbone', 'stage')
@@ -88,7 +90,8 @@ class SegDistiller(ConfigurableDistiller):
                 self.takes_gt.append(loss_name)
             elif record in RECORDS and side in SIDES:
                 element = dict(data_idx=DATA_IDX[record]) if record in DATA_IDX else {}
-                yield argument, dict(recorder=record, from_student=side == 'S', **element)
+                # The last call: DAHead calls its dropout for three features, of which the last is classified.
+                yield argument, dict(recorder=record, from_student=side == 'S', record_idx=-1, **element)
             elif parameter.default is Parameter.empty:
                 raise ValueError(
                     f'{loss_name}: the forward of {type(loss).__name__} has an argument {argument!r}, which names no '
@@ -240,33 +243,19 @@ class SegDistiller(ConfigurableDistiller):
         return widths
 
 
-def _recorder(record: str, model: BaseModel):
+def _recorder(record: str, model: BaseModel) -> BaseRecorder:
     if record in ('backbone', 'stage'):
-        return ModuleOutputsRecorder('backbone')
-    name, head = _classifying_head(model)
-    if record == 'preds':
-        return ModuleOutputsRecorder(f'{name}.conv_seg')
-    return ModuleInputsRecorder(f'{name}.conv_seg' if head.dropout is None else f'{name}.dropout')
-
-
-def _classifying_head(model: BaseModel) -> Tuple[str, nn.Module]:
-    name, head = 'decode_head', model.decode_head
-    if isinstance(head, nn.ModuleList):
-        name, head = f'decode_head.{len(head) - 1}', head[-1]
-    if not hasattr(head, 'conv_seg'):
-        raise ValueError(
-            f'{type(head).__name__} has no conv_seg, so its logits and features are unknown: set recorders and '
-            'loss_forward_mappings of the distiller'
-        )
-    return name, head
+        return StagesRecorder('backbone')
+    name, head = classifying_head(model.decode_head, 'decode_head')
+    return logits_recorder(name, head) if record == 'preds' else feature_recorder(name, head)
 
 
 def _width(loss_name: str, mapping: dict, model: BaseModel) -> Union[int, List[int]]:
     if mapping['recorder'] == 'feats':
-        return _classifying_head(model)[1].conv_seg.in_channels
+        return feature_width(classifying_head(model.decode_head, 'decode_head')[1])
     if mapping['recorder'] in ('backbone', 'stage'):
-        stages = _stage_widths(model)
-        return stages[mapping['data_idx']] if 'data_idx' in mapping else stages
+        widths = _stage_widths(model)
+        return widths[mapping['data_idx']] if 'data_idx' in mapping else widths
     raise ValueError(
         f'{loss_name} needs the width of the record {mapping["recorder"]!r}, which is unknown: use feats, stage '
         'or backbone, or with align=True set a connector in loss_forward_mappings'
@@ -277,9 +266,9 @@ def _stage_widths(model: BaseModel) -> List[int]:
     training = model.training
     model.eval()
     with torch.no_grad():
-        stages = model.backbone(next(model.parameters()).new_zeros(1, 3, 64, 64))
+        output = model.backbone(next(model.parameters()).new_zeros(1, 3, 64, 64))
     model.train(training)
-    return [stage.shape[1] for stage in stages]
+    return [stage.shape[1] for stage in stages(model.backbone, output)]
 
 
 def _describe_type(value: Any) -> str:
