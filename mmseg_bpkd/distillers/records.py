@@ -143,10 +143,10 @@ class HeadOutputRecorder(BaseRecorder):
             return mask_logits(class_scores[-1], masks[-1])
         logits = output[-1] if isinstance(output, (list, tuple)) else output
         if not (isinstance(logits, Tensor) and logits.ndim == 4):
-            what = f'of shape {tuple(logits.shape)}' if isinstance(logits, Tensor) else f'a {type(logits).__name__}'
+            what = f'{tuple(logits.shape)}' if isinstance(logits, Tensor) else f'a {type(logits).__name__}'
             raise ValueError(
-                f'{type(self.head).__name__} has no conv_seg, and its forward returns {what} instead of logits (N, C, '
-                'h, w): set recorders and loss_forward_mappings of the distiller'
+                f'{type(self.head).__name__} has no conv_seg, and its forward returns {what}, expected logits '
+                '(N, C, h, w): set recorders and loss_forward_mappings of the distiller'
             )
         return logits
 

@@ -16,6 +16,8 @@ import os.path as osp
 import sys
 import tempfile
 import warnings
+from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Callable, Dict, NamedTuple
 
 sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '../..'))  # run from a checkout that is not installed
@@ -73,7 +75,7 @@ def transformer(width: int = 16, **changes) -> dict:
 
 def items(*changes: dict) -> dict:
     """Changes of the items of a list, as MMEngine writes them."""
-    return {str(index): change for index, change in enumerate(changes)}
+    return {str(index): dict(change) for index, change in enumerate(changes)}
 
 
 HRNET = dict(
@@ -508,6 +510,7 @@ def main() -> None:
     results = dict(
         torch=torch.__version__,
         mmsegmentation=mmseg.__version__,
+        mmdetection=version('mmdet') if find_spec('mmdet') else None,
         networks=[rows[name] for name in NETWORKS if name in rows],
     )
     print(table(results))
