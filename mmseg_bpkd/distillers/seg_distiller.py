@@ -35,7 +35,8 @@ class SegDistiller(ConfigurableDistiller):
     `gt`                  the label, (N, H, W)
     ===================== ==========================================================================================
 
-    The student's tensors are resized to the teacher's size (bilinear). See `DistillLoss` for the other options of a
+    docs/support.md says what the records of heads without `conv_seg` are, such as those of K-Net and PointRend. The
+    student's tensors are resized to the teacher's size (bilinear). See `DistillLoss` for the other options of a
     loss.
 
     Args:

@@ -1,6 +1,6 @@
 """Try every head of MMSegmentation as student, as teacher, and as folded teacher.
 
-    python tools/analysis/heads.py --out docs/support.json        # all networks, about five minutes on two CPU cores
+    python tools/analysis/heads.py --out docs/support.json        # all networks, a few minutes on two CPU cores
     python tools/analysis/heads.py PSPNet PIDNet --out docs/support.json    # updates these
     python tools/analysis/heads.py --table docs/support.json      # prints the table of docs/support.md
 
