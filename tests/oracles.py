@@ -544,3 +544,18 @@ def binary_inconsistency(z: np.ndarray) -> np.ndarray:
         distances = [2**0.5 * abs(sigmoid(z[y, x]) - sigmoid(other)) for other in around]
         out[y, x] = sum(distances) / (len(around) - 1)  # the pixel itself has distance 0
     return out
+
+
+def mask_classifier(class_scores: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Class scores of a mask classifier: (N, Q, C + 1) and (N, Q, h, w) to (N, C, h, w)."""
+    images, queries, height, width = masks.shape
+    scores = np.zeros((images, class_scores.shape[2] - 1, height, width))
+    for n in range(images):
+        for q in range(queries):
+            total = sum(exp(s) for s in class_scores[n, q])
+            for c in range(scores.shape[1]):
+                for y in range(height):
+                    for x in range(width):
+                        inside = 1 / (1 + exp(-masks[n, q, y, x]))
+                        scores[n, c, y, x] += exp(class_scores[n, q, c]) / total * inside
+    return scores

@@ -1,66 +1,135 @@
 """Folding batch norm into convolutions, for a network that only runs inference."""
 
+from collections import defaultdict
+from typing import Any, Dict, Iterator, List, Tuple
+
 import torch
-from mmcv.cnn import fuse_conv_bn
 from mmengine.model import BaseModel
 from mmrazor.models.task_modules.recorder import ModuleInputsRecorder
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..segmentors import forward_heads
+from .failures import explained
 
 FLOAT_ERROR = 1e-3  # relative to the largest logit
 
 
 @torch.no_grad()
-def fold_batch_norm(model: BaseModel) -> None:
-    """Folds each batch norm into the convolution that is registered before it, in place, and freezes the model.
+def fold_batch_norm(model: BaseModel) -> int:
+    """Folds each batch norm that follows a convolution into this convolution, in place, and freezes the model.
+
+    The model is run once, on a random image, to find out which norm follows which convolution. These norms are left as
+    they are:
+
+    - norms whose input is anything but the output of one convolution,
+    - norms without a scale or running statistics,
+    - norms for which folding would change what a recorder records.
 
     Args:
         model: a segmentor with its final weights. Its hooks must be the recorders of a distillation.
 
+    Returns:
+        The number of folded norms.
+
     Raises:
-        ValueError: if a norm has no scale or no running statistics; if folding changes what a recorder records; or if
-            the logits of a head change by more than float error, because the model calls its norms in another order
-            than it registers them.
+        ValueError: if folding changes an output by more than float error, because the model uses the output or the
+            weights of a convolution elsewhere too; see also `explained`.
     """
-    for name, norm in model.named_modules():
-        if isinstance(norm, _BatchNorm) and (norm.weight is None or norm.running_mean is None):
-            raise ValueError(
-                f'the batch norm {name} has no scale or no running statistics, but folding needs both: '
-                'set fold_teacher=False'
-            )
-    recorded = {
-        name: (module, getattr(module, 'weight', None))
-        for name, module in model.named_modules()
-        if module._forward_hooks
-    }
     training = model.training
     model.eval()
     size = model.data_preprocessor.size or (128, 128)  # some networks accept one size only
     image = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0)).to(next(model.parameters()))
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        before = forward_heads(model, image)
-        fuse_conv_bn(model)
-        after = forward_heads(model, image)
-    change = torch.stack([(new - old).abs().max() / old.abs().max() for new, old in zip(after, before)]).max()
+        what = (
+            f'the teacher fails on an image of {size[0]}x{size[1]}, on which folding tries it (set its '
+            'data_preprocessor.size to the crop, or fold_teacher=False)'
+        )
+        with explained(model, what, image):
+            pairs, before = _find_pairs(model, image)
+        for conv, norm in pairs.items():
+            _fold(conv, norm)
+        _replace_by_identity(model, set(pairs.values()))
+        after = _outputs(model, image)
+    change = max(_change(old, new) for old, new in zip(before, after, strict=True))
     if not change < FLOAT_ERROR:
         raise ValueError(
             f'folding batch norm changes the logits of this {type(model).__name__} by {change:.1%}, expected less than '
-            f'{FLOAT_ERROR:.1%}: a batch norm is not called right after the convolution that is registered before '
-            'it. Set fold_teacher=False'
+            f'{FLOAT_ERROR:.1%}: it uses the output or the weights of a convolution before a batch norm elsewhere too. '
+            'Set fold_teacher=False'
         )
-    for name, (module, weight) in recorded.items():
-        replaced, reweighted = model.get_submodule(name) is not module, getattr(module, 'weight', None) is not weight
-        if replaced or reweighted and not _only_inputs_are_recorded(module):
-            raise ValueError(
-                f'what is recorded of {name} changes if batch norm is folded into the convolution before it: '
-                'set fold_teacher=False, or record another module'
-            )
     model.requires_grad_(False).train(training)
+    return len(pairs)
 
 
-def _only_inputs_are_recorded(module: nn.Module) -> bool:
-    return all(
-        isinstance(getattr(hook, '__self__', None), ModuleInputsRecorder) for hook in module._forward_hooks.values()
+def _find_pairs(model: BaseModel, image: Tensor) -> Tuple[Dict[nn.Conv2d, _BatchNorm], List[Tensor]]:
+    """Runs the model, and returns {convolution: the batch norm that can be folded into it}, and the outputs."""
+    calls = defaultdict(int)  # of each convolution
+    sources = defaultdict(list)  # for each call of a norm: the convolution whose output it gets, or None
+
+    def after_convolution(conv: nn.Conv2d, inputs: Tuple, output: Tensor) -> None:
+        calls[conv] += 1
+        output.source = conv, output._version
+
+    def before_norm(norm: _BatchNorm, inputs: Tuple[Tensor]) -> None:
+        conv, version = getattr(inputs[0], 'source', (None, 0))
+        sources[norm].append(conv if version == inputs[0]._version else None)  # None after an in-place operation
+
+    hooks = []
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and _is_foldable_convolution(module):
+            hooks.append(module.register_forward_hook(after_convolution))
+        elif isinstance(module, _BatchNorm) and not module._forward_hooks:
+            hooks.append(module.register_forward_pre_hook(before_norm))
+    try:
+        outputs = _outputs(model, image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    pairs = {}
+    for norm, convolutions in sources.items():
+        conv, *others = set(convolutions)
+        foldable = norm.weight is not None and norm.running_mean is not None
+        if foldable and not others and calls.get(conv) == len(convolutions):
+            pairs[conv] = norm
+    return pairs, outputs
+
+
+def _is_foldable_convolution(conv: nn.Conv2d) -> bool:
+    """Whether the weight is a plain parameter, and no recorder reads the output."""
+    return 'weight' in conv._parameters and all(
+        isinstance(getattr(hook, '__self__', None), ModuleInputsRecorder) for hook in conv._forward_hooks.values()
     )
+
+
+def _fold(conv: nn.Conv2d, norm: _BatchNorm) -> None:
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    bias = -norm.running_mean if conv.bias is None else conv.bias - norm.running_mean
+    conv.weight = nn.Parameter(conv.weight * scale.reshape(-1, 1, 1, 1))
+    conv.bias = nn.Parameter(bias * scale + norm.bias)
+
+
+def _replace_by_identity(model: nn.Module, norms: set) -> None:
+    for parent in model.modules():
+        for name, child in parent._modules.items():
+            if child in norms:
+                parent._modules[name] = nn.Identity()
+
+
+def _outputs(model: BaseModel, image: Tensor) -> List[Tensor]:
+    with torch.random.fork_rng([image.device] if image.is_cuda else []):
+        torch.manual_seed(0)  # SegNeXt's head draws random numbers in eval mode too
+        return list(_tensors(forward_heads(model, image)))
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
+    """Yields the tensors of an output: some heads return a tuple of logits, or lists of them."""
+    if isinstance(output, (list, tuple)):
+        for part in output:
+            yield from _tensors(part)
+    else:
+        yield output
+
+
+def _change(old: Tensor, new: Tensor) -> float:
+    return ((new - old).abs().max() / old.abs().max()).item()

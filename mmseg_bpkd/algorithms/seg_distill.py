@@ -18,8 +18,9 @@ from torch import Tensor
 from ..checkpoint import check_pretrained, load_strictly, read_checkpoint, segmentor_state
 from ..files import find_checkpoint
 from ..losses.class_memory import ClassMemory
-from ..segmentors import build_segmentor, forward_heads, resolve_segmentor
+from ..segmentors import build_segmentor, check_distillable, forward_heads, resolve_segmentor
 from .early_gradient import make_gradients_early
+from .failures import explained
 from .folding import fold_batch_norm
 
 
@@ -75,7 +76,9 @@ class SegDistill(SingleTeacherDistill):
         compile: Sequence[str] = (),
     ) -> None:
         if not isinstance(student, BaseModel):  # before the teacher, to draw the same random weights as without one
-            student = build_segmentor(resolve_segmentor(student, num_classes, data_preprocessor, test_cfg))
+            student = resolve_segmentor(student, num_classes, data_preprocessor, test_cfg)
+            check_distillable(student, 'student')
+            student = build_segmentor(student)
         built_distiller = RAZOR_MODELS.build(distiller)  # before the teacher: it knows which heads are needed
         teacher_auxiliary = built_distiller.reads_auxiliary_head_of_teacher()
         already_built = isinstance(teacher, BaseModel)
@@ -175,13 +178,15 @@ class SegDistill(SingleTeacherDistill):
             idle = [0 * parameter.sum() for parameter in self.distiller.parameters()]  # DDP expects a gradient of each
             return {**losses, 'distill.loss_stopped': sum(idle)} if idle else losses
         inputs = inputs.contiguous(memory_format=self.memory_format)
-        with self.distiller.teacher_recorders, torch.no_grad():
-            if self.teacher_auxiliary:
-                forward_heads(self.teacher, self._teacher_input(inputs))
-            else:
-                self.teacher(self._teacher_input(inputs), mode='tensor')
-        with self.distiller.student_recorders:
-            losses = add_prefix(self.student(inputs, data_samples, mode='loss'), 'student')
+        with explained(self.teacher, 'the teacher fails on this batch', inputs):
+            with self.distiller.teacher_recorders, torch.no_grad():
+                if self.teacher_auxiliary:
+                    forward_heads(self.teacher, self._teacher_input(inputs))
+                else:
+                    self.teacher(self._teacher_input(inputs), mode='tensor')
+        with explained(self.student, 'the student fails on this batch', inputs, data_samples):
+            with self.distiller.student_recorders:
+                losses = add_prefix(self.student(inputs, data_samples, mode='loss'), 'student')
         gt = torch.cat([sample.gt_sem_seg.data for sample in data_samples])
         losses.update(add_prefix(self.distiller.compute_distill_losses(gt), 'distill'))
         return losses
@@ -245,6 +250,7 @@ def _teacher_config(
 ) -> dict:
     """Returns the teacher's config without pretrained weights to download, with its auxiliary head if `auxiliary`."""
     model = resolve_segmentor(teacher, num_classes)
+    check_distillable(model, 'teacher')
     if not auxiliary:
         model.pop('auxiliary_head', None)
     model.pop('pretrained', None)

@@ -8,13 +8,15 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS, DefaultScope
 from mmrazor.models.architectures.connectors import ConvModuleConnector
 from mmrazor.models.distillers import ConfigurableDistiller
-from mmrazor.models.task_modules.recorder import ModuleInputsRecorder, ModuleOutputsRecorder, RecorderManager
+from mmrazor.models.task_modules.recorder import RecorderManager
+from mmrazor.models.task_modules.recorder.base_recorder import BaseRecorder
 from mmseg.models.utils import resize
 from torch import Tensor, nn
 
 from ..losses.base import DistillLoss, check_attributes, contract_of, with_two_classes
 from ..losses.functional import upcast
 from ..segmentors import list_heads
+from .records import StagesRecorder, classifying_head, feature_recorder, feature_width, logits_recorder, stages
 
 SIDES = {'S': 'student', 'T': 'teacher'}
 AUXILIARY = ('aux_preds', 'aux_feats')
@@ -38,7 +40,8 @@ class SegDistiller(ConfigurableDistiller):
     `gt`                  the label, (N, H, W)
     ===================== ==========================================================================================
 
-    The student's tensors are resized to the teacher's size (bilinear). See `DistillLoss` for the other options of a
+    docs/support.md says what the records of heads without `conv_seg` are, such as those of K-Net and PointRend. The
+    student's tensors are resized to the teacher's size (bilinear). See `DistillLoss` for the other options of a
     loss.
 
     Args:
@@ -97,7 +100,8 @@ class SegDistiller(ConfigurableDistiller):
                 self.takes_gt.append(loss_name)
             elif record in RECORDS and side in SIDES:
                 element = dict(data_idx=DATA_IDX[record]) if record in DATA_IDX else {}
-                yield argument, dict(recorder=record, from_student=side == 'S', **element)
+                # The last call: DAHead calls its dropout for three features, of which the last is classified.
+                yield argument, dict(recorder=record, from_student=side == 'S', record_idx=-1, **element)
             elif parameter.default is Parameter.empty:
                 raise ValueError(
                     f'{loss_name}: the forward of {type(loss).__name__} has an argument {argument!r}, which names no '
@@ -261,13 +265,11 @@ class SegDistiller(ConfigurableDistiller):
         return widths
 
 
-def _recorder(record: str, model: BaseModel):
+def _recorder(record: str, model: BaseModel) -> BaseRecorder:
     if record in ('backbone', 'stage'):
-        return ModuleOutputsRecorder('backbone')
+        return StagesRecorder('backbone')
     name, head = _head(record, model)
-    if record.endswith('preds'):
-        return ModuleOutputsRecorder(f'{name}.conv_seg')
-    return ModuleInputsRecorder(f'{name}.conv_seg' if head.dropout is None else f'{name}.dropout')
+    return logits_recorder(name, head) if record.endswith('preds') else feature_recorder(name, head)
 
 
 def _check_auxiliary_head(model: BaseModel, loss_name: str, record: str, side: str) -> None:
@@ -280,26 +282,19 @@ def _check_auxiliary_head(model: BaseModel, loss_name: str, record: str, side: s
 
 
 def _head(record: str, model: BaseModel) -> Tuple[str, nn.Module]:
-    """Name and module of the head of a record: the first of several auxiliary heads, the last of a cascade."""
-    name, index = ('auxiliary_head', 0) if record in AUXILIARY else ('decode_head', -1)
-    head = getattr(model, name)
-    if isinstance(head, nn.ModuleList):
-        index %= len(head)
-        name, head = f'{name}.{index}', head[index]
-    if not hasattr(head, 'conv_seg'):
-        raise ValueError(
-            f'{type(head).__name__} has no conv_seg, so its logits and features are unknown: set recorders and '
-            'loss_forward_mappings of the distiller'
-        )
-    return name, head
+    """Path and module of the head of a record: the first of several auxiliary heads, or the one that classifies."""
+    if record not in AUXILIARY:
+        return classifying_head(model.decode_head, 'decode_head')
+    first = isinstance(model.auxiliary_head, nn.ModuleList)
+    return ('auxiliary_head.0', model.auxiliary_head[0]) if first else ('auxiliary_head', model.auxiliary_head)
 
 
 def _width(loss_name: str, mapping: dict, model: BaseModel) -> Union[int, List[int]]:
     if mapping['recorder'] in ('feats', 'aux_feats'):
-        return _head(mapping['recorder'], model)[1].conv_seg.in_channels
+        return feature_width(_head(mapping['recorder'], model)[1])
     if mapping['recorder'] in ('backbone', 'stage'):
-        stages = _stage_widths(model)
-        return stages[mapping['data_idx']] if 'data_idx' in mapping else stages
+        widths = _stage_widths(model)
+        return widths[mapping['data_idx']] if 'data_idx' in mapping else widths
     raise ValueError(
         f'{loss_name} needs the width of the record {mapping["recorder"]!r}, which is unknown: use feats, '
         'aux_feats, stage or backbone, or with align=True set a connector in loss_forward_mappings'
@@ -310,9 +305,9 @@ def _stage_widths(model: BaseModel) -> List[int]:
     training = model.training
     model.eval()
     with torch.no_grad():
-        stages = model.backbone(next(model.parameters()).new_zeros(1, 3, 64, 64))
+        output = model.backbone(next(model.parameters()).new_zeros(1, 3, 64, 64))
     model.train(training)
-    return [stage.shape[1] for stage in stages]
+    return [stage.shape[1] for stage in stages(model.backbone, output)]
 
 
 def _returned(name: str, loss: nn.Module, method: str, expected: type, value: Any) -> Any:
