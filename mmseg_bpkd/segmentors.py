@@ -4,14 +4,14 @@ import copy
 import os.path as osp
 from contextlib import suppress
 from logging import WARNING
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from unittest import mock
 
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.model import BaseModel, BaseModule
 from mmengine.registry import MODELS, DefaultScope
 from mmseg.models import Mask2FormerHead
-from mmseg.models.decode_heads import PointHead
 from mmseg.registry import MODELS as SEGMENTORS
 from torch import Tensor, nn
 
@@ -162,7 +162,7 @@ def build_segmentor(model: dict) -> BaseModel:
     Raises:
         ImportError: if a head needs MMDetection, which is not installed.
     """
-    needs_mmdet = any(_type_name(head) in MASK_CLASSIFIERS for head in _heads(ConfigDict(model)))
+    needs_mmdet = any(_type_name(head) in MASK_CLASSIFIERS for _, head in _heads(ConfigDict(model)))
     if needs_mmdet and Mask2FormerHead.__base__ is BaseModule:  # MMSegmentation's substitute for MMDetection's head
         raise ImportError(
             'MaskFormerHead and Mask2FormerHead need MMDetection, but it is not installed or does not load: '
@@ -186,13 +186,15 @@ def forward_heads(model: BaseModel, inputs: Tensor) -> List[Tensor]:
     auxiliary = list_heads(getattr(model, 'auxiliary_head', None))
     if not auxiliary:
         return [model(inputs, mode='tensor')]
-    features = model.extract_feat(inputs)
-    first, *later = list_heads(model.decode_head)
-    logits = first(features)
-    for head in later:
-        if not isinstance(head, PointHead):  # classifies points only
-            logits = head(features, logits)
-    return [logits, *(head(features) for head in auxiliary)]
+    kept, extract_feat = [], model.extract_feat
+
+    def extract_and_keep(images: Tensor) -> Sequence[Tensor]:
+        kept.append(extract_feat(images))
+        return kept[-1]
+
+    with mock.patch.object(model, 'extract_feat', extract_and_keep):
+        logits = model(inputs, mode='tensor')
+    return [logits, *(head(kept[0]) for head in auxiliary)]
 
 
 def list_heads(head: Optional[nn.Module]) -> List[nn.Module]:

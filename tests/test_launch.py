@@ -228,7 +228,7 @@ def test_from_scratch_equals_the_configs_of_the_ablation():
 
 
 def test_mmrazors_algorithm_cannot_start_from_scratch():
-    cfg = Config.fromfile(path('configs/mmrazor/bpkd_pspnet-r101_pspnet-r18_4xb4-80k_cityscapes-512x1024.py'))
+    cfg = Config.fromfile(path('configs/mmrazor/bpkd-mmrazor_pspnet-r101_pspnet-r18_4xb4-80k_cityscapes-512x1024.py'))
     with pytest.raises(ValueError, match='--from-scratch'):
         start_from_scratch(cfg.model)
 
