@@ -13,6 +13,7 @@ from setuptools.command.build_py import build_py
 MIM_FILES = (
     'model-index.yml',
     'configs/**/*.py',
+    'configs/**/*.txt',
     'configs/**/*.yaml',
     'tools/**/*.py',
     'tools/**/*.sh',

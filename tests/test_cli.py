@@ -30,6 +30,7 @@ def test_the_help_has_a_line_for_each_command(arguments):
         'check',
         'complexity',
         'demo',
+        'experiment',
         'convert-camvid',
     ]
     assert lines['check'] == 'Check the data sets of a config for errors.'

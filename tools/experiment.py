@@ -66,9 +66,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def parse_summarize_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog='experiment.py summarize', description='Write tables, plots and a report from a folder of results.'
-    )
+    prog = f'{osp.basename(sys.argv[0])} summarize'
+    about = 'Write tables, plots and a report from a folder of results.'
+    parser = argparse.ArgumentParser(prog=prog, description=about)
     parser.add_argument('folder', help='folder with the JSON files of the runs')
     parser.add_argument('--out', help='folder to write to; default: FOLDER/summary')
     parser.add_argument('--names', nargs='+', help='which runs to show, in this order, without seeds; default: all')
