@@ -140,6 +140,8 @@ class Toy(BaseModel):
         if self.way == 'also its output':
             output = self.conv(inputs)
             return self.norm(output) + output
+        if self.way == 'NaN in the second output':
+            return self.norm(self.conv(inputs)), 0 * inputs / 0
         raise ValueError(self.way)
 
 
@@ -166,6 +168,11 @@ def test_a_convolution_whose_output_is_used_elsewhere_too_is_an_error_that_says_
         ValueError, match='logits of this Toy by .* uses the output or the weights .*fold_teacher=False'
     ):
         fold_batch_norm(Toy('also its output'))
+
+
+def test_nan_in_one_of_several_outputs_is_an_error():
+    with pytest.raises(ValueError, match='changes the logits of this Toy by nan%'):
+        fold_batch_norm(Toy('NaN in the second output'))
 
 
 # Records
