@@ -190,11 +190,11 @@ def batches(count: int) -> list:
 
 def test_two_accumulated_halves_of_a_batch_give_the_weights_of_one_batch(teacher_ckpt, monkeypatch):
     """In float64, without batch norm, dropout and power iterations, which connect images or count forward passes."""
-    losses = Config.fromfile(DISTILLERS['skds']).distiller.losses.to_dict()
+    distiller = Config.fromfile(DISTILLERS['skds']).distiller.to_dict()
     monkeypatch.setattr(torch, 'rand', test_distributed.same_numbers_for_every_image)
     results = []
     for parts in (1, 2):
-        model = test_distributed.model_of(losses, teacher_ckpt)
+        model = test_distributed.model_of(distiller, teacher_ckpt)
         model.distiller.distill_losses['loss_adversarial'].critic.eval()
         wrapper = build(model, accumulative_counts=parts)
         before = weights(model)

@@ -127,6 +127,7 @@ def test_the_example_of_a_new_data_set_passes_the_check(tmp_path):
     assert osp.isfile(tmp_path / 'check/report.json')
 
 
+@pytest.mark.slow
 def test_the_example_of_a_new_data_set_trains_a_teacher_and_then_a_student(tmp_path):
     (_, _, teacher, student), options = write_my_data(tmp_path)
     named = Config.fromfile(student).model.teacher_ckpt

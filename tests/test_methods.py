@@ -65,6 +65,8 @@ SAVED = {  # {method: prefixes of the parameters and memories of its losses in a
     'cwd_cirkd': ['connectors.loss_cwd_feats_feats_S.', CRITIC],
 }
 every_method = pytest.mark.parametrize('method', DISTILLERS)
+# No trained layers, trained layers, memories, an optimiser of its own, auxiliary heads. The others are slow tests.
+QUICK = ('bpkd', 'mgd', 'cirkd', 'skds', 'dist')
 
 
 def config_of(method: str, folder, max_iters: int, more: str = '') -> str:
@@ -106,7 +108,9 @@ def test_every_expected_method_has_a_config():
     assert set(DISTILLERS) == EXPECTED
 
 
-@every_method
+@pytest.mark.parametrize(
+    'method', [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in DISTILLERS]
+)
 def test_a_resumed_run_gives_bit_identical_weights_memories_and_optimiser_states(method, tmp_path):
     cfg = Config.fromfile(config_of(method, tmp_path, 4))
     cfg.work_dir = str(tmp_path)

@@ -168,6 +168,7 @@ def test_an_exported_student_has_the_metrics_of_the_distilled_one(trained, expor
     }
 
 
+@pytest.mark.slow
 def test_an_onnx_file_has_the_metrics_of_the_student_and_predicts_images(trained, tmp_path):
     pytest.importorskip('onnxruntime', reason="ONNX files need the packages of pip install -e '.[onnx]'")
     config, folder = trained
@@ -374,7 +375,7 @@ def test_scripts_say_how_they_are_called():
 
 def test_the_commands_that_tools_and_readme_name_exist():
     texts = [
-        open(osp.join(ROOT, path)).read()
+        re.sub(r'https?://\S+', '', open(osp.join(ROOT, path)).read())  # paths in other repositories
         for path in (
             'README.md',
             'tools/train.py',

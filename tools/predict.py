@@ -36,9 +36,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     init_default_scope('mmseg')
+    models = [(args.config, args.checkpoint), *([args.beside] if args.beside else [])]
+    configs = [load_config_file(config) for config, _ in models]
     total = count_images(args.source)
-    first = Predictor(load_config_file(args.config), args.checkpoint)
-    second = Predictor(load_config_file(args.beside[0]), args.beside[1]) if args.beside else None
+    first, *others = (Predictor(cfg, checkpoint) for cfg, (_, checkpoint) in zip(configs, models))
+    second = others[0] if others else None
     for folder in ('labels', 'overlays', *(['compared'] if second else [])):
         os.makedirs(osp.join(args.out, folder), exist_ok=True)
     progress, sums, count = ProgressBar(total or 0), {}, 0
@@ -47,12 +49,12 @@ def main() -> None:
         write(args.out, 'labels', name, labels)
         write(args.out, 'overlays', name, first.overlay(image, labels))
         if second:
-            others = second(image)
-            differences, fractions = compare(image, labels, others)
+            other_labels = second(image)
+            differences, fractions = compare(image, labels, other_labels)
             pictures = {
                 'image': image,
                 osp.basename(args.checkpoint): first.overlay(image, labels),
-                osp.basename(args.beside[1]): second.overlay(image, others),
+                osp.basename(args.beside[1]): second.overlay(image, other_labels),
                 'different: orange at boundaries, blue elsewhere': differences,
             }
             write(args.out, 'compared', name, side_by_side(pictures))
