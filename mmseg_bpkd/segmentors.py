@@ -44,7 +44,8 @@ def resolve_segmentor(
             (`STDCHead`) keep theirs.
         data_preprocessor, test_cfg: replace those of the model, if given.
 
-    Losses of the heads lose a `class_weight` of another length, with a warning: it was made for other data.
+    With `num_classes`, losses of the heads lose a `class_weight` of another length, with a warning: it was made for
+    other data.
 
     Raises:
         FileNotFoundError: if `cfg_path` does not exist.
@@ -56,10 +57,11 @@ def resolve_segmentor(
         cfg = Config(dict(model=_read_model(path)))
         cfg.merge_from_dict(dict(model=changes))
         model = cfg.model
-    for _, head in _heads(model):
-        if num_classes is not None and _type_name(head) not in BINARY_HEADS:
-            head.num_classes = num_classes
-        _drop_other_class_weights(head)
+    if num_classes is not None:
+        for _, head in _heads(model):
+            if _type_name(head) not in BINARY_HEADS:
+                head.num_classes = num_classes
+            _drop_other_class_weights(head)
     if data_preprocessor is not None:
         model.data_preprocessor = copy.deepcopy(data_preprocessor)
     if test_cfg is not None:

@@ -377,7 +377,7 @@ def test_class_weights_of_other_data_are_dropped_with_a_warning(warnings_of_log)
     ],
 )
 def test_class_weights_that_fit_are_kept(head, kept):
-    resolved = resolve_segmentor(dict(decode_head=head)).decode_head
+    resolved = resolve_segmentor(dict(decode_head=head), head.get('num_classes')).decode_head
     losses = next(value for key, value in resolved.items() if key.startswith('loss'))
     assert ('class_weight' in (losses[0] if isinstance(losses, list) else losses)) is kept
 
