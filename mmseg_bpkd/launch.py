@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import gc
 import os
 import os.path as osp
 import sys
@@ -277,6 +278,7 @@ def end_process_group() -> None:
     Otherwise gloo's threads may outlive the interpreter and abort the process.
     """
     if is_distributed():
+        gc.collect()  # a Runner that is no longer used holds the group in a reference cycle
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
 
