@@ -1,4 +1,4 @@
-_base_ = ['mmseg::_base_/datasets/pascal_context_59.py', '../evaluators.py']
+_base_ = ['mmseg::_base_/datasets/pascal_context_59.py', '../preprocessing.py', '../evaluators.py']
 num_classes = 59
 num_images = dict(  # published; the second number is for the annotation file that is available today
     train=[4998, 4996], val=[5105, 5104]
@@ -6,15 +6,7 @@ num_images = dict(  # published; the second number is for the annotation file th
 crop_size = (480, 480)
 task = dict(
     num_classes=num_classes,
-    data_preprocessor=dict(
-        type='SegDataPreProcessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_val=0,
-        seg_pad_val=255,
-        size=crop_size,
-    ),
+    data_preprocessor=dict(**_base_.preprocessing, size=crop_size),
     test_cfg=dict(mode='slide', crop_size=crop_size, stride=(320, 320)),
 )
 train_pipeline = [

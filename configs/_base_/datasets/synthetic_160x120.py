@@ -1,18 +1,10 @@
 # The scenes are drawn on demand, so nothing is downloaded.
-_base_ = '../evaluators.py'
+_base_ = ['../preprocessing.py', '../evaluators.py']
 num_classes = 9
 crop_size = (112, 112)
 task = dict(
     num_classes=num_classes,
-    data_preprocessor=dict(
-        type='SegDataPreProcessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_val=0,
-        seg_pad_val=255,
-        size=crop_size,
-    ),
+    data_preprocessor=dict(**_base_.preprocessing, size=crop_size),
     test_cfg=dict(mode='whole'),
 )
 train_pipeline = [
