@@ -5,6 +5,27 @@ from pathlib import Path
 from statistics import mean
 from typing import Dict
 
+METHODS = {
+    'kd': 'KD',
+    'fitnet': 'FitNet',
+    'at': 'AT',
+    'local_affinity': 'local affinity',
+    'skds': 'SKDS',
+    'ifvd': 'IFVD',
+    'cwd': 'CWD',
+    'cwd_features': 'CWD, features',
+    'cirkd': 'CIRKD',
+    'apd': 'APD',
+    'dist': 'DIST',
+    'mgd': 'MGD',
+    'afdcd': 'Af-DCD',
+    'lskd': 'LSKD',
+    'nfd': 'NFD',
+    'aicsd': 'AICSD',
+    'kt_channel': 'KT, channel loss',
+    'wavelet': 'wavelet (FreeKD)',
+    'bpkd': 'BPKD',
+}
 COLUMNS = {'mIoU': 'mIoU', 'trimap/mIoU@3px': 'trimap mIoU (3 px)', 'boundary/mIoU@0.005diag': 'boundary IoU (0.5 %)'}
 
 

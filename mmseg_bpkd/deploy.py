@@ -54,15 +54,12 @@ def export_onnx(
 def write_onnx(
     segmentor: BaseModel, out: str, size: Optional[Tuple[int, int]], tolerance: float = 1e-4, metadata: dict = {}
 ) -> float:
-    """As `export_onnx`, but of a segmentor in eval mode on the CPU, some of whose layers are replaced.
+    """Does what `export_onnx` does, for a segmentor that is already built. Returns and raises the same.
 
     Args:
-        segmentor: a segmentor of MMSegmentation.
+        segmentor: in eval mode, on the CPU. Some of its layers are replaced.
         out, size, tolerance: as in `export_onnx`.
         metadata: {key: text}.
-
-    Returns and raises:
-        As `export_onnx`.
     """
     if not out.endswith('.onnx'):
         raise ValueError(f'the exported file must be named *.onnx, got {out}')
@@ -146,7 +143,6 @@ class OnnxNetwork:
         self.path = path
         self.session = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())
         self.shape = self.session.get_inputs()[0].shape
-        self.metadata = self.session.get_modelmeta().custom_metadata_map
 
     def __call__(self, inputs: Tensor, batch_img_metas: Optional[List[dict]] = None) -> Tensor:
         """Returns the logits, (N, C, H, W), on the device of the images.

@@ -62,6 +62,11 @@ def evaluate(cfg: Config, checkpoint: str, per_image: Optional[str] = None) -> D
     return dict(metrics={name: round(float(value), 4) for name, value in metrics.items()}, per_class=per_class)
 
 
+def metrics_only(metrics: Dict[str, float]) -> Dict[str, float]:
+    """Returns the metrics in percent, rounded to four digits, without the times that MMEngine adds."""
+    return {name: round(float(value), 4) for name, value in metrics.items() if name not in ('time', 'data_time')}
+
+
 def compare_with_onnx(
     cfg: Config, checkpoint: str, onnx: str, tolerance: float = 0.01
 ) -> Dict[str, Tuple[float, float]]:
@@ -79,8 +84,8 @@ def compare_with_onnx(
     Raises:
         ValueError: if a metric differs by more than `tolerance`.
     """
-    found = [evaluate(copy.deepcopy(cfg), path)['metrics'] for path in (checkpoint, onnx)]
-    pairs = {name: (value, found[1][name]) for name, value in found[0].items() if name not in ('time', 'data_time')}
+    found = [metrics_only(evaluate(copy.deepcopy(cfg), path)['metrics']) for path in (checkpoint, onnx)]
+    pairs = {name: (value, found[1][name]) for name, value in found[0].items()}
     for name, (of_torch, of_onnx) in pairs.items():
         if not abs(of_torch - of_onnx) <= tolerance:
             raise ValueError(f'{name} is {of_torch} in PyTorch but {of_onnx} with {onnx}: do not use this file')

@@ -18,7 +18,7 @@ from .export import dataset_meta
 
 IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
-AT_BOUNDARY, ELSEWHERE = (0, 94, 213), (178, 114, 0)  # BGR; vermilion and blue, which colour-blind people tell apart
+AT_BOUNDARY, ELSEWHERE = (0, 94, 213), (178, 114, 0)  # BGR; orange and blue, which colour-blind people tell apart
 OPACITY = 0.5  # of the colours of classes over the image
 
 
@@ -132,7 +132,7 @@ def compare(
         half_width: how far from a boundary a pixel may be, in pixels.
 
     Returns:
-        The grey image with the pixels that differ, vermilion near boundaries and blue elsewhere, (H, W, 3) uint8, BGR;
+        The grey image with the pixels that differ, orange near boundaries and blue elsewhere, (H, W, 3) uint8, BGR;
         and the fractions of the pixels of the image that differ: {'at boundaries': ..., 'elsewhere': ...}.
     """
     both = torch.from_numpy(np.stack([first, second])).long()

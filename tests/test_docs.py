@@ -153,6 +153,17 @@ def test_the_example_of_a_new_pair_trains(tmp_path):
     assert state['architecture.decode_head.c1_bottleneck.conv.weight'].shape == (4, 8, 1, 1)  # of a DeepLabV3+
 
 
+def test_the_readme_repeats_the_results_after_1000_iterations():
+    def scores(method: str) -> tuple:
+        metrics = json.loads(read(f'experiments/camvid_stride4/results/1000/{method}-0.json'))['metrics']
+        return metrics['mIoU'], metrics['trimap/mIoU@3px']
+
+    sentence = (
+        'the student alone has {:.2f} mIoU and {:.2f} trimap mIoU, and with BPKD {:.2f} and {:.2f} (one seed each)'
+    )
+    assert sentence.format(*scores('student'), *scores('bpkd')) in words_of('README.md')
+
+
 def test_the_config_that_the_readme_shows_exists():
     assert python_blocks('README.md') == [read(LEAF)]
 

@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--check-data',
         action='store_true',
-        help='ONNX: also compare the metrics on the test set with those of PyTorch; exit code 1 if mIoU differs',
+        help='ONNX: also compare the metrics on the test set with those of PyTorch; exit code 1 if one differs',
     )
     parser.add_argument('--half', action='store_true', help='store the weights as float16, in half the space')
     add_config_arguments(parser)

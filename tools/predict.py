@@ -4,7 +4,7 @@
     python tools/predict.py CONFIG CHECKPOINT drive.mp4 --out predictions --beside CONFIG_2 CHECKPOINT_2
 
 writes predictions/labels/NAME.png (the class of each pixel) and predictions/overlays/NAME.png. With `--beside`, it also
-writes predictions/compared/NAME.png: image, both predictions, and where they differ (vermilion within 3 pixels of a
+writes predictions/compared/NAME.png: image, both predictions, and where they differ (orange within 3 pixels of a
 boundary of either, blue elsewhere). CHECKPOINT may be an ONNX file of tools/export_student.py.
 """
 

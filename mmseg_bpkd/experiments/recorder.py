@@ -5,17 +5,13 @@ import os
 import resource
 import sys
 import time
-from typing import Dict, List, Optional
+from typing import List, Optional
 
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-NOT_METRICS = ('time', 'data_time')  # added by MMEngine
-
-
-def metrics_only(metrics: Dict[str, float]) -> Dict[str, float]:
-    return {name: round(float(value), 4) for name, value in metrics.items() if name not in NOT_METRICS}
+from ..evaluate import metrics_only
 
 
 class RunRecorder(Hook):

@@ -86,9 +86,8 @@ class SubmititJob:
     def __init__(self, executor, arguments: Sequence[str], log: str) -> None:
         from submitit.helpers import Checkpointable
 
-        class Command(
-            Checkpointable
-        ):  # defined here, so that it is pickled whole and the job need not import this file
+        # Defined here, so that it is pickled whole and the job need not import this file.
+        class Command(Checkpointable):
             """Runs the command. A job that ran out of time or was preempted is submitted again, and resumes."""
 
             def __call__(self) -> None:

@@ -20,7 +20,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 import mmseg_bpkd
 
 from ..dataset_check import check_classes
-from ..evaluate import evaluate
+from ..evaluate import evaluate, metrics_only
 from ..hooks.atomic_checkpoint import AtomicLocalBackend
 from ..launch import (
     add_safety_hooks,
@@ -31,7 +31,7 @@ from ..launch import (
     warn_of_another_batch_size,
 )
 from .grid import Grid, Run
-from .recorder import RunRecorder, metrics_only
+from .recorder import RunRecorder
 
 ROOT = osp.dirname(osp.dirname(osp.abspath(mmseg_bpkd.__file__)))
 

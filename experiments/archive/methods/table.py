@@ -4,28 +4,16 @@ python experiments/archive/methods/table.py
 """
 
 import json
+import sys
 from pathlib import Path
 from statistics import mean
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tables import COLUMNS, METHODS
+
 HERE = Path(__file__).parent
-ROWS = {
-    'student': 'student alone',
-    'kd': 'KD',
-    'fitnet': 'FitNet',
-    'at': 'AT',
-    'local_affinity': 'local affinity',
-    'skds': 'SKDS',
-    'ifvd': 'IFVD',
-    'cwd': 'CWD',
-    'cwd_features': 'CWD, features',
-    'cirkd': 'CIRKD',
-    'apd': 'APD',
-    'dist': 'DIST',
-    'mgd': 'MGD',
-    'afdcd': 'Af-DCD',
-    'bpkd': 'BPKD',
-}
-METRICS = {'mIoU': 'mIoU', 'trimap/mIoU@3px': 'trimap mIoU (3 px)', 'boundary/mIoU@0.005diag': 'boundary IoU (0.5 %)'}
+ROWS = {'student': 'student alone', **METHODS}
 
 
 def read(name: str) -> dict:
@@ -45,15 +33,15 @@ def row(*cells) -> str:
 def accuracy_cells(runs: list) -> list:
     each = ', '.join(f'{run["mIoU"]:.2f}' for run in runs) if len(runs) > 1 else ''
     return [
-        f'{mean(run[key] for run in runs):.2f}' + (f' ({each})' if key == 'mIoU' and each else '') for key in METRICS
+        f'{mean(run[key] for run in runs):.2f}' + (f' ({each})' if key == 'mIoU' and each else '') for key in COLUMNS
     ]
 
 
 def methods_table() -> None:
     steps = {result['config'].split('_pspnet')[0]: result for result in read('step.json').get('step', [])}
     steps['student'] = steps.pop('pspnet_r18w16_1xb8-2k_camvid-192x192', None)
-    print(row('', *METRICS.values(), 'ms per step', 'peak memory'))
-    print('|---|' + '---:|' * (len(METRICS) + 2))
+    print(row('', *COLUMNS.values(), 'ms per step', 'peak memory'))
+    print('|---|' + '---:|' * (len(COLUMNS) + 2))
     for name, title in ROWS.items():
         runs, step = scores(f'{name}-[0-9]'), steps.get(name)
         cost = [f'{step["ms"]:.0f} ({step["ratio"]:.2f}x)', f'{step["megabytes"]:.0f} MiB'] if step else ['', '']
@@ -64,8 +52,8 @@ def methods_table() -> None:
 def variants_table() -> None:
     files = sorted(HERE.glob('results/*-[0-9]_*.json'))
     if files:
-        print('\n' + row('variant', *METRICS.values()))
-        print('|---|' + '---:|' * len(METRICS))
+        print('\n' + row('variant', *COLUMNS.values()))
+        print('|---|' + '---:|' * len(COLUMNS))
     for file in files:
         method, _, settings = file.stem.rpartition('-')
         print(row(f'{ROWS[method]}, {settings[2:].replace("_", " ")}', *accuracy_cells(scores(file.stem))))
