@@ -29,6 +29,7 @@ LOSSES: Dict[str, Callable[[], nn.Module]] = {
     'bpkd without PRM': lambda: make_loss('BPKDLoss', pre_mask=False),
     'bpkd without POM': lambda: make_loss('BPKDLoss', post_mask=False),
     'bpkd with swapped softmax dimensions': lambda: make_loss('BPKDLoss', edge_over='positions', body_over='classes'),
+    'bpkd without the edges in the body': lambda: make_loss('BPKDLoss', body_mask='remove'),
     'bpkd with standardised logits': lambda: make_loss('BPKDLoss', standardize=True),
     'kd': lambda: make_loss('PixelWiseLoss'),
     'kd as a mean over elements': lambda: make_loss('PixelWiseLoss', norm='elements'),

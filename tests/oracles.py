@@ -83,6 +83,25 @@ def channel_wise(preds_S: np.ndarray, preds_T: np.ndarray, tau: float) -> float:
     )
 
 
+def channel_wise_of_some(preds_S: np.ndarray, preds_T: np.ndarray, weights: np.ndarray, tau: float) -> float:
+    """CWD whose softmax over the positions weights each position. Those with the weight 0 are left out."""
+
+    def softmax(z, w):
+        e = w * np.exp(z / tau)
+        return e / e.sum()
+
+    terms = []
+    for i in range(len(preds_S)):
+        for c in range(preds_S.shape[1]):
+            kept = weights[i, c] > 0
+            if not kept.any():
+                terms.append(0)
+                continue
+            q, p = (softmax(preds[i, c][kept], weights[i, c][kept]) for preds in (preds_S, preds_T))
+            terms.append(tau**2 * (p * np.log(p / q)).sum())
+    return np.mean(terms)
+
+
 def bpkd_edge(preds_S, preds_T, masks, alpha, tau=1.0, norm='class', pre_mask=True, post_mask=True) -> float:
     n, num_classes, h, w = preds_S.shape
     per_image = []

@@ -28,6 +28,7 @@ def on_meta(num_classes: int, stride: int = 8) -> tuple:
         dict(pre_mask=False),
         dict(post_mask=False),
         dict(body_over='classes'),
+        dict(body_mask='remove'),
     ],
     ids=str,
 )

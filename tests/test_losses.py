@@ -76,6 +76,26 @@ def test_body_term_equals_the_oracle(body_over, oracle):
     assert terms['body'].item() == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize('tau', [1, 4])
+def test_body_term_without_the_edges_equals_the_oracle(tau):
+    """The first class of the second image has an edge everywhere: its term is 0."""
+    preds_S, preds_T, gt = scene(requires_grad=True)
+    gt[1] = torch.arange(gt.shape[2]) % 2
+    rest = 1 - oracles.edge_masks(gt.numpy(), 3, (4, 5), 3)
+    assert (rest == 0).any((2, 3)).any() and rest[1, 0].max() == 0 and ((rest > 0) & (rest < 1)).any()
+    term = BPKDLoss(0, 7, kernel_size=3, tau_body=tau, body_mask='remove').terms(preds_S, preds_T, gt)['body']
+    expected = 7 * oracles.channel_wise_of_some(preds_S.detach().numpy(), preds_T.numpy(), rest, tau)
+    assert expected > 0 and term.item() == pytest.approx(expected, rel=1e-6)
+    term.backward()
+    gradient = preds_S.grad.numpy()
+    assert np.abs(gradient[rest == 0]).max() == 0 < np.abs(gradient[rest > 0]).max()
+
+
+def test_removing_the_edges_from_a_softmax_over_classes_is_refused():
+    with pytest.raises(ValueError, match="body_mask='remove' needs body_over='positions'"):
+        BPKDLoss(body_over='classes', body_mask='remove')
+
+
 def test_edge_term_over_positions_equals_the_oracle():
     preds_S, preds_T, gt = scene()
     masks = oracles.edge_masks(gt.numpy(), 3, (4, 5), 3)

@@ -38,6 +38,9 @@ class BPKDLoss(DistillLoss):
         post_mask: weight the divergence by the masks (the paper's POM, Table 4).
         edge_over, body_over: dimension of the softmax (Table 3): 'classes' or 'positions'. `post_mask`, `class_weight`
             and `edge_norm` have an effect only with edge_over='classes'.
+        body_mask: 'multiply': the body term multiplies the logits by 1 - M. Cells on an edge then have the logit 0.
+            'remove': its softmax over the positions gives each cell the weight 1 - M. Cells on an edge then have the
+            probability 0. This is not in the paper.
         standardize: standardises the logits of the edge term over the classes of each pixel (LSKD; see
             `standardize_logits`). The pre-mask multiplies the standardised logits, so that cells far from an edge still
             contribute little. In the other order, the standardisation would cancel a mask that all classes of a cell
@@ -62,6 +65,7 @@ class BPKDLoss(DistillLoss):
         post_mask: bool = True,
         edge_over: str = 'classes',
         body_over: str = 'positions',
+        body_mask: str = 'multiply',
         standardize: bool = False,
     ) -> None:
         super().__init__()
@@ -69,6 +73,7 @@ class BPKDLoss(DistillLoss):
             ('edge_norm', edge_norm, ('class', 'paper')),
             ('edge_over', edge_over, ('classes', 'positions')),
             ('body_over', body_over, ('classes', 'positions')),
+            ('body_mask', body_mask, ('multiply', 'remove')),
         ):
             if value not in choices:
                 raise ValueError(f'{name} must be one of {choices}, got {value!r}')
@@ -76,6 +81,8 @@ class BPKDLoss(DistillLoss):
             raise ValueError("edge_over='positions' needs pre_mask=True: without it, no mask would be applied")
         if edge_over == 'positions' and standardize:
             raise ValueError("standardize=True needs edge_over='classes': it standardises over the classes")
+        if body_mask == 'remove' and body_over != 'positions':
+            raise ValueError("body_mask='remove' needs body_over='positions': it removes positions from the softmax")
         self.edge_weight = edge_weight
         self.body_weight = body_weight
         self.register_buffer('class_weight', torch.tensor(class_weight), persistent=False)
@@ -89,6 +96,7 @@ class BPKDLoss(DistillLoss):
         self.post_mask = post_mask
         self.edge_over = edge_over
         self.body_over = body_over
+        self.body_mask = body_mask
         self.standardize = standardize
 
     def forward(self, preds_S: Tensor, preds_T: Tensor, gt: Tensor) -> Tensor:
@@ -133,5 +141,10 @@ class BPKDLoss(DistillLoss):
         return (divergence * edge_weights(masks, self.class_weight.to(masks), self.edge_norm, self.post_mask)).sum()
 
     def _body(self, preds_S: Tensor, preds_T: Tensor, body: Tensor) -> Tensor:
+        if self.body_mask == 'remove':
+            # A softmax weighted by w is the softmax of z + log(w). A finite log(0) avoids inf - inf.
+            shift = self.tau_body * body.log().clamp(min=-1e4)
+            divergence = channel_kl(preds_S + shift, preds_T + shift, self.tau_body)
+            return (divergence * (body.amax((2, 3)) > 0)).mean()
         divergence = channel_kl if self.body_over == 'positions' else pixel_kl
         return divergence(preds_S, preds_T, self.tau_body, body).mean()
