@@ -20,6 +20,7 @@ COMMANDS = {
     'predict': 'predict.py',
     'check': 'check_dataset.py',
     'complexity': 'analysis/complexity.py',
+    'gradients': 'analysis/gradients.py',
     'demo': 'demo.py',
     'experiment': 'experiment.py',
     'convert-camvid': 'dataset_converters/camvid.py',

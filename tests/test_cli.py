@@ -29,6 +29,7 @@ def test_the_help_has_a_line_for_each_command(arguments):
         'predict',
         'check',
         'complexity',
+        'gradients',
         'demo',
         'experiment',
         'convert-camvid',
@@ -79,7 +80,7 @@ def test_help_names_the_command_as_it_is_called(command, bpkd, capsys):
     assert 'python tools/' not in text
 
 
-@pytest.mark.parametrize('command', ['train', 'test', 'export', 'predict', 'complexity'])
+@pytest.mark.parametrize('command', ['train', 'test', 'export', 'predict', 'complexity', 'gradients'])
 def test_a_config_that_does_not_exist_is_named(command, bpkd, tmp_path):
     (tmp_path / 'images').mkdir()
     others = {'test': ['x.pth'], 'export': ['x.pth', 'y.pth'], 'predict': ['x.pth', 'images']}
