@@ -44,7 +44,7 @@ def print_table(results: Path, rows: Dict[str, str]) -> None:
     print('| | seeds | ' + ' | '.join(COLUMNS.values()) + ' |')
     print('|---|' + '---:|' * (1 + len(COLUMNS)))
     for name, title in rows.items():
-        files = sorted(path for path in results.glob('*.json') if path.stem.split('-')[0] == name)
+        files = sorted(path for path in results.glob('*.json') if path.stem.rsplit('-', 1)[0] == name)
         if files:
             metrics = [json.loads(file.read_text())['metrics'] for file in files]
             cells = [cell([m[key] for m in metrics]) for key in COLUMNS]

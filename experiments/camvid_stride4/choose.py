@@ -3,71 +3,88 @@
     python experiments/camvid_stride4/choose.py
     python experiments/camvid_stride4/choose.py FOLDER    # chooses from other results of tuning.py
 
-For each method, the setting with the highest sum of mIoU and trimap mIoU (3 px) is chosen. tuned.py repeats the choice.
-The last column is the gradient of the losses relative to that of the task, from gradients.json.
+For each method, the setting with the highest sum of mIoU and trimap mIoU (3 px) is chosen: of those that finals.py has
+run with more seeds, by the mean over the seeds, else of all. tuned.py repeats the choice. The last column is the norm
+of the gradient of the losses, relative to that of the task, from gradients.json.
 """
 
 import json
 import sys
 from pathlib import Path
+from statistics import mean
 from typing import Dict, Iterable, List
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tables import COLUMNS, METHODS
 
+HERE = Path(__file__).parent
 TUNED = ('kd', 'nfd', 'cwd', 'bpkd')
 
 
-def read_runs(folder: Path) -> List[dict]:
-    return [json.loads(path.read_text()) for path in sorted(folder.glob('*.json'))]
+def read_settings(folder: Path) -> List[dict]:
+    """The settings in a folder of results, with the means over their seeds."""
+    runs: Dict[str, List[dict]] = {}
+    for path in sorted(folder.glob('*.json')):
+        run = json.loads(path.read_text())
+        runs.setdefault(run['name'], []).append(run)
+    return [
+        dict(
+            name=name,
+            overrides=of_name[0]['overrides'],
+            seeds=len(of_name),
+            metrics={key: mean(run['metrics'][key] for run in of_name) for key in COLUMNS},
+        )
+        for name, of_name in runs.items()
+    ]
 
 
-def changes(run: dict, common: Iterable[str]) -> dict:
+def changes(setting: dict, common: Iterable[str]) -> dict:
     """The options that this setting has and the others have not."""
-    return {key: value for key, value in run['overrides'].items() if key not in common}
+    return {key: value for key, value in setting['overrides'].items() if key not in common}
 
 
-def score(run: dict) -> float:
-    return run['metrics']['mIoU'] + run['metrics']['trimap/mIoU@3px']
+def rank(setting: dict) -> tuple:
+    return setting['seeds'], setting['metrics']['mIoU'] + setting['metrics']['trimap/mIoU@3px']
 
 
-def choose(runs: List[dict]) -> Dict[str, dict]:
-    """For each method, the options of its best run."""
-    common = next(run for run in runs if run['name'] == 'student')['overrides']
-    best = {method: max((run for run in runs if run['name'].startswith(f'{method}_')), key=score) for method in TUNED}
-    return {method: changes(run, common) for method, run in best.items()}
+def method_of(setting: dict) -> str:
+    return setting['name'].split('_')[0]
 
 
-def print_search(runs: List[dict], common: Iterable[str], gradients: dict) -> None:
+def choose(settings: List[dict]) -> Dict[str, dict]:
+    """For each method, the options of its best setting."""
+    common = next(setting for setting in settings if setting['name'] == 'student')['overrides']
+    return {method: changes(max((s for s in settings if method_of(s) == method), key=rank), common) for method in TUNED}
+
+
+def print_search(settings: List[dict], common: Iterable[str], gradients: dict) -> None:
     """Prints a row for each setting, the best of a method first."""
-    print('| | setting | ' + ' | '.join(COLUMNS.values()) + ' | gradient |')
-    print('|---|---|' + '---:|' * len(COLUMNS) + '---|')
+    print('| | setting | seeds | ' + ' | '.join(COLUMNS.values()) + ' | gradient |')
+    print('|---|---|---:|' + '---:|' * len(COLUMNS) + '---|')
     order = ('student', *TUNED)
-    for run in sorted(runs, key=lambda run: (order.index(run['name'].split('_')[0]), -score(run))):
-        method = run['name'].split('_')[0]
-        setting = ', '.join(f'{key.split(".")[-1]} {value}' for key, value in changes(run, common).items())
-        cells = [f'{run["metrics"][key]:.2f}' for key in COLUMNS]
-        losses = gradients.get(run['name'], {})
-        parts = [
-            f'{name.split("_")[-1]} {row["norm"] / losses["task"]["norm"]:.2g}'
+    for setting in sorted(settings, key=lambda setting: (-order.index(method_of(setting)), *rank(setting)))[::-1]:
+        options = ', '.join(f'{key.split(".")[-1]} {value}' for key, value in changes(setting, common).items())
+        cells = [f'{setting["metrics"][key]:.2f}' for key in COLUMNS]
+        losses = gradients.get(setting['name'], {})
+        parts = {
+            name.split('_')[-1]: f'{row["norm"] / losses["task"]["norm"]:.2g}'
             for name, row in losses.items()
             if name.startswith('distill')
-        ]
-        parts = [part.split()[-1] for part in parts] if len(parts) == 1 else parts
-        title = METHODS.get(method, 'student alone')
-        print(f'| {title} | {setting or "default"} | {" | ".join(cells)} | {", ".join(parts)} |')
+        }
+        relative = ', '.join(f'{name} {value}' if len(parts) > 1 else value for name, value in parts.items())
+        row = [METHODS.get(method_of(setting), 'student alone'), options or 'default', str(setting['seeds']), *cells]
+        print(f'| {" | ".join(row)} | {relative} |')
 
 
 if __name__ == '__main__':
     if len(sys.argv) > 1:
-        print('_tuned =', json.dumps(choose(read_runs(Path(sys.argv[1]))), indent=4))
+        print('_tuned =', json.dumps(choose(read_settings(Path(sys.argv[1]))), indent=4))
         sys.exit()
-    searched = read_runs(HERE / 'tuning')
-    common = next(run for run in searched if run['name'] == 'student')['overrides']
+    searched = read_settings(HERE / 'tuning')
+    common = next(setting for setting in searched if setting['name'] == 'student')['overrides']
     gradients = json.loads((HERE / 'gradients.json').read_text())
     print_search(searched, common, gradients['tuning'])
     print('\nOther readings of the loss\n')
-    print_search(read_runs(HERE / 'reading'), common, gradients['reading'])
+    print_search(read_settings(HERE / 'reading'), common, gradients['reading'])
     print('\n_tuned =', json.dumps(choose(searched), indent=4))
