@@ -20,7 +20,7 @@ from mmseg_bpkd.gradients import measure_gradients
 BATCHES = 4
 
 if __name__ == '__main__':
-    MMLogger.get_instance('mmengine', log_level='ERROR')
+    MMLogger.get_current_instance().setLevel('ERROR')
     folder = Path(__file__).parent
     results = {}
     for name in ('grid_1k', 'tuning', 'reading'):

@@ -28,5 +28,5 @@ if __name__ == '__main__':
     for folder in sorted((HERE / 'results').iterdir(), key=lambda path: int(path.name)):
         print(f'\n{folder.name} iterations\n')
         print_table(folder, ROWS)
-    print('\nAblations, 1000 iterations\n')
+    print("\nThe paper's ablations\n")
     print_table(HERE / 'paper_tables', ABLATIONS)

@@ -41,7 +41,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    MMLogger.get_instance('mmengine', log_level='ERROR')  # else it lists how every weight was initialised
+    MMLogger.get_current_instance().setLevel('ERROR')  # else it lists how every weight was initialised
     results = {}
     print('| config | loss | value | gradient | relative to the task |\n|---|---|---:|---:|---:|')
     for path in args.configs:
