@@ -36,7 +36,6 @@ class Results:
     ) -> None:
         self.runs: Dict[str, Dict[int, dict]] = {}
         sources = [folder] if isinstance(folder, str) else folder
-        folder = ', '.join(sources)
         for path in _json_files(sources):
             with open(path, encoding='utf-8') as file:
                 run = json.load(file)
@@ -47,9 +46,7 @@ class Results:
             if run['seed'] in seeds:
                 raise ValueError(f'{path} and {seeds[run["seed"]]["path"]} have the same name and seed: remove one')
             seeds[run['seed']] = dict(run, path=path)
-        if not self.runs:
-            raise ValueError(f'no results in {folder}: expected the JSON files of tools/experiment.py')
-        self._select(names or list(self.runs), folder)
+        self._select(names or list(self.runs), ', '.join(sources))
         self.metrics = list(metrics or main_metrics([list(run['metrics']) for run in self.all_runs()]))
         self._check()
         self._counts: Dict[str, Optional[Dict[str, np.ndarray]]] = {}
@@ -144,7 +141,10 @@ def _json_files(sources: Sequence[str]) -> List[str]:
     """Returns the files that are named, and those of the folders that are named."""
     files: List[str] = []
     for source in sources:
-        files += sorted(glob(osp.join(escape(source), '*.json'))) if not osp.isfile(source) else [source]
+        found = [source] if osp.isfile(source) else sorted(glob(osp.join(escape(source), '*.json')))
+        if not found:
+            raise ValueError(f'no results in {source}: expected the JSON files of tools/experiment.py')
+        files += found
     return files
 
 

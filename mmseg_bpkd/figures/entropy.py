@@ -177,9 +177,9 @@ def _scatter(figure: Figure, measured: Dict[str, dict], half_width: int) -> None
 
 def _maps(figure: Figure, names: List[str], drawn: Sequence[Tuple[np.ndarray, List[Tensor]]]) -> None:
     axes = picture_axes(figure, len(drawn), ['image', *names])
-    low = min(float(x.min()) for _, maps in drawn for x in maps)
+    low = min(float(np.quantile(x, 0.02)) for _, maps in drawn for x in maps)  # else a few pixels take all the range
     for row, (image, maps) in zip(axes, drawn):
         show(row[0], to_rgb(image))
         for axis, x in zip(row[1:], maps):
             scale = show(axis, x.numpy(), cmap='cividis', vmin=low, vmax=1)
-    figure.colorbar(scale, ax=axes, aspect=40, pad=0.01, label='entropy at unit scale (0 to 1)')
+    figure.colorbar(scale, ax=axes, extend='min', aspect=40, pad=0.01, label='entropy at unit scale (0 to 1)')

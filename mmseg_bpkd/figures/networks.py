@@ -116,9 +116,8 @@ class TestImages:
         return sample['img'], sample['gt_seg_map'].astype(np.int64)
 
     def name(self, index: int) -> str:
-        """Returns the name of the file of an image, without its ending; the index, if it has no file."""
-        path = self.dataset.get_data_info(index).get('img_path')
-        return osp.splitext(osp.basename(path))[0] if path else str(index)
+        """Returns the name of the file of an image, without its ending."""
+        return osp.splitext(osp.basename(self.dataset.get_data_info(index)['img_path']))[0]
 
     def spread(self, count: Optional[int]) -> List[int]:
         """Returns the indices of `count` images, spread evenly over the test set; of all images for None."""

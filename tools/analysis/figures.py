@@ -17,6 +17,7 @@ import os
 import os.path as osp
 import sys
 import warnings
+from typing import Tuple
 
 sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '../..'))  # run from a checkout that is not installed
 
@@ -30,6 +31,9 @@ from mmseg_bpkd import figures
 from mmseg_bpkd.cfg_options import add_cfg_options
 from mmseg_bpkd.figures.cam import class_index
 from mmseg_bpkd.launch import short_errors
+
+LAYER = 'a module, such as backbone.layer1, or stage N of the backbone: backbone:N; default: %(default)s'
+HALF_WIDTH = 'half the width of the band around boundaries, in pixels; default: %(default)s'
 
 
 def parse_args() -> argparse.Namespace:
@@ -71,10 +75,6 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-LAYER = 'a module, such as backbone.layer1, or stage N of the backbone: backbone:N; default: %(default)s'
-HALF_WIDTH = 'half the width of the band around boundaries, in pixels; default: %(default)s'
-
-
 def add_networks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('networks', nargs='+', metavar='NAME=CONFIG,CHECKPOINT')
     parser.add_argument('--images', nargs='+', metavar='IMAGE', help='names or indices of the test images to draw')
@@ -104,7 +104,7 @@ def main() -> None:
     print(f'written: {args.out} and {numbers_file}')
 
 
-def draw(args: argparse.Namespace) -> 'tuple[Figure, dict]':
+def draw(args: argparse.Namespace) -> Tuple[Figure, dict]:
     if args.kind == 'classes':
         return figures.classes_figure(args.results, args.names, args.metric, args.classes)
     if args.kind == 'curves':
