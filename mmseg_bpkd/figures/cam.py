@@ -103,7 +103,7 @@ def cam_figure(
             scale = show(axis, cam / (largest or 1), cmap='inferno', vmin=0, vmax=1)
             axis.set_xlabel('all zero' if share is None else f'{100 * share:.0f} % inside', fontsize=9)
         for axis in row:
-            axis.contour(inside, [0.5], colors=OUTLINE, linewidths=1)
+            axis.contour(inside, [0.5], colors=OUTLINE, linewidths=1 if axis is row[0] else 0.5)
     figure.colorbar(scale, ax=axes, aspect=40, pad=0.01, label='HiResCAM relative to its maximum')
     figure.suptitle(f'HiResCAM of "{class_name}" at {layer}; outline: the label', fontsize=11)
     return figure, dict(figure='cam', definition=DEFINITION, layer=layer, **{'class': class_name}, images=numbers)
