@@ -21,6 +21,7 @@ COMMANDS = {
     'check': 'check_dataset.py',
     'complexity': 'analysis/complexity.py',
     'gradients': 'analysis/gradients.py',
+    'figures': 'analysis/figures.py',
     'demo': 'demo.py',
     'experiment': 'experiment.py',
     'convert-camvid': 'dataset_converters/camvid.py',

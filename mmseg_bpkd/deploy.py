@@ -94,7 +94,8 @@ def load_segmentor(cfg: Config, loaded: Optional[dict], checkpoint: str) -> Base
     """Returns the student of a loaded checkpoint on the CPU, in eval mode, without its auxiliary head.
 
     Args:
-        cfg: the config of the distillation, or of a plain run.
+        cfg: the config of the distillation, or of a plain run. If the network has no auxiliary head there, that of the
+            checkpoint is ignored.
         loaded: the checkpoint; None: random weights.
         checkpoint: its name, for error messages.
 
@@ -107,7 +108,10 @@ def load_segmentor(cfg: Config, loaded: Optional[dict], checkpoint: str) -> Base
         config.backbone.pop('init_cfg', None)
         model = revert_sync_batchnorm(build_segmentor(config))
     if loaded is not None:
-        load_strictly(model, segmentor_state(loaded), checkpoint)
+        state = segmentor_state(loaded)
+        if not config.get('auxiliary_head'):
+            state = {key: value for key, value in state.items() if not key.startswith('auxiliary_head.')}
+        load_strictly(model, state, checkpoint)
     model.auxiliary_head = None
     return model.eval()
 

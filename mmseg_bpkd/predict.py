@@ -10,6 +10,7 @@ import torch
 from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from torch import Tensor
 
 from .boundary import boundary_band
 from .checkpoint import read_checkpoint
@@ -43,7 +44,8 @@ class Predictor:
         self.model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         if onnx:
             self.model.encode_decode = onnx
-        self.pipeline = Compose([dict(type='LoadImageFromNDArray'), *_without_loading(cfg.test_pipeline)])
+        steps = [step for step in cfg.test_pipeline if not loads(step)]
+        self.pipeline = Compose([dict(type='LoadImageFromNDArray'), *steps])
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray) -> np.ndarray:
@@ -52,9 +54,19 @@ class Predictor:
         Args:
             image: (H, W, 3) uint8, BGR.
         """
-        sample = self.pipeline(dict(img=image))
-        result = self.model.test_step(pseudo_collate([sample]))[0]
+        result = self.model.test_step(self._batch(image))[0]
         return result.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8)
+
+    def preprocess(self, image: np.ndarray) -> Tensor:
+        """Returns the image as the network gets it, (1, 3, h, w), after the test pipeline and the normalisation.
+
+        Args:
+            image: (H, W, 3) uint8, BGR.
+        """
+        return self.model.data_preprocessor(self._batch(image), False)['inputs']
+
+    def _batch(self, image: np.ndarray) -> dict:
+        return pseudo_collate([self.pipeline(dict(img=image))])
 
     def overlay(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Returns the image with the colours of the classes over it, (H, W, 3) uint8, BGR."""
@@ -62,8 +74,9 @@ class Predictor:
         return cv2.addWeighted(image, 1 - OPACITY, colours, OPACITY, 0)
 
 
-def _without_loading(pipeline: list) -> list:
-    return [step for step in pipeline if not step['type'].startswith(('Load', 'Render'))]
+def loads(step: dict) -> bool:
+    """Whether a step of a pipeline reads the image or the label."""
+    return step['type'].startswith(('Load', 'Render'))
 
 
 def images_of(source: str) -> Iterator[Tuple[str, np.ndarray]]:
@@ -138,13 +151,24 @@ def compare(
     both = torch.from_numpy(np.stack([first, second])).long()
     near = boundary_band(both, half_width).any(0).numpy()
     differs = first != second
-    picture = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    picture[differs & near] = AT_BOUNDARY
-    picture[differs & ~near] = ELSEWHERE
-    return picture, {
+    return mark(image, differs, near), {
         'at boundaries': float((differs & near).mean()),
         'elsewhere': float((differs & ~near).mean()),
     }
+
+
+def mark(image: np.ndarray, differs: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """Returns the grey image with some pixels marked, orange near boundaries and blue elsewhere, (H, W, 3) uint8, BGR.
+
+    Args:
+        image: (H, W, 3) uint8, BGR.
+        differs: the pixels to mark, (H, W) bool.
+        near: the pixels near boundaries, (H, W) bool.
+    """
+    picture = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    picture[differs & near] = AT_BOUNDARY
+    picture[differs & ~near] = ELSEWHERE
+    return picture
 
 
 def side_by_side(pictures: Dict[str, np.ndarray]) -> np.ndarray:

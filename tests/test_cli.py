@@ -30,6 +30,7 @@ def test_the_help_has_a_line_for_each_command(arguments):
         'check',
         'complexity',
         'gradients',
+        'figures',
         'demo',
         'experiment',
         'convert-camvid',

@@ -4,7 +4,7 @@ import json
 import math
 import os.path as osp
 from glob import escape, glob
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence, Union
 
 import numpy as np
 
@@ -18,7 +18,8 @@ class Results:
     """The runs in a folder, by name and seed. Files of `tools/test.py --out` that are named <name>-<seed>.json will do.
 
     Args:
-        folder: with one JSON per run, and beside it the counts of each image, if they are to be used.
+        folder: with one JSON per run, and beside it the counts of each image, if they are to be used. Or a list of such
+            folders and JSON files.
         names: which to read, in this order; by default all, sorted.
         metrics: which to use; by default, those of `main_metrics`.
 
@@ -28,10 +29,14 @@ class Results:
     """
 
     def __init__(
-        self, folder: str, names: Optional[Sequence[str]] = None, metrics: Optional[Sequence[str]] = None
+        self,
+        folder: Union[str, Sequence[str]],
+        names: Optional[Sequence[str]] = None,
+        metrics: Optional[Sequence[str]] = None,
     ) -> None:
         self.runs: Dict[str, Dict[int, dict]] = {}
-        for path in sorted(glob(osp.join(escape(folder), '*.json'))):
+        sources = [folder] if isinstance(folder, str) else folder
+        for path in _json_files(sources):
             with open(path, encoding='utf-8') as file:
                 run = json.load(file)
             if 'metrics' not in run:
@@ -41,9 +46,7 @@ class Results:
             if run['seed'] in seeds:
                 raise ValueError(f'{path} and {seeds[run["seed"]]["path"]} have the same name and seed: remove one')
             seeds[run['seed']] = dict(run, path=path)
-        if not self.runs:
-            raise ValueError(f'no results in {folder}: expected the JSON files of tools/experiment.py')
-        self._select(names or list(self.runs), folder)
+        self._select(names or list(self.runs), ', '.join(sources))
         self.metrics = list(metrics or main_metrics([list(run['metrics']) for run in self.all_runs()]))
         self._check()
         self._counts: Dict[str, Optional[Dict[str, np.ndarray]]] = {}
@@ -78,9 +81,13 @@ class Results:
 
     def per_class(self, name: str, metric: str) -> Dict[str, float]:
         """The mean over seeds of the IoU of each class; empty if the results do not have it."""
-        runs = [run.get('per_class', {}).get(per_class_name(metric), {}) for run in self.runs[name].values()]
-        values = {cls: [run[cls] for run in runs if run.get(cls) is not None] for cls in runs[0]}
+        values = self.values_per_class(name, metric)
         return {cls: float(np.mean(of_class)) if of_class else math.nan for cls, of_class in values.items()}
+
+    def values_per_class(self, name: str, metric: str) -> Dict[str, List[float]]:
+        """The IoU of each class, one value per seed in which it has one; empty if the results have no classes."""
+        runs = [run.get('per_class', {}).get(per_class_name(metric), {}) for _, run in sorted(self.runs[name].items())]
+        return {cls: [run[cls] for run in runs if run.get(cls) is not None] for cls in runs[0]}
 
     def cost(self, name: str, key: str) -> Optional[float]:
         """The mean over seeds of `ms_per_step`, `training_s` or another number that is not a metric."""
@@ -128,6 +135,17 @@ class Results:
         for run, tested in zip(runs, images):
             if tested != images[0]:
                 raise ValueError(f'{run["path"]} and {runs[0]["path"]} were tested on different images')
+
+
+def _json_files(sources: Sequence[str]) -> List[str]:
+    """Returns the files that are named, and those of the folders that are named."""
+    files: List[str] = []
+    for source in sources:
+        found = [source] if osp.isfile(source) else sorted(glob(osp.join(escape(source), '*.json')))
+        if not found:
+            raise ValueError(f'no results in {source}: expected the JSON files of tools/experiment.py')
+        files += found
+    return files
 
 
 def _name_and_seed(path: str) -> dict:
