@@ -27,6 +27,16 @@ def onedl(session: nox.Session) -> None:
     run_tests(session, '-r', 'requirements-onedl.txt')
 
 
+@nox.session(python='3.10')
+def oldest_torch(session: nox.Session) -> None:
+    """The oldest torch that pyproject.toml allows; the other versions are those of requirements.txt."""
+    dependencies = nox.project.load_toml('pyproject.toml')['project']['dependencies']
+    (torch,) = (line.replace('>=', '==') for line in dependencies if line.startswith('torch>='))
+    with open('requirements.txt') as file:
+        others = [line for line in file.read().splitlines() if not line.startswith(('#', 'torch=='))]
+    run_tests(session, torch, *others)
+
+
 def run_tests(session: nox.Session, *requirements: str) -> None:
     session.install(*requirements)
     session.install('--no-deps', '--no-build-isolation', '-e', '.')
