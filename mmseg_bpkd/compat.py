@@ -45,7 +45,7 @@ def apply() -> None:
     require_packages()
     require_one_upstream()
     require_opencv()
-    resolve_onedl_packages()
+    resolve_onedl_configs()
     lift_bound_of_mmrazor()
     stand_in_for_mmcv_ops()
     import_onedl_datasets_silently()
@@ -105,17 +105,15 @@ def require_opencv() -> None:
         ) from error
 
 
-def resolve_onedl_packages() -> None:
-    """Makes `mmseg::path` name a config of the installed distribution.
+def resolve_onedl_configs() -> None:
+    """Makes `mmseg::path` name a config of OneDL's MMSegmentation, if that is installed.
 
-    OneDL's MMEngine looks for OpenMMLab's distributions.
+    OneDL's MMEngine looks for OpenMMLab's distribution.
     """
     from mmengine.config.utils import MODULE2PACKAGE
 
-    for module in ('mmseg', 'mmdet'):
-        fork = f'onedl-{MODULE2PACKAGE[module]}'
-        if not MODULE2PACKAGE[module].startswith('onedl-') and _has_distribution(fork):
-            MODULE2PACKAGE[module] = fork
+    if _has_distribution(ONEDL['mmseg']):
+        MODULE2PACKAGE['mmseg'] = ONEDL['mmseg']
 
 
 def lift_bound_of_mmrazor() -> None:
