@@ -1,13 +1,14 @@
 """Print the table of docs/platforms.md, or record a test run for it.
 
 python tests/platforms.py                    print the table
-python tests/platforms.py SESSION JUNIT_XML  record the run of a nox session in docs/platforms.json; exit code 1 if a
-                                             test failed
+python tests/platforms.py SESSION JUNIT_XML  record the run of a nox session in docs/platforms.json, and renew the table
+                                             of the page; exit code 1 if a test failed
 """
 
 import datetime
 import json
 import platform
+import re
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Iterator
 from xml.etree import ElementTree
 
 RESULTS = Path(__file__).parents[1] / 'docs/platforms.json'
+PAGE = RESULTS.with_suffix('.md')
+TABLE = re.compile('(?<=<!-- table -->\n)(.*?)(?=\n<!-- end -->)', re.DOTALL)
 PACKAGES = ('torch', 'mmengine', 'mmcv', 'mmsegmentation', 'numpy')
 COLUMNS = ('session', 'python', *PACKAGES, 'passed', 'failed', 'skipped', 'date')
 
@@ -57,6 +60,12 @@ def counts(report: Path) -> dict:
     return dict(passed=total - failures - errors - skipped, failed=failures + errors, skipped=skipped)
 
 
+def renew_table(page: Path = PAGE, results: Path = RESULTS) -> None:
+    """Puts the table of the results into the page."""
+    text = page.read_text(encoding='utf-8')
+    page.write_text(TABLE.sub(lambda match: '\n'.join(lines(results)), text), encoding='utf-8')
+
+
 def lines(results: Path = RESULTS) -> Iterator[str]:
     """Yields the lines of the table."""
     runs = read(results)
@@ -73,5 +82,6 @@ if __name__ == '__main__':
     if len(sys.argv) == 3:
         run = record(sys.argv[1], Path(sys.argv[2]))
         print(run)
+        renew_table()
         sys.exit(run['failed'] > 0)
     print('\n'.join(lines()))
