@@ -1,12 +1,14 @@
-"""Workarounds for bugs and incompatibilities of the dependencies.
+"""Workarounds for bugs and incompatibilities of the dependencies: OpenMMLab's releases, and OneDL's fork of them.
 
 `apply()` runs before the rest of the package is imported. Each repair first checks whether it is needed, so a healthy
 installation is not changed, and a second call does nothing.
 """
 
+import contextlib
 import functools
 import importlib
 import importlib.util
+import io
 import os.path as osp
 import pickle
 import sys
@@ -14,6 +16,7 @@ import types
 import zipfile
 from http.client import HTTPException
 from importlib.machinery import ModuleSpec
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import Callable
 from urllib.parse import urlparse
 
@@ -30,6 +33,7 @@ REQUIRED = {
     'mmrazor': 'mmrazor',
     'joblib': 'joblib',
 }
+ONEDL = {'mmengine': 'onedl-mmengine', 'mmcv': 'onedl-mmcv', 'mmseg': 'onedl-mmsegmentation'}  # the same import names
 
 
 def apply() -> None:
@@ -39,10 +43,15 @@ def apply() -> None:
         ImportError: if a package is missing or does not load; it says what to install.
     """
     require_packages()
+    require_one_upstream()
     require_opencv()
+    resolve_onedl_configs()
+    lift_bound_of_mmrazor()
     stand_in_for_mmcv_ops()
+    import_onedl_datasets_silently()
     stand_in_for_mmrazor_quantization()
     allow_mmengine_checkpoints()
+    keep_loading_safe()
     mend_downloads()
     mend_local_files()
     disarm_resuming()
@@ -51,17 +60,39 @@ def apply() -> None:
     repair_binary_accuracy()
     register_configs()
     repair_tensor_mode()
+    name_channel_conversion()
 
 
 def require_packages() -> None:
     """Raises ImportError if packages are missing, with one pip command that installs all of them."""
-    missing = [pip for name, pip in REQUIRED.items() if not _installed(name)]
+    required = REQUIRED | ONEDL if any(map(_has_distribution, ONEDL.values())) else REQUIRED
+    missing = [pip for name, pip in required.items() if not _installed(name)]
     if missing:
         raise ImportError(f'mmseg_bpkd needs packages that are not installed: pip install {" ".join(missing)}')
 
 
 def _installed(name: str) -> bool:
     return name in sys.modules or importlib.util.find_spec(name) is not None
+
+
+def _has_distribution(name: str) -> bool:
+    try:
+        return bool(distribution(name))
+    except PackageNotFoundError:
+        return False
+
+
+def require_one_upstream() -> None:
+    """Raises ImportError if packages of OpenMMLab and of OneDL are installed together: they overwrite each other."""
+    openmmlab = [name for name in ('mmengine', 'mmcv', 'mmcv-lite', 'mmsegmentation') if _has_distribution(name)]
+    onedl = [name for name in ONEDL.values() if _has_distribution(name)]
+    if openmmlab and onedl:
+        both = ' '.join(openmmlab + onedl)
+        raise ImportError(
+            f'packages of OpenMMLab ({", ".join(openmmlab)}) and of OneDL ({", ".join(onedl)}) are installed, which '
+            f'own the same folders: pip uninstall {both}, then install one of the extras: mmseg_bpkd[lite] or '
+            'mmseg_bpkd[onedl]'
+        )
 
 
 def require_opencv() -> None:
@@ -74,10 +105,46 @@ def require_opencv() -> None:
         ) from error
 
 
-def stand_in_for_mmcv_ops() -> None:
-    """Adds a module `mmcv._ext` whose functions raise when they are called, if mmcv-lite is installed.
+def resolve_onedl_configs() -> None:
+    """Makes `mmseg::path` name a config of OneDL's MMSegmentation, if that is installed.
 
-    mmcv-lite has no compiled operators, but importing mmseg looks up functions in `mmcv._ext`.
+    OneDL's MMEngine looks for OpenMMLab's distribution.
+    """
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    if _has_distribution(ONEDL['mmseg']):
+        MODULE2PACKAGE['mmseg'] = ONEDL['mmseg']
+
+
+def lift_bound_of_mmrazor() -> None:
+    """Imports MMRazor with an mmcv that is newer than 2.1.0.
+
+    MMRazor 1.0.0 refuses them when it is imported, since they did not exist when it was released.
+    """
+    if 'mmrazor' in sys.modules:
+        return
+    mmcv, utils = importlib.import_module('mmcv'), importlib.import_module('mmengine.utils')
+    version = mmcv.__version__
+    if utils.digit_version(version) > utils.digit_version('2.1.0'):
+        mmcv.__version__ = '2.1.0'
+    try:
+        importlib.import_module('mmrazor')
+    finally:
+        mmcv.__version__ = version
+
+
+def import_onedl_datasets_silently() -> None:
+    """Keeps OneDL's MMSegmentation from printing "Could not import OneDL" when its data sets are imported."""
+    if _has_distribution(ONEDL['mmseg']):
+        with contextlib.redirect_stdout(io.StringIO()):
+            importlib.import_module('mmseg.datasets')
+
+
+def stand_in_for_mmcv_ops() -> None:
+    """Adds a module `mmcv._ext` whose functions raise when they are called, if mmcv has no compiled operators.
+
+    mmcv-lite has none, nor has an onedl-mmcv that pip built without torch. But importing mmseg looks up functions in
+    `mmcv._ext`.
 
     Raises:
         ImportError: if compiled operators are installed but do not load, since they were built for another torch.
@@ -89,7 +156,8 @@ def stand_in_for_mmcv_ops() -> None:
         except ImportError as error:
             raise ImportError(
                 f'the compiled operators of the installed mmcv do not load ({error}): rebuild mmcv for '
-                'this torch, or run pip uninstall mmcv && pip install mmcv-lite==2.1.0'
+                'this torch, or run pip uninstall mmcv && pip install mmcv-lite==2.1.0 (OneDL: pip install '
+                '--force-reinstall --no-deps --no-cache-dir onedl-mmcv)'
             ) from error
         return
 
@@ -100,8 +168,8 @@ def stand_in_for_mmcv_ops() -> None:
 
             def missing(*args, **kwargs):
                 raise RuntimeError(
-                    f'{name} is a compiled operator of mmcv, but mmcv-lite is installed, which has none: '
-                    'replace it by mmcv==2.1.0, built with operators'
+                    f'{name} is a compiled operator of mmcv, but the installed mmcv has none: replace mmcv-lite by '
+                    'mmcv==2.1.0, built with operators, or rebuild onedl-mmcv with pip install --no-build-isolation'
                 )
 
             return missing
@@ -174,6 +242,25 @@ def allow_mmengine_checkpoints() -> None:
             *{type(np.dtype(kind)) for kind in ('bool', 'int32', 'int64', 'uint8', 'float32', 'float64')},
         ]
     )
+
+
+def keep_loading_safe() -> None:
+    """Keeps OneDL's MMEngine from loading a checkpoint unsafely.
+
+    When `torch.load` refuses a checkpoint, OneDL's MMEngine 0.10.12 loads it again with `weights_only=False`, which can
+    run code. It also allows the real `getattr`.
+    """
+    from mmengine.runner import checkpoint
+
+    if not hasattr(checkpoint, '_safe_torch_load') or checkpoint._safe_torch_load.__module__ == __name__:
+        return
+
+    def _safe_torch_load(file, map_location=None, weights_only=None):
+        import torch
+
+        return torch.load(file, map_location=map_location, weights_only=True)
+
+    checkpoint._safe_torch_load = _safe_torch_load
 
 
 def mend_downloads() -> None:
@@ -270,8 +357,8 @@ def repair_class_weights() -> None:
     """Makes MMSegmentation's `cross_entropy` accept class weights together with void labels.
 
     To average the loss, MMSegmentation 1.2.2 looks up the class weight of every pixel. The void label 255 is out of
-    range: this raises an IndexError on a CPU and a device-side assertion on a GPU. The patched function gives void
-    pixels the weight 0.
+    range: this raises an IndexError on a CPU and a device-side assertion on a GPU. OneDL's MMSegmentation 1.4.2 raises
+    an IndexError with `avg_non_ignore`. The patched function gives void pixels the weight 0.
     """
     losses = importlib.import_module('mmseg.models.losses')
     module = importlib.import_module('mmseg.models.losses.cross_entropy_loss')
@@ -286,7 +373,7 @@ def _fails_on_void(cross_entropy: Callable) -> bool:
 
     logits, label = torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1), 255)
     try:
-        cross_entropy(logits, label, class_weight=torch.ones(1), ignore_index=255)
+        cross_entropy(logits, label, class_weight=torch.ones(1), ignore_index=255, avg_non_ignore=True)
     except IndexError:
         return True
     return False
@@ -306,7 +393,8 @@ def _with_weightless_void(original: Callable) -> Callable:
     ):
         if class_weight is not None and reduction == 'mean' and avg_factor is None:
             num_classes = len(class_weight)
-            if not -num_classes <= ignore_index < num_classes:  # within this range the original finds a weight
+            # Within this range the original finds a weight, and counts it unless `avg_non_ignore`.
+            if avg_non_ignore or not -num_classes <= ignore_index < num_classes:
                 void = label == ignore_index
                 avg_factor = class_weight[label.masked_fill(void, 0)].masked_fill(void, 0).sum()
         return original(pred, label, weight, class_weight, reduction, avg_factor, ignore_index, avg_non_ignore)
@@ -454,3 +542,11 @@ def _without_point_head(original: Callable) -> Callable:
         return logits
 
     return _forward
+
+
+def name_channel_conversion() -> None:
+    """Gives OneDL's `SegDataPreProcessor` the attribute `channel_conversion`, which it calls `_channel_conversion`."""
+    from mmseg.models import SegDataPreProcessor
+
+    if not hasattr(SegDataPreProcessor(), 'channel_conversion'):
+        SegDataPreProcessor.channel_conversion = property(lambda self: self._channel_conversion)

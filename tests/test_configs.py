@@ -339,7 +339,10 @@ def published() -> dict:
     for path in glob(osp.join(get_installed_path('mmseg'), '.mim/configs/*/metafile.yaml')):
         with open(path) as file:
             for model in yaml.safe_load(file)['Models']:
-                found[model['Config'].split('configs/')[-1]].add(model.get('Weights'))
+                weights = (model.get('Weights') or '').replace(
+                    'mmassets.onedl.ai', 'download.openmmlab.com'
+                )  # a mirror
+                found[model['Config'].split('configs/')[-1]].add(weights)
     return found
 
 

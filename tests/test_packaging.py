@@ -4,15 +4,20 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import ROOT
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 import mmseg_bpkd
+
+try:
+    import tomllib
+except ImportError:  # Python 3.10
+    import tomli as tomllib
 
 ROOT = Path(ROOT)
 VERSION = mmseg_bpkd.__version__
@@ -44,13 +49,45 @@ def test_the_citation_has_this_version_and_its_date():
     assert f'## [{VERSION}] - {citation["date-released"]}' in changelog
 
 
-def test_requirements_pin_every_dependency_to_a_version_that_pyproject_allows():
-    lines = (ROOT / 'requirements.txt').read_text(encoding='utf-8').splitlines()
-    pins = dict(line.split('==') for line in lines if '==' in line)
-    extras = PROJECT['optional-dependencies']
-    for declared in map(Requirement, [*PROJECT['dependencies'], *extras['lite'], *extras['test']]):
-        assert declared.name in pins, f'requirements.txt does not pin {declared.name}'
-        assert declared.specifier.contains(pins[declared.name]), f'{declared}, but requirements.txt: {pins}'
+def pins(file: str) -> dict:
+    """Returns {package: version or None} of the lines that hold for this Python."""
+    lines = (ROOT / file).read_text(encoding='utf-8').splitlines()
+    requirements = [Requirement(line) for line in lines if not line.startswith(('#', '-'))]
+    return {
+        requirement.name: requirement.specifier
+        for requirement in requirements
+        if requirement.marker is None or requirement.marker.evaluate()
+    }
+
+
+PINS = pins('requirements.txt')
+
+
+def allows(declared: Requirement, pinned: SpecifierSet) -> bool:
+    (exact,) = pinned
+    return exact.operator == '==' and declared.specifier.contains(exact.version)
+
+
+@pytest.mark.parametrize(('file', 'extra'), [('requirements.txt', 'lite'), ('requirements-onedl.txt', 'onedl')])
+def test_requirements_pin_every_dependency_to_a_version_that_pyproject_allows(file, extra):
+    own, extras = pins(file), PROJECT['optional-dependencies']
+    for declared in map(Requirement, [*PROJECT['dependencies'], *extras[extra], *extras['test'], *extras['onnx']]):
+        assert declared.name in own, f'{file} does not name {declared.name}'
+        pinned = own[declared.name] or PINS[declared.name]  # requirements.txt constrains requirements-onedl.txt
+        assert allows(declared, pinned), f'{declared}, but {file}: {pinned}'
+
+
+def test_both_upstreams_are_run_with_the_same_other_packages():
+    openmmlab = {Requirement(declared).name for declared in PROJECT['optional-dependencies']['lite']}
+    onedl = {Requirement(declared).name for declared in PROJECT['optional-dependencies']['onedl']}
+    assert set(PINS) - openmmlab == set(pins('requirements-onedl.txt')) - onedl
+    assert not openmmlab & onedl
+
+
+def test_the_declared_pythons_are_those_that_nox_runs():
+    declared = [c.split()[-1] for c in PROJECT['classifiers'] if re.fullmatch(r'.*:: 3\.\d+', c)]
+    source = (ROOT / 'noxfile.py').read_text(encoding='utf-8')
+    assert f'python={declared}' in source and PROJECT['requires-python'] == f'>={declared[0]}'
 
 
 def links(page: str) -> list:

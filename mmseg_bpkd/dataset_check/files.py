@@ -156,4 +156,4 @@ def same_files(images: Sequence[str], others: Sequence[str], probes: Dict[str, P
 
 def _digest(path: str) -> bytes:
     with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha1').digest()
+        return hashlib.sha1(file.read()).digest()

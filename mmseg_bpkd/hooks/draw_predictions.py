@@ -4,6 +4,7 @@ import os.path as osp
 from typing import Sequence
 
 import mmcv
+from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmseg.engine.hooks import SegVisualizationHook
@@ -17,6 +18,9 @@ class DrawPredictionsHook(SegVisualizationHook):
     MMSegmentation's hook reads each image file again, so that it cannot draw a dataset without files. The arguments are
     the same.
     """
+
+    after_val_iter = Hook.after_val_iter  # they call _after_iter; those of OneDL's SegVisualizationHook do not
+    after_test_iter = Hook.after_test_iter
 
     def _after_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[SegDataSample], mode: str = 'val'

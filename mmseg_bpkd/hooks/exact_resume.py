@@ -1,6 +1,5 @@
 """Exact resuming: a resumed run gives the same result as an uninterrupted run."""
 
-import itertools
 import random
 from typing import Optional
 
@@ -10,9 +9,30 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmengine.runner.loops import _InfiniteDataloaderIterator
+from torch.utils.data import DataLoader
 
 from ..checkpoint import load_strictly
 from ..datasets.sampler import ResumableSampler, mix_seeds
+
+
+class _ResumedIterator(_InfiniteDataloaderIterator):
+    """Gives MMEngine's loop None for each of the past iterations, which it fetches and discards.
+
+    OneDL's loop calls `skip_iter` instead. Nothing is to be skipped, since the sampler starts after them.
+    """
+
+    def __init__(self, dataloader: DataLoader, past: int) -> None:
+        super().__init__(dataloader)
+        self.past = past
+
+    def __next__(self):
+        if self.past > 0:
+            self.past -= 1
+            return None
+        return super().__next__()
+
+    def skip_iter(self, num_iters: int) -> None:
+        self.past -= num_iters
 
 
 @HOOKS.register_module()
@@ -78,9 +98,7 @@ class ExactResumeHook(Hook):
         if loop.iter > 0:
             stream = self.resumed_stream or dict(seed=runner.seed, position=loop.iter * self.samples_per_iter)
             sampler.seed, sampler.start = stream['seed'], stream['position']
-            # MMEngine's loop fetches and discards one batch per past iteration. Give it None instead of loaded data.
-            past = itertools.repeat(None, loop.iter)
-            loop.dataloader_iterator = itertools.chain(past, _InfiniteDataloaderIterator(loop.dataloader))
+            loop.dataloader_iterator = _ResumedIterator(loop.dataloader, past=loop.iter)
 
     def before_train_epoch(self, runner: Runner) -> None:
         # An IterBasedTrainLoop calls this once, after resuming and before its first step.
