@@ -325,7 +325,7 @@ BROKEN = {
     'an argument of a loss': (
         dict(model__distiller__losses__loss_bpkd__edge=1),
         r"model.distiller.losses.loss_bpkd.edge=1: BPKDLoss has no argument 'edge'; the nearest is 'tau_edge'; its "
-        'arguments are body_over, .*tau_edge',
+        'arguments are body_mask, .*tau_edge',
     ),
     'an argument of the model': (
         dict(model__fold_techer=True),
