@@ -1,6 +1,6 @@
 """How the time of a BPKD step, PSPNet R101 to R18, grows with batch, crop, classes and processes.
 
-Each process has one CPU thread. Gradients are averaged with gloo. Batch norm is not synchronised.
+Several processes have one CPU thread each. Gradients are averaged with gloo. Batch norm is not synchronised.
 """
 
 import os.path as osp
