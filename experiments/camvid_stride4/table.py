@@ -12,6 +12,10 @@ from tables import METHODS, print_table
 
 HERE = Path(__file__).parent
 ROWS = {'teacher': 'teacher (width 32)', 'student': 'student alone (width 16)', **METHODS}
+BELOW = {
+    'aicsd_constant_weights': 'AICSD, weights that stay constant',
+    'wavelet_tenth': 'wavelet (FreeKD), a tenth of the weights',
+}
 ABLATIONS = {
     'bpkd_prm': 'edge term without POM, no body term',
     'bpkd_pom': 'edge term without PRM, no body term',
@@ -28,5 +32,7 @@ if __name__ == '__main__':
     for folder in sorted((HERE / 'results').iterdir(), key=lambda path: int(path.name)):
         print(f'\n{folder.name} iterations\n')
         print_table(folder, ROWS)
+    print('\nAICSD and the wavelet loss\n')
+    print_table(HERE / 'below_student', BELOW)
     print("\nThe paper's ablations\n")
     print_table(HERE / 'paper_tables', ABLATIONS)
