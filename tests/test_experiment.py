@@ -110,6 +110,16 @@ def test_an_interrupted_run_ends_with_the_same_result(uninterrupted, tmp_path, m
     assert os.stat(grid.result(run)).st_mtime_ns == written
 
 
+def test_the_json_names_the_checkpoint_as_the_grid_names_its_folder(uninterrupted, monkeypatch):
+    """MMEngine stores the absolute path of the last checkpoint, which means nothing on another machine."""
+    _, grid = uninterrupted
+    monkeypatch.chdir(osp.dirname(grid.work_dir))
+    monkeypatch.setattr(worker, 'evaluate', lambda *_: dict(metrics={}, per_class={}))
+    folder = osp.relpath(grid.folder(grid.runs[0]))
+    assert osp.isabs(find_latest_checkpoint(folder))
+    assert worker._test(grid.runs[0], folder, 'counts.npz')['checkpoint'] == f'{folder}/iter_4.pth'
+
+
 @pytest.mark.slow
 def test_a_killed_grid_gives_the_same_tables_and_a_crash_does_not_stop_it(uninterrupted, tmp_path):
     text, whole = uninterrupted

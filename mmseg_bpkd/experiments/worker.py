@@ -99,7 +99,8 @@ def _test(run: Run, folder: str, counts: str) -> dict:
     check_classes(cfg, 'test')
     checkpoint = find_latest_checkpoint(folder)
     results = evaluate(cfg, checkpoint, counts)
-    return dict(checkpoint=checkpoint, metrics=metrics_only(results['metrics']), per_class=results['per_class'])
+    named = osp.join(folder, osp.basename(checkpoint))  # the absolute path is of no use elsewhere
+    return dict(checkpoint=named, metrics=metrics_only(results['metrics']), per_class=results['per_class'])
 
 
 def versions() -> dict:
