@@ -5,6 +5,7 @@ import csv
 import json
 import os.path as osp
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -172,6 +173,10 @@ def test_the_accuracy_table_has_means_and_sample_standard_deviations(folder):
     for row, name in zip(table.rows, METHODS):
         cells = [f'{np.mean(v):.2f} ± {stats.tstd(v):.2f}' for v in (values_of(name, m) for m in ('mIoU', 'trimap'))]
         assert row == [name, '3', *cells]
+
+
+def test_results_are_read_from_a_path_object_too(folder):
+    assert list(Results(Path(folder)).runs) == list(Results(str(folder)).runs)
 
 
 def test_the_difference_table_pairs_the_seeds_that_both_methods_have(folder):

@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 import os.path as osp
 from glob import escape, glob
+from os import PathLike
 from typing import Dict, List, Optional, Sequence, Union
 
 import numpy as np
@@ -30,12 +32,12 @@ class Results:
 
     def __init__(
         self,
-        folder: Union[str, Sequence[str]],
+        folder: Union[str, PathLike, Sequence[str]],
         names: Optional[Sequence[str]] = None,
         metrics: Optional[Sequence[str]] = None,
     ) -> None:
         self.runs: Dict[str, Dict[int, dict]] = {}
-        sources = [folder] if isinstance(folder, str) else folder
+        sources = [os.fspath(folder)] if isinstance(folder, (str, PathLike)) else folder
         for path in _json_files(sources):
             with open(path, encoding='utf-8') as file:
                 run = json.load(file)
