@@ -12,6 +12,9 @@ import torch
 from mmengine.registry import init_default_scope
 
 
+torch.set_num_threads(1)  # for fixtures of modules, which run before the next one; more threads give other last digits
+
+
 @pytest.fixture(autouse=True)
 def _same_state_for_every_test():
     torch.manual_seed(0)

@@ -168,6 +168,11 @@ def test_the_readme_repeats_the_results_after_1000_iterations():
     assert f'the same student with the same seed has {on_cpu[0]} mIoU on a CPU' in words_of('README.md')
     sentence = f'had {on_cpu[0]} mIoU instead of {alone[0]}. Only its boundary IoU was close: {on_cpu[2]}'
     assert sentence in words_of('docs/results.md')
+    methods = [method for method, *_ in recipes()]
+    scores = [[float(value) for value in metrics(f'results/1000/{method}')] for method in methods]
+    above = [sum(score[i] > float(alone[i]) for score in scores) for i in range(3)]
+    counts = '{} of 19 methods in mIoU, {} in trimap mIoU, {} in boundary IoU'.format(*above)
+    assert len(scores) == 19 and counts in words_of('docs/results.md')
 
 
 def test_the_search_is_what_its_results_print_and_the_grids_use_it(monkeypatch):

@@ -63,7 +63,9 @@ def print_search(settings: List[dict], common: Iterable[str], gradients: dict) -
     print('| | setting | seeds | ' + ' | '.join(COLUMNS.values()) + ' | gradient |')
     print('|---|---|---:|' + '---:|' * len(COLUMNS) + '---|')
     order = ('student', *TUNED)
-    for setting in sorted(settings, key=lambda setting: (-order.index(method_of(setting)), *rank(setting)))[::-1]:
+    for setting in sorted(
+        settings, key=lambda setting: (-order.index(method_of(setting)), *rank(setting)), reverse=True
+    ):
         options = ', '.join(f'{key.split(".")[-1]} {value}' for key, value in changes(setting, common).items())
         cells = [f'{setting["metrics"][key]:.2f}' for key in COLUMNS]
         losses = gradients.get(setting['name'], {})

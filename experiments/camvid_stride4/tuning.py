@@ -31,7 +31,6 @@ configs = dict(
             'weight3': {f'{_nfd}.weight': 3},
             'weight10': {f'{_nfd}.weight': 10},
             'weight30': {f'{_nfd}.weight': 30},
-            'weight100': {f'{_nfd}.weight': 100},
         },
     ),
     cwd=dict(
@@ -43,7 +42,6 @@ configs = dict(
             'tau1_weight1': {f'{_cwd}.tau': 1, f'{_cwd}.weight': 1},
             'tau1_weight5': {f'{_cwd}.tau': 1, f'{_cwd}.weight': 5},  # MMRazor's on Cityscapes
             'tau2': {f'{_cwd}.tau': 2},
-            'tau1_weight20': {f'{_cwd}.tau': 1, f'{_cwd}.weight': 20},
         },
     ),
     bpkd=dict(
@@ -59,7 +57,6 @@ configs = dict(
             'body1': {f'{_bpkd}.body_weight': 1},
             'edge5': {f'{_bpkd}.edge_weight': 5},
             'body3_tau4': {f'{_bpkd}.body_weight': 3, f'{_bpkd}.tau_body': 4},
-            'edge5_body20': {f'{_bpkd}.edge_weight': 5, f'{_bpkd}.body_weight': 20},
             'edge5_body3_tau4': {f'{_bpkd}.edge_weight': 5, f'{_bpkd}.body_weight': 3, f'{_bpkd}.tau_body': 4},
         },
     ),
