@@ -1,4 +1,4 @@
-# make demo [DATA=path/to/camvid]   train a teacher and four students, and compare them
+# make demo [DATA=path/to/camvid]   train four students, and compare them with their teacher
 # make test                         run the tests (make test ARGS="-m slow" runs the slow tests)
 # make lint                         check the code style
 # make docs                         build the documentation site in docs/_build; runs the tutorial, which takes minutes

@@ -1,4 +1,4 @@
-"""The demo: trains a small teacher, then the same student without distillation and with KD, CWD and BPKD."""
+"""The demo: trains a small student without distillation and with KD, CWD and BPKD. Its teacher is in checkpoints/."""
 
 import json
 import os
@@ -8,20 +8,17 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Dict, List, Optional
 
-import numpy as np
-import torch
-from matplotlib.figure import Figure
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
-from .boundary import boundary_band
-from .checkpoint import load_strictly, read_checkpoint, segmentor_state
 from .evaluate import evaluate
+from .figures.grid import grid_figure
+from .figures.networks import Network, TestImages
 from .files import load_config_file
 from .launch import check_data_roots
+from .predict import Predictor
 from .segmentors import student_config
 
 RUNS = {
@@ -31,15 +28,16 @@ RUNS = {
     'cwd': 'student, CWD',
     'bpkd': 'student, BPKD',
 }
+STUDENTS = [name for name in RUNS if name != 'teacher']
 SYNTHETIC = dict(
-    teacher='pspnet_r18w16', student='pspnet_r18w8', pair='pspnet-r18w16_pspnet-r18w8', run='1xb8-600_synthetic-112x112'
+    teacher='deeplabv3plus_r18w32_1xb8-3k_synthetic-112x112',
+    student='deeplabv3plus_r18w8_1xb8-300_synthetic-112x112',
+    pair='deeplabv3plus-r18w32_deeplabv3plus-r18w8_1xb8-300_synthetic-112x112',
 )
 CAMVID = dict(
-    teacher='deeplabv3plus_r18w32',
-    student='deeplabv3plus_r18w16',
-    pair='deeplabv3plus-r18w32_deeplabv3plus-r18w16',
-    run='1xb6-4k_camvid-240x320',
-    teacher_run='1xb6-6k_camvid-240x320',
+    teacher='deeplabv3plus_r18w32_1xb6-6k_camvid-240x320',
+    student='deeplabv3plus_r18w16_1xb6-4k_camvid-240x320',
+    pair='deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320',
 )
 COLUMNS = {'mIoU': 'mIoU', 'trimap/mIoU@3px': 'trimap mIoU', 'boundary/mIoU@0.005diag': 'boundary IoU'}
 
@@ -72,17 +70,19 @@ class Settings:
 
     Args:
         data: folder of CamVid; None for synthetic scenes.
-        iterations: number of iterations of each of the five runs.
+        iterations: number of iterations of each student.
         work_dir: folder for everything that the demo writes.
+        seed: of the initial weights and of the order and augmentation of the images.
     """
 
     data: Optional[str]
     iterations: int
     work_dir: str
+    seed: int = 0
 
 
 def run_demo(settings: Settings) -> None:
-    """Trains and tests the five networks, and prints a table. Complete parts of an earlier call are not repeated.
+    """Trains the students, tests all networks, and prints a table. Complete parts of an earlier call are not repeated.
 
     It writes the table, the results and a picture to the work directory.
 
@@ -92,32 +92,33 @@ def run_demo(settings: Settings) -> None:
     init_default_scope('mmseg')
     claim_work_dir(settings)
     print(
-        f'Five runs of {settings.iterations} steps each. Results are kept in {settings.work_dir}; interrupted runs '
-        'resume.'
+        f'{len(STUDENTS)} students, {settings.iterations} steps each. Results are kept in {settings.work_dir}; '
+        'interrupted runs resume.'
     )
     results = {name: run(name, settings) for name in RUNS}
     text = table(results)
     with open(osp.join(settings.work_dir, 'table.md'), 'w') as file:
         file.write(text + '\n')
-    draw(settings, osp.join(settings.work_dir, 'comparison.png'))
-    print(f'\n{text}\n\nPicture: {settings.work_dir}/comparison.png (errors within 3 px of a boundary in red)')
+    picture = osp.join(settings.work_dir, 'comparison.png')
+    draw(settings, picture)
+    print(f'\n{text}\n\nPicture: {picture} (errors within 3 px of a boundary are orange, others blue)')
 
 
 def demo_config(name: str, settings: Settings) -> Config:
     """Returns the config of a run, with the iterations, data and work directory of the demo."""
     pair = CAMVID if settings.data else SYNTHETIC
     if name in ('teacher', 'student'):
-        run = pair.get(f'{name}_run', pair['run'])
-        cfg = load_config_file(f'mmseg_bpkd::{pair[name].split("_")[0]}/{pair[name]}_{run}.py')
+        cfg = load_config_file(f'mmseg_bpkd::deeplabv3plus/{pair[name]}.py')
     else:
-        cfg = load_config_file(f'mmseg_bpkd::{name}/{name}_{pair["pair"]}_{pair["run"]}.py')
-        cfg.model.teacher_ckpt = checkpoint('teacher', settings)
+        cfg = load_config_file(f'mmseg_bpkd::{name}/{name}_{pair["pair"]}.py')
     if settings.data:
         cfg.train_dataloader.dataset.data_root = cfg.test_dataloader.dataset.data_root = settings.data
         check_data_roots(cfg, 'train_dataloader', 'test_dataloader')
     cfg.train_cfg.max_iters = cfg.param_scheduler[-1].end = settings.iterations
+    cfg.param_scheduler[-1].begin = min(cfg.param_scheduler[-1].begin, settings.iterations - 1)  # after the warm-up
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None  # tested once, after training
     cfg.default_hooks.checkpoint.save_best = None
+    cfg.randomness.seed = settings.seed
     cfg.work_dir = osp.join(settings.work_dir, name)
     cfg.log_level = 'ERROR'
     return cfg
@@ -129,7 +130,7 @@ def claim_work_dir(settings: Settings) -> None:
     Raises:
         SystemExit: if it holds results of other settings.
     """
-    wanted = dict(data=settings.data and osp.abspath(settings.data), iterations=settings.iterations)
+    wanted = dict(data=settings.data and osp.abspath(settings.data), iterations=settings.iterations, seed=settings.seed)
     record = osp.join(settings.work_dir, 'settings.json')
     if osp.isfile(record):
         with open(record) as file:
@@ -145,6 +146,8 @@ def claim_work_dir(settings: Settings) -> None:
 
 
 def checkpoint(name: str, settings: Settings) -> str:
+    if name == 'teacher':
+        return demo_config('kd', settings).model.teacher_ckpt
     return osp.join(settings.work_dir, name, f'iter_{settings.iterations}.pth')
 
 
@@ -153,35 +156,30 @@ def train(name: str, settings: Settings) -> Optional[float]:
     cfg = demo_config(name, settings)
     cfg.resume = True
     runner = Runner.from_cfg(cfg)
-    progress = Progress(f'[{list(RUNS).index(name) + 1}/{len(RUNS)}] {RUNS[name]}')
+    progress = Progress(f'[{STUDENTS.index(name) + 1}/{len(STUDENTS)}] {RUNS[name]}')
     runner.register_hook(progress, priority='LOWEST')
     runner.train()
     return 1000 * median(progress.seconds) if progress.seconds else None
 
 
 def run(name: str, settings: Settings) -> dict:
-    """Trains and tests one of the five networks, or reads the results of an earlier call."""
+    """Trains a student and tests it, or tests the teacher, or reads the results of an earlier call."""
     record = osp.join(settings.work_dir, f'{name}.json')
     if osp.isfile(record):
         with open(record) as file:
             return json.load(file)
-    milliseconds = train(name, settings)
-    print(f'{"":22} testing', end='\r', flush=True)
+    milliseconds = None if name == 'teacher' else train(name, settings)
+    print(f'{RUNS[name]:22} testing', end='\r', flush=True)
     cfg = demo_config(name, settings)
     cfg.work_dir = osp.join(cfg.work_dir, 'test')
     results = evaluate(cfg, checkpoint(name, settings))
-    results['parameters'] = sum(p.numel() for p in load(name, settings).parameters())
+    model = MODELS.build(student_config(demo_config(name, settings).model))
+    results['parameters'] = sum(p.numel() for p in model.parameters())
     results['ms_per_step'] = milliseconds
     with open(f'{record}.part', 'w') as file:
         json.dump(results, file, indent=2)
     os.replace(f'{record}.part', record)
     return results
-
-
-def load(name: str, settings: Settings) -> torch.nn.Module:
-    model = MODELS.build(student_config(demo_config(name, settings).model))
-    load_strictly(model, segmentor_state(read_checkpoint(checkpoint(name, settings))), checkpoint(name, settings))
-    return model.eval()
 
 
 def table(results: Dict[str, dict]) -> str:
@@ -202,29 +200,12 @@ def table(results: Dict[str, dict]) -> str:
     return '\n'.join([lines[0], rule, *lines[1:]])
 
 
-def draw(settings: Settings, path: str, scenes: int = 3, half_width: int = 3) -> None:
-    """Draws one row per scene: image, label, and the predictions, with errors in the boundary band in red."""
-    cfg = demo_config('teacher', settings)
-    runner_data = Runner.build_dataloader(cfg.test_dataloader).dataset
-    palette = np.array(runner_data.metainfo['palette'], np.uint8)
-    models = {title: load(name, settings) for name, title in RUNS.items()}
-    figure = Figure(figsize=(2.4 * (2 + len(models)), 1.9 * scenes))
-    axes = figure.subplots(scenes, 2 + len(models), squeeze=False)
-    for row, index in zip(axes, np.linspace(0, len(runner_data) - 1, scenes).astype(int)):
-        sample = runner_data[index]
-        gt = sample['data_samples'].gt_sem_seg.data
-        void, band = gt[0] == 255, boundary_band(gt, half_width)[0]
-        row[0].imshow(sample['inputs'].permute(1, 2, 0).numpy()[..., ::-1])
-        row[1].imshow(np.where(void[..., None], 0, palette[gt[0].clamp(max=len(palette) - 1)]))
-        for axis, model in zip(row[2:], models.values()):
-            with torch.no_grad():
-                pred = model.test_step(pseudo_collate([sample]))[0].pred_sem_seg.data[0]
-            painted = palette[pred] // 2 + 64
-            painted[band & (pred != gt[0])] = (255, 0, 0)
-            axis.imshow(painted)
-    for axis, title in zip(axes[0], ['image', 'label', *models]):
-        axis.set_title(title, fontsize=10)
-    for axis in axes.flat:
-        axis.axis('off')
-    figure.tight_layout(pad=0.3)
+def draw(settings: Settings, path: str, scenes: int = 2) -> None:
+    """Draws some test images, the predictions of all networks, and their errors."""
+    networks = []
+    for name, title in RUNS.items():
+        cfg = demo_config(name, settings)
+        networks.append(Network(title, cfg, Predictor(cfg, checkpoint(name, settings), device='cpu')))
+    images = TestImages(networks[0].cfg)
+    figure, _ = grid_figure(networks, images, images.spread(scenes))
     figure.savefig(path, dpi=110)

@@ -99,8 +99,9 @@ def test_another_config_that_does_not_exist_is_named():
         load_config_file('x.py')
 
 
-def test_checkpoints_of_the_package_are_read_from_any_folder(elsewhere):
-    path = 'checkpoints/deeplabv3plus_r18w32_camvid.pth'
+@pytest.mark.parametrize('data', ['camvid', 'synthetic'])
+def test_checkpoints_of_the_package_are_read_from_any_folder(data, elsewhere):
+    path = f'checkpoints/deeplabv3plus_r18w32_{data}.pth'
     assert 'backbone.layer1.0.conv1.weight' in read_checkpoint(path)['state_dict']
     (elsewhere / 'checkpoints').mkdir()
     torch.save(dict(state_dict={}), path)

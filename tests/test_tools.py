@@ -401,7 +401,7 @@ def test_the_demo_runs_twice_and_refuses_to_mix_settings(tmp_path):
     again = runs.call('demo.py', '--iterations', 2, '--work-dir', tmp_path)
     assert osp.isfile(tmp_path / 'comparison.png') and again.stdout.count('| student') == 4
     other = runs.call('demo.py', '--iterations', 3, '--work-dir', tmp_path, check=False)
-    assert other.returncode and "holds a demo with {'data': None, 'iterations': 2}" in other.stderr
+    assert other.returncode and "holds a demo with {'data': None, 'iterations': 2, 'seed': 0}" in other.stderr
 
 
 @pytest.mark.parametrize(

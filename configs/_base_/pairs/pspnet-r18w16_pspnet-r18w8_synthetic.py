@@ -1,4 +1,4 @@
-# The pair of tools/demo.py. It trains within minutes on two CPU cores.
+# A small pair for tests and first tries. It trains within minutes on two CPU cores.
 _base_ = ['../datasets/synthetic_160x120.py', '../schedules/short.py', '../default_runtime.py']
 resnet18 = 'mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
 teacher = dict(
