@@ -39,7 +39,8 @@ def measure(model: BaseModel, size: Tuple[int, int], runs: int, onnx: bool = Fal
 
     Returns:
         `parameters`, `parameters_deployed` (without the auxiliary head), `size`, `operations` (see `operations`), and
-        `frames_per_second` and `device` if `runs` is not 0; `onnx_frames_per_second` if `onnx`.
+        `frames_per_second` and `device` if `runs` is not 0; `onnx_frames_per_second` and `onnx_device`, which may be
+        another device, if `onnx`.
     """
     image = torch.randn(1, 3, *size)
     training_only = parameter_count(model.auxiliary_head)[''] if model.with_auxiliary_head else 0
@@ -54,7 +55,8 @@ def measure(model: BaseModel, size: Tuple[int, int], runs: int, onnx: bool = Fal
         with TemporaryDirectory() as folder:
             path = os.path.join(folder, 'network.onnx')
             write_onnx(copy.deepcopy(model), path, size)
-            result.update(onnx_frames_per_second=frames_per_second(OnnxNetwork(path), image, runs))
+            network = OnnxNetwork(path)
+            result.update(onnx_frames_per_second=frames_per_second(network, image, runs), onnx_device=network.provider)
     if runs:
         device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
         result.update(

@@ -4,6 +4,7 @@ An ONNX file holds the network from the normalised image to the logits at the si
 MMSegmentation calls `encode_decode`. Sliding windows, resizing and metrics therefore work on it unchanged.
 """
 
+import importlib
 import json
 import os
 from typing import List, Optional, Tuple
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from .checkpoint import load_strictly, read_checkpoint, segmentor_state
 from .export import dataset_meta
-from .segmentors import build_segmentor, student_config
+from .segmentors import build_segmentor, head_classes, student_config
 
 OPSET = 20
 
@@ -63,7 +64,7 @@ def write_onnx(
     """
     if not out.endswith('.onnx'):
         raise ValueError(f'the exported file must be named *.onnx, got {out}')
-    _require_onnx()
+    _require('onnx', 'onnxruntime', 'onnxscript')
     os.makedirs(os.path.dirname(out) or '.', exist_ok=True)  # fail early
     network = Network(segmentor).eval()
     images = [torch.randn(1, 3, *size)] if size else [torch.randn(2, 3, 64, 96), torch.randn(1, 3, 128, 64)]
@@ -132,21 +133,37 @@ class OnnxNetwork:
 
     Args:
         path: the file.
+        device: 'cpu' runs it on the CPU; default: where ONNX Runtime can, first on a GPU.
+
+    Attributes:
+        dataset_meta: `classes` and `palette` of the metadata of the file, if it has them.
+        preprocessing: `mean`, `std` and `bgr_to_rgb`, likewise.
+        provider: the execution provider that ONNX Runtime tries first, such as 'CPUExecutionProvider'.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ImportError: if ONNX Runtime is not installed.
     """
 
-    def __init__(self, path: str) -> None:
-        _require_onnx()
+    def __init__(self, path: str, device: Optional[str] = None) -> None:
+        _require('onnxruntime')
         import onnxruntime
 
         if not os.path.isfile(path):
             raise FileNotFoundError(f'no ONNX file {path}')
         self.path = path
-        self.session = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())
+        # Azure's provider calls models on a server.
+        usable = [name for name in onnxruntime.get_available_providers() if name != 'AzureExecutionProvider']
+        self.session = onnxruntime.InferenceSession(
+            path, providers=['CPUExecutionProvider'] if device == 'cpu' else usable
+        )
+        self.provider = self.session.get_providers()[0]
         self.shape = self.session.get_inputs()[0].shape
+        texts = self.session.get_modelmeta().custom_metadata_map
+        self.dataset_meta, self.preprocessing = (
+            {key: json.loads(texts[key]) for key in keys if key in texts}
+            for keys in (('classes', 'palette'), ('mean', 'std', 'bgr_to_rgb'))
+        )
 
     def __call__(self, inputs: Tensor, batch_img_metas: Optional[List[dict]] = None) -> Tensor:
         """Returns the logits, (N, C, H, W), on the device of the images.
@@ -167,6 +184,32 @@ class OnnxNetwork:
         batches = inputs.split(1) if self.shape[0] == 1 else [inputs]
         logits = [self.session.run(['logits'], {'image': batch.cpu().numpy()})[0] for batch in batches]
         return torch.from_numpy(np.concatenate(logits)).to(inputs.device)
+
+
+def load_onnx(cfg: Config, path: str, device: Optional[str] = None) -> OnnxNetwork:
+    """Returns an ONNX file that is to take the place of the network of a config.
+
+    Args:
+        cfg: the config of a distillation, whose student is replaced, or of a plain run.
+        path, device: as in `OnnxNetwork`.
+
+    Raises:
+        FileNotFoundError, ImportError: as `OnnxNetwork`.
+        ValueError: if the metadata of the file have another normalisation or number of classes than the config.
+    """
+    network = OnnxNetwork(path, device)
+    expected = json.loads(json.dumps(_preprocessing(cfg)))  # tuples become lists, as in the file
+    found = dict(network.preprocessing)
+    counts = [count for _, count in head_classes(student_config(cfg.model))]
+    if counts and network.dataset_meta:
+        expected['num_classes'], found['num_classes'] = counts[0], len(network.dataset_meta['classes'])
+    wrong = [f'{key} {found[key]} instead of {expected[key]}' for key in found if found[key] != expected[key]]
+    if wrong:
+        raise ValueError(
+            f'{path} does not fit the config, since it was exported with {", ".join(wrong)}: give the config, with '
+            'the options, of the export'
+        )
+    return network
 
 
 class AdaptiveAveragePool(nn.Module):
@@ -238,17 +281,17 @@ def _export(network: nn.Module, image: Tensor, dynamic: bool):
 
 
 def _metadata(cfg: Config, loaded: dict) -> dict:
-    meta, preprocessing = dataset_meta(cfg, loaded), student_config(cfg.model).data_preprocessor
-    values = dict(
-        **meta, mean=preprocessing.mean, std=preprocessing.std, bgr_to_rgb=preprocessing.get('bgr_to_rgb', False)
-    )
-    return {key: json.dumps(value) for key, value in values.items()}
+    return {key: json.dumps(value) for key, value in {**dataset_meta(cfg, loaded), **_preprocessing(cfg)}.items()}
 
 
-def _require_onnx() -> None:
+def _preprocessing(cfg: Config) -> dict:
+    preprocessor = student_config(cfg.model).data_preprocessor
+    return dict(mean=preprocessor.mean, std=preprocessor.std, bgr_to_rgb=preprocessor.get('bgr_to_rgb', False))
+
+
+def _require(*packages: str) -> None:
     try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
+        for package in packages:
+            importlib.import_module(package)
     except ImportError as error:
-        raise ImportError(f"{error}: ONNX files need the packages of pip install -e '.[onnx]'") from error
+        raise ImportError(f"{error}: ONNX files need {', '.join(packages)}; pip install 'mmseg-bpkd[onnx]'") from error

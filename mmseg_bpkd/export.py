@@ -2,6 +2,7 @@
 
 import os
 import os.path as osp
+from typing import Sequence
 
 import torch
 from mmengine.config import Config
@@ -10,6 +11,7 @@ from mmseg.registry import DATASETS
 
 from .checkpoint import load_strictly, read_checkpoint, segmentor_state
 from .segmentors import build_segmentor, student_config
+from .signatures import paths_of
 
 CONFIG_KEYS = (
     'default_scope',
@@ -23,6 +25,7 @@ CONFIG_KEYS = (
     'test_dataloader',
     'test_evaluator',
     'test_pipeline',
+    'crop_size',  # for tools/analysis/complexity.py
 )
 
 
@@ -40,10 +43,12 @@ def export_student(cfg: Config, checkpoint: str, out: str, half: bool = False) -
 
     Raises:
         FileNotFoundError: if there is no such checkpoint.
-        ValueError: if `out` does not end with '.pth', if the checkpoint cannot be read or does not fit the student, or
-            if neither the checkpoint nor the data set names the classes.
+        ValueError: if `out` does not end with '.pth', if a file would be written over the checkpoint or over a file of
+            the config, if the checkpoint cannot be read or does not fit the student, or if neither the checkpoint nor
+            the data set names the classes.
     """
     config = config_path(out)
+    _check_not_read((out, config), cfg, checkpoint)
     os.makedirs(osp.dirname(out) or '.', exist_ok=True)  # fail early
     loaded = read_checkpoint(checkpoint)
     plain = plain_config(cfg)
@@ -68,6 +73,17 @@ def config_path(out: str) -> str:
     return out.removesuffix('.pth') + '.py'
 
 
+def _check_not_read(written: Sequence[str], cfg: Config, checkpoint: str) -> None:
+    # The text of a config has the path of each of its files before the content of the file.
+    read = {osp.abspath(path) for path in (checkpoint, cfg.filename) if path} | {*cfg.text.splitlines()}
+    for path in written:
+        if osp.abspath(path) in read:
+            raise ValueError(
+                f'the export would overwrite {path}, which is the given checkpoint or a file of the given config: '
+                f'choose another name than {written[0]}'
+            )
+
+
 def plain_config(cfg: Config) -> Config:
     """Returns the config of the student, with what testing and `init_model` need.
 
@@ -79,12 +95,11 @@ def plain_config(cfg: Config) -> Config:
         plain.model = student_config(cfg.model)
     plain.model.pop('pretrained', None)
     plain.model.backbone.pop('init_cfg', None)
-    for pipeline in (plain.test_pipeline, plain.test_dataloader.dataset.pipeline):
-        for transform in pipeline:
-            if transform.type == 'LoadCheckedAnnotations':  # `inference_model` finds the transform by its original name
-                transform.type = 'LoadAnnotations'
-                transform.pop('num_classes')
-                transform.pop('ignore_index', None)
+    for _, transform in list(paths_of(plain)):
+        if isinstance(transform, dict) and transform.get('type') == 'LoadCheckedAnnotations':
+            transform['type'] = 'LoadAnnotations'  # `inference_model` finds the transform by its original name
+            transform.pop('num_classes')
+            transform.pop('ignore_index', None)
     # Registers this package's metrics and data sets. May fail, since most students run without them.
     plain.custom_imports = dict(imports=['mmseg_bpkd'], allow_failed_imports=True)
     plain.default_hooks.pop('checkpoint', None)
@@ -94,7 +109,8 @@ def plain_config(cfg: Config) -> Config:
 def dataset_meta(cfg: Config, checkpoint: dict) -> dict:
     """Returns the names and colours of the classes.
 
-    They come from the checkpoint, as MMSegmentation 1.x or 0.x stores them, or else from the test data set.
+    They come from the checkpoint, as MMSegmentation 1.x or 0.x stores them, or else from the test data set: of several
+    that are joined, from the first.
 
     Args:
         cfg: a config with `test_dataloader`.
@@ -107,14 +123,18 @@ def dataset_meta(cfg: Config, checkpoint: dict) -> dict:
         ValueError: if neither has them.
     """
     dataset, meta = cfg.test_dataloader.dataset, checkpoint.get('meta', {})
+    while 'datasets' in dataset or 'dataset' in dataset:  # wrappers, such as ConcatDataset
+        dataset = dataset['datasets'][0] if 'datasets' in dataset else dataset['dataset']
+    kind = DATASETS.get(dataset.type) if isinstance(dataset.type, str) else dataset.type
     if meta.get('dataset_meta'):
         meta = meta['dataset_meta']
     else:
         old = {key.lower(): meta[key] for key in ('CLASSES', 'PALETTE') if meta.get(key)}
-        meta = {**DATASETS.get(dataset.type).METAINFO, **dataset.get('metainfo', {}), **old}
+        meta = {**getattr(kind, 'METAINFO', {}), **dataset.get('metainfo', {}), **old}
     if not {'classes', 'palette'} <= meta.keys():
+        name = getattr(kind, '__name__', f'{dataset.type}, which is not registered,')
         raise ValueError(
-            f'neither the checkpoint nor {dataset.type} has the names and colours of the classes: set '
-            'test_dataloader.dataset.metainfo=dict(classes=..., palette=...) in the config'
+            f'neither the checkpoint nor {name} has the names and colours of the classes: set '
+            'metainfo=dict(classes=..., palette=...) of this data set in test_dataloader'
         )
     return dict(classes=tuple(meta['classes']), palette=[list(colour) for colour in meta['palette']])

@@ -2,7 +2,7 @@
 
 import os
 import os.path as osp
-from typing import Dict, Iterator, Optional, Tuple
+from typing import Dict, Iterator, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -14,13 +14,13 @@ from torch import Tensor
 
 from .boundary import boundary_band
 from .checkpoint import read_checkpoint
-from .deploy import OnnxNetwork, load_segmentor
+from .deploy import load_onnx, load_segmentor
 from .export import dataset_meta
 
 IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
-VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
 AT_BOUNDARY, ELSEWHERE = (0, 94, 213), (178, 114, 0)  # BGR; orange and blue, which colour-blind people tell apart
 OPACITY = 0.5  # of the colours of classes over the image
+COMPLETE = 0.9  # of the frames of a video; with fewer, it breaks off
 
 
 class Predictor:
@@ -29,19 +29,24 @@ class Predictor:
     Args:
         cfg: the config of a distillation, whose student predicts, or of a plain segmentor.
         checkpoint: path or URL of a checkpoint of that run or of an exported student, or path of an ONNX file.
-        device: where to run; default: the GPU, if there is one.
+        device: where to run, such as 'cpu' or 'cuda:1'; default: the GPU, if there is one.
 
     Raises:
         FileNotFoundError: if there is no such checkpoint.
-        ValueError: if the checkpoint does not fit the config, or if nothing names the classes.
+        ImportError: if the checkpoint is an ONNX file, and ONNX Runtime is not installed.
+        ValueError: if the checkpoint does not fit the config, if nothing names the classes, or if PyTorch cannot use
+            the device.
     """
 
     def __init__(self, cfg: Config, checkpoint: str, device: Optional[str] = None) -> None:
-        onnx = OnnxNetwork(checkpoint) if checkpoint.endswith('.onnx') else None
-        loaded = {} if onnx else read_checkpoint(checkpoint)
+        onnx = load_onnx(cfg, checkpoint, device) if checkpoint.endswith('.onnx') else None
+        loaded = dict(meta=dict(dataset_meta=onnx.dataset_meta)) if onnx else read_checkpoint(checkpoint)
         self.meta = dataset_meta(cfg, loaded)
         self.model = load_segmentor(cfg, None if onnx else loaded, checkpoint)
-        self.model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        try:
+            self.model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        except (AssertionError, RuntimeError) as error:
+            raise ValueError(f'PyTorch cannot use the device {device!r}: {str(error).splitlines()[0]}') from error
         if onnx:
             self.model.encode_decode = onnx
         steps = [step for step in cfg.test_pipeline if not loads(step)]
@@ -74,6 +79,21 @@ class Predictor:
         return cv2.addWeighted(image, 1 - OPACITY, colours, OPACITY, 0)
 
 
+def check_same_classes(names: Sequence[str], predictors: Sequence[Predictor]) -> None:
+    """Checks that models can be compared.
+
+    Args:
+        names: of the models, for the error message.
+
+    Raises:
+        ValueError: if the names of their classes differ.
+    """
+    first, *others = (predictor.meta['classes'] for predictor in predictors)
+    for name, classes in zip(names[1:], others):
+        if classes != first:
+            raise ValueError(f'{names[0]} and {name} have different classes: {", ".join(first)}; {", ".join(classes)}')
+
+
 def loads(step: dict) -> bool:
     """Whether a step of a pipeline reads the image or the label."""
     return step['type'].startswith(('Load', 'Render'))
@@ -83,16 +103,17 @@ def images_of(source: str) -> Iterator[Tuple[str, np.ndarray]]:
     """Yields (name, image) of an image, of the images of a folder in the order of their names, or of a video.
 
     Args:
-        source: path of an image, a folder or a video.
+        source: path of an image, a folder or a video. Hidden files of a folder are left out.
 
     Yields:
         The name without its extension (frames of a video are `frame_000000`, ...), and (H, W, 3) uint8, BGR.
 
     Raises:
         FileNotFoundError: if there is nothing at the path, or no image in the folder.
-        ValueError: if a file cannot be read.
+        ValueError: if a file cannot be read, if two images have the same name without extension, or, after the last
+            frame, if a video breaks off.
     """
-    if source.lower().endswith(VIDEOS) and osp.isfile(source):
+    if _is_video(source):
         yield from _frames(source)
         return
     files = _image_files(source)
@@ -105,18 +126,29 @@ def images_of(source: str) -> Iterator[Tuple[str, np.ndarray]]:
 
 def count_images(source: str) -> Optional[int]:
     """Returns how many images `images_of` yields; None for a video that does not say."""
-    if source.lower().endswith(VIDEOS) and osp.isfile(source):
+    if _is_video(source):
         frames = int(cv2.VideoCapture(source).get(cv2.CAP_PROP_FRAME_COUNT))
         return frames if frames > 0 else None
     return len(_image_files(source))
 
 
+def _is_video(source: str) -> bool:
+    return osp.isfile(source) and not source.lower().endswith(IMAGES) and not cv2.haveImageReader(source)
+
+
 def _image_files(source: str) -> list:
     if osp.isdir(source):
-        files = [osp.join(source, name) for name in sorted(os.listdir(source)) if name.lower().endswith(IMAGES)]
-        if not files:
+        names = [name for name in sorted(os.listdir(source)) if name.lower().endswith(IMAGES) and name[0] != '.']
+        if not names:
             raise FileNotFoundError(f'no image in {source}: expected files with the endings {", ".join(IMAGES)}')
-        return files
+        with_stem: Dict[str, str] = {}
+        for name in names:
+            other = with_stem.setdefault(osp.splitext(name)[0], name)
+            if other != name:
+                raise ValueError(
+                    f'the predictions of {other} and {name} in {source} would have the same name: rename one of them'
+                )
+        return [osp.join(source, name) for name in names]
     if not osp.isfile(source):
         raise FileNotFoundError(f'no image, folder or video at {source}')
     return [source]
@@ -126,12 +158,17 @@ def _frames(video: str) -> Iterator[Tuple[str, np.ndarray]]:
     capture = cv2.VideoCapture(video)
     found, frame = capture.read()
     if not found:
-        raise ValueError(f'{video} cannot be read as a video')
-    index = 0
+        raise ValueError(f'{video} cannot be read as an image or a video')
+    expected, index = capture.get(cv2.CAP_PROP_FRAME_COUNT), 0  # not positive if the file does not say
     while found:
         yield f'frame_{index:06d}', frame
+        seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         found, frame = capture.read()
         index += 1
+    # OpenCV computes the number of frames from the duration and a rate, if it is not in the file. Either the number or
+    # the time tells that the end was reached, also if the rate varies.
+    if max(index, seconds * capture.get(cv2.CAP_PROP_FPS)) < COMPLETE * expected:
+        raise ValueError(f'{video} breaks off after {index} of about {expected:.0f} frames')
 
 
 def compare(
@@ -171,14 +208,23 @@ def mark(image: np.ndarray, differs: np.ndarray, near: np.ndarray) -> np.ndarray
     return picture
 
 
-def side_by_side(pictures: Dict[str, np.ndarray]) -> np.ndarray:
+def distinct_ends(first: str, second: str) -> Tuple[str, str]:
+    """Returns the shortest ends of two paths that differ: 'kd/x.pth' and 'at/x.pth' for 'runs/kd/x.pth' and
+    'runs/at/x.pth'. Returns the names of the files if the paths are the same.
+    """
+    a, b = (osp.abspath(path).split(osp.sep) for path in (first, second))
+    count = next((n for n in range(1, len(a) + 1) if a[-n:] != b[-n:]), 1)
+    return osp.sep.join(a[-count:]), osp.sep.join(b[-count:])
+
+
+def side_by_side(pictures: Sequence[Tuple[str, np.ndarray]]) -> np.ndarray:
     """Returns pictures of one size in a row, each under its title.
 
     Args:
-        pictures: {title: (H, W, 3) uint8, BGR}.
+        pictures: (title, picture of shape (H, W, 3), uint8, BGR).
     """
     columns = []
-    for title, picture in pictures.items():
+    for title, picture in pictures:
         bar = np.full((24, picture.shape[1], 3), 255, np.uint8)
         cv2.putText(bar, title, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
         columns.append(np.concatenate([bar, picture]))

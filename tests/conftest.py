@@ -8,6 +8,7 @@ ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 sys.path[:0] = [ROOT, osp.join(ROOT, 'tests')]
 
 import mmseg_bpkd  # noqa: F401
+import mmseg_bpkd_cli
 import torch
 from mmengine.registry import init_default_scope
 
@@ -20,6 +21,23 @@ def _same_state_for_every_test():
     torch.manual_seed(0)
     torch.set_num_threads(1)  # more threads slow down tiny tensors
     init_default_scope('mmseg')
+
+
+@pytest.fixture
+def bpkd(tmp_path, monkeypatch):
+    """A function that runs the command in this process, from an empty folder. It returns what `sys.exit` gets: the exit
+    code, or the line of an error.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', sys.path[:])
+    monkeypatch.setattr(sys, 'argv', sys.argv)
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            mmseg_bpkd_cli.main([str(argument) for argument in arguments])
+        return stop.value.code
+
+    return run
 
 
 @pytest.fixture(scope='session')

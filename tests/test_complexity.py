@@ -13,6 +13,7 @@ from mmengine.config import Config
 from torch import nn
 
 from mmseg_bpkd.complexity import measure, operations, segmentors
+from mmseg_bpkd.export import plain_config
 from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor, student_config
 
 PUBLISHED = {  # in the authors' repository, for 150 classes and 512x512: 10^6 parameters, 10^9 operations
@@ -122,3 +123,32 @@ def test_the_tool_prints_teacher_and_student_and_writes_them(tmp_path):
     for result in results:
         assert ('onnx_frames_per_second' in result) == bool(onnx)
         assert f'{result["parameters"] / 1e6:.2f}' in done.stdout
+        assert f' {result["frames_per_second"]:.1f} ({result["device"]}) |' in done.stdout
+        if onnx:
+            assert f' {result["onnx_frames_per_second"]:.1f} ({result["onnx_device"]}) |' in done.stdout
+            assert result['onnx_device'].endswith('ExecutionProvider')
+
+
+def test_the_networks_before_an_error_are_written(bpkd, tmp_path):
+    config = runs.write_config(tmp_path)
+    error = bpkd('complexity', config, 'nowhere.py', '--runs', 0, '--out', 'complexity.json')
+    assert error.startswith('error: no config nowhere.py')
+    assert [result['role'] for result in json.load(open('complexity.json'))] == ['teacher', 'student']
+
+
+def test_the_config_of_an_exported_student_has_the_size_of_the_image(bpkd, tmp_path):
+    cfg = plain_config(Config.fromfile(runs.write_config(tmp_path)))
+    cfg.dump('student.py')
+    assert not bpkd('complexity', 'student.py', '--runs', 0, '--out', 'complexity.json')
+    assert json.load(open('complexity.json'))[0]['size'] == [112, 112]
+    cfg.pop('crop_size')
+    cfg.dump('student.py')
+    assert bpkd('complexity', 'student.py', '--runs', 0) == (
+        'error: student.py has no crop_size: give the size of the image with --size HEIGHT WIDTH'
+    )
+    assert not bpkd('complexity', 'student.py', '--runs', 0, '--size', 32, 48)
+
+
+def test_onnx_without_a_measured_speed_is_refused(bpkd, capsys):
+    assert bpkd('complexity', 'c.py', '--onnx', '--runs', 0) == 2
+    assert '--onnx measures the speed' in capsys.readouterr().err

@@ -1,21 +1,25 @@
 """Exported ONNX files compute what PyTorch computes, for the sizes that they were exported for."""
 
+import copy
 import json
 import os.path as osp
+import sys
 
 import cv2
 import numpy as np
 import pytest
+import runs
 import tiny
 import torch
 from mmengine.config import Config
 from torch import nn
 
 from mmseg_bpkd import deploy
+from mmseg_bpkd.evaluate import evaluate
 from mmseg_bpkd.predict import AT_BOUNDARY, ELSEWHERE, Predictor, compare, count_images, images_of, side_by_side
 
-pytest.importorskip('onnxruntime', reason="ONNX files need the packages of pip install -e '.[onnx]'")
-pytest.importorskip('onnxscript', reason="ONNX files need the packages of pip install -e '.[onnx]'")
+pytest.importorskip('onnxruntime', reason="ONNX files need the packages of pip install 'mmseg-bpkd[onnx]'")
+pytest.importorskip('onnxscript', reason="ONNX files need the packages of pip install 'mmseg-bpkd[onnx]'")
 MEAN, STD = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
 
 
@@ -107,14 +111,61 @@ def test_an_export_that_computes_something_else_is_refused(plain, tmp_path, monk
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_missing_or_misnamed_is_said(plain, tmp_path, monkeypatch):
+def test_what_is_missing_or_misnamed_is_said(plain, exported, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r'must be named \*\.onnx'):
         deploy.export_onnx(*plain, 'student.pth')
     with pytest.raises(FileNotFoundError, match='no ONNX file'):
         deploy.OnnxNetwork(str(tmp_path / 'nowhere.onnx'))
-    monkeypatch.setitem(__import__('sys').modules, 'onnxruntime', None)
-    with pytest.raises(ImportError, match=r"pip install -e '\.\[onnx\]'"):
+    monkeypatch.setitem(sys.modules, 'onnxscript', None)
+    with pytest.raises(ImportError, match=r"need onnx, onnxruntime, onnxscript; pip install 'mmseg-bpkd\[onnx\]'"):
         deploy.export_onnx(*plain, str(tmp_path / 'x.onnx'))
+    deploy.OnnxNetwork(exported)  # running a file needs one package
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    with pytest.raises(ImportError, match=r"need onnxruntime; pip install 'mmseg-bpkd\[onnx\]'"):
+        deploy.OnnxNetwork(exported)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(num_classes=4), 'num_classes 3 instead of 4'),
+        (dict(data_preprocessor=dict(bgr_to_rgb=False)), 'bgr_to_rgb True instead of False'),
+        (
+            dict(data_preprocessor=dict(mean=(0, 0, 0), std=[1, 1, 1])),
+            r'mean \[123.675, 116.28, 103.53\] instead of \[0, 0, 0\], std \[58.395, 57.12, 57.375\] instead of',
+        ),
+    ],
+)
+def test_a_file_of_another_config_is_refused(plain, exported, changes, message):
+    cfg = copy.deepcopy(plain[0])
+    cfg.merge_from_dict(dict(model=changes))
+    with pytest.raises(ValueError, match=f'any.onnx does not fit the config, since it was exported with {message}'):
+        Predictor(cfg, exported)
+
+
+def test_testing_refuses_a_file_of_another_config(exported, tmp_path):
+    cfg = Config.fromfile(runs.write_config(tmp_path))
+    cfg.work_dir = str(tmp_path)
+    with pytest.raises(ValueError, match='num_classes 3 instead of 9'):
+        evaluate(cfg, exported)
+
+
+def test_class_names_and_colours_are_those_of_the_file_if_it_has_them(plain, exported, tmp_path):
+    import onnx
+
+    cfg, classes = copy.deepcopy(plain[0]), ('x', 'y', 'z')
+    cfg.test_dataloader.dataset.metainfo = dict(classes=classes, palette=[[1, 1, 1]] * 3)
+    assert Predictor(cfg, exported).meta == dict(classes=('a', 'b', 'c'), palette=[[0, 0, 0], [255, 0, 0], [0, 0, 255]])
+    model = onnx.load(exported)
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / 'bare.onnx')
+    cfg.model.data_preprocessor.mean = [1, 2, 3]
+    assert Predictor(cfg, str(tmp_path / 'bare.onnx')).meta['classes'] == classes
+
+
+def test_a_file_runs_on_the_cpu_if_told_to(exported):
+    assert deploy.OnnxNetwork(exported, 'cpu').session.get_providers() == ['CPUExecutionProvider']
+    assert deploy.OnnxNetwork(exported).provider != 'AzureExecutionProvider'
 
 
 def test_the_predictor_predicts_what_mmsegmentation_predicts_with_either_file(plain, exported):
@@ -156,7 +207,7 @@ def test_sources_that_cannot_be_read_are_named(tmp_path):
     (tmp_path / 'broken.mp4').write_text('no video')
     for source, error, message in (
         ('broken.png', ValueError, 'broken.png cannot be read as an image'),
-        ('broken.mp4', ValueError, 'broken.mp4 cannot be read as a video'),
+        ('broken.mp4', ValueError, 'broken.mp4 cannot be read as an image or a video'),
         ('empty', FileNotFoundError, 'no image in .*empty'),
         ('nowhere', FileNotFoundError, 'no image, folder or video at .*nowhere'),
     ):
@@ -179,4 +230,4 @@ def test_differences_are_split_by_their_distance_from_a_boundary():
     assert fractions == {'at boundaries': 3 * 20 / 600, 'elsewhere': 12 * 20 / 600}  # columns 12 to 14 touch the band
     assert (picture[0, 11] == ELSEWHERE).all() and (picture[0, 12] == AT_BOUNDARY).all()
     assert (picture[0, 20] == cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[0, 20]).all()
-    assert side_by_side({'a': image, 'b': picture}).shape == (44, 60, 3)
+    assert side_by_side([('a', image), ('a', picture)]).shape == (44, 60, 3)

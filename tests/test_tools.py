@@ -170,7 +170,7 @@ def test_an_exported_student_has_the_metrics_of_the_distilled_one(trained, expor
 
 @pytest.mark.slow
 def test_an_onnx_file_has_the_metrics_of_the_student_and_predicts_images(trained, tmp_path):
-    pytest.importorskip('onnxruntime', reason="ONNX files need the packages of pip install -e '.[onnx]'")
+    pytest.importorskip('onnxruntime', reason="ONNX files need the packages of pip install 'mmseg-bpkd[onnx]'")
     config, folder = trained
     onnx = tmp_path / 'student.onnx'
     options = ['--format', 'onnx', '--size', 120, 160, '--check-data']
@@ -196,6 +196,15 @@ def test_a_difference_between_onnx_file_and_checkpoint_is_an_error(monkeypatch):
     with pytest.raises(ValueError, match='mIoU is 50.0 in PyTorch but 50.02 with a.onnx'):
         evaluate_module.compare_with_onnx(Config(), 'a.pth', 'a.onnx')
     assert evaluate_module.compare_with_onnx(Config(), 'a.pth', 'a.onnx', tolerance=0.1) == {'mIoU': (50.0, 50.02)}
+
+
+def test_a_metric_that_is_nan_with_both_is_no_difference(monkeypatch):
+    nan = float('nan')
+    metrics = {'a.pth': {'mAcc': nan}, 'a.onnx': {'mAcc': nan}, 'b.onnx': {'mAcc': 50.0}}
+    monkeypatch.setattr(evaluate_module, 'evaluate', lambda cfg, path: dict(metrics=metrics[path]))
+    assert list(evaluate_module.compare_with_onnx(Config(), 'a.pth', 'a.onnx')) == ['mAcc']
+    with pytest.raises(ValueError, match='mAcc is nan in PyTorch but 50.0 with b.onnx'):
+        evaluate_module.compare_with_onnx(Config(), 'a.pth', 'b.onnx')
 
 
 @pytest.mark.parametrize('by', ['name', 'class'])

@@ -137,6 +137,31 @@ def test_a_recipe_is_trained_tested_and_exported_by_its_name_in_the_package(fres
     )
     fresh('bpkd', 'complexity', base, '--runs', 0)
 
+    code = """
+import cv2, os
+from mmseg_bpkd.datasets.synthetic import render_scene
+os.makedirs('photos')
+for i in range(2):
+    cv2.imwrite(f'photos/{i}.png', render_scene('val', i, (160, 120))[0])"""
+    fresh('python', '-c', 'import mmseg_bpkd' + code)
+    done = fresh('bpkd', 'predict', 'student.py', 'student.pth', 'photos', '--out', 'predictions')
+    assert 'wrote the predictions of 2 images to predictions' in done.stdout
+    code = "import cv2; print([cv2.imread(f'predictions/labels/{i}.png', -1).shape for i in range(2)])"
+    assert fresh('python', '-c', code).stdout.strip() == '[(120, 160), (120, 160)]'
+
+
+@pytest.mark.slow
+def test_onnx_files_need_the_extra_that_the_error_names(fresh, wheel):
+    base = 'mmseg_bpkd::pspnet/' + STUDENT
+    work_dir = ['--work-dir', 'onnx']
+    fresh('bpkd', 'train', base, *work_dir, '--cfg-options', *SHORT)
+    export = ['bpkd', 'export', base, 'onnx/iter_1.pth', 'student.onnx', '--format', 'onnx', '--size', 120, 160]
+    done = fresh(*export, check=False)
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].endswith("pip install 'mmseg-bpkd[onnx]'")
+    fresh('pip', 'install', '-c', osp.join(ROOT, 'requirements.txt'), f'{wheel}[onnx]')
+    assert 'wrote student.onnx' in fresh(*export).stdout
+    fresh('bpkd', 'test', base, 'student.onnx', *work_dir, '--cfg-options', *SHORT)
+
 
 @pytest.mark.slow
 def test_data_that_is_not_there_is_named(fresh):

@@ -14,6 +14,7 @@ writes an ONNX file and compares its logits with those of PyTorch.
 """
 
 import argparse
+import os
 import os.path as osp
 import sys
 
@@ -22,10 +23,11 @@ sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # run fr
 import mmseg_bpkd  # noqa: F401
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmseg_bpkd.dataset_check import check_classes
 from mmseg_bpkd.deploy import export_onnx
 from mmseg_bpkd.evaluate import compare_with_onnx
 from mmseg_bpkd.export import config_path, export_student
-from mmseg_bpkd.launch import add_config_arguments, read_config, short_errors
+from mmseg_bpkd.launch import add_config_arguments, check_data_roots, read_config, short_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,7 +48,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--check-data',
         action='store_true',
-        help='ONNX: also compare the metrics on the test set with those of PyTorch; exit code 1 if one differs',
+        help='ONNX: also compare the metrics on the test set with those of PyTorch; if one differs, nothing is written '
+        'and the exit code is 1',
     )
     parser.add_argument('--half', action='store_true', help='store the weights as float16, in half the space')
     add_config_arguments(parser)
@@ -58,16 +61,28 @@ def parse_args() -> argparse.Namespace:
             parser.error(str(error))
         if args.size or args.check_data:
             parser.error('--size and --check-data are for --format onnx')
+    elif args.half:
+        parser.error('--half is for --format pytorch')
+    elif not args.out.endswith('.onnx'):
+        parser.error(f'the exported file must be named *.onnx, got {args.out}')
     return args
 
 
 def write_onnx_file(cfg: Config, args: argparse.Namespace) -> None:
-    difference = export_onnx(cfg, args.checkpoint, args.out, args.size)
-    print(f'wrote {args.out}; the largest difference from PyTorch is {difference:.1e} of the largest logit')
+    name = osp.splitext(args.out)[0]
+    path = f'{name}.unchecked.onnx' if args.check_data else args.out
+    difference = export_onnx(cfg, args.checkpoint, path, args.size)
+    print(f'the largest difference from PyTorch is {difference:.1e} of the largest logit')
     if args.check_data:
-        cfg.work_dir = f'{osp.splitext(args.out)[0]}_check'  # of the logs
-        for name, values in compare_with_onnx(cfg, args.checkpoint, args.out).items():
-            print(f'{name}: {values[0]} in PyTorch, {values[1]} with the ONNX file')
+        cfg.work_dir = f'{name}_check'  # of the logs
+        try:
+            for metric, values in compare_with_onnx(cfg, args.checkpoint, path).items():
+                print(f'{metric}: {values[0]} in PyTorch, {values[1]} with the ONNX file')
+            os.replace(path, args.out)
+        finally:
+            if osp.exists(path):
+                os.remove(path)
+    print(f'wrote {args.out}')
 
 
 def main() -> None:
@@ -75,7 +90,10 @@ def main() -> None:
     init_default_scope('mmseg')
     with short_errors(None, FileNotFoundError, ValueError):
         cfg = read_config(args.config, args.cfg_options, args.method)
-    with short_errors(cfg):
+        if args.check_data:
+            check_data_roots(cfg, 'test_dataloader')
+            check_classes(cfg, 'test')
+    with short_errors(cfg, ImportError, OSError, ValueError):
         if args.format == 'onnx':
             write_onnx_file(cfg, args)
             return

@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS
 from torch import Tensor, nn
 
 from ..launch import check_data_roots, read_config
-from ..predict import Predictor, loads
+from ..predict import Predictor, check_same_classes, loads
 from ..segmentors import is_seg_distill, resolve_segmentor
 
 TEACHER = 'teacher'
@@ -67,13 +67,7 @@ def load_networks(descriptions: Sequence[str], options: Optional[dict] = None) -
         if checkpoint == TEACHER:
             checkpoint = _become_teacher(cfg, config)
         networks.append(Network(name, cfg, Predictor(cfg, checkpoint)))
-    first = networks[0]
-    for other in networks:
-        if other.classes != first.classes:
-            raise ValueError(
-                f'{first.name} and {other.name} have different classes: {", ".join(first.classes)}; '
-                f'{", ".join(other.classes)}'
-            )
+    check_same_classes([network.name for network in networks], [network.predictor for network in networks])
     return networks
 
 

@@ -1,0 +1,143 @@
+"""`bpkd export`: what it refuses, and what it leaves on the disk when it fails."""
+
+import os
+import sys
+from unittest import mock
+
+import pytest
+import runs
+import torch
+from mmengine.config import Config
+
+from mmseg_bpkd import deploy, evaluate
+from mmseg_bpkd.export import dataset_meta, export_student
+from mmseg_bpkd.segmentors import build_segmentor, student_config
+
+
+@pytest.fixture
+def run(tmp_path):
+    """In the working directory of `bpkd`: a config, bpkd_own.py with the base config.py, and a checkpoint, last.pth."""
+    config = runs.write_config(tmp_path)
+    (tmp_path / 'bpkd_own.py').write_text("_base_ = 'config.py'\n")
+    model = build_segmentor(student_config(Config.fromfile(config).model))
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'last.pth')
+
+
+@pytest.mark.parametrize(
+    ('out', 'options', 'kept'),
+    [
+        ('bpkd_own.pth', [], 'bpkd_own.py'),
+        ('bpkd_own.pth', ['--method', 'cwd'], 'bpkd_own.py'),
+        ('./config.pth', [], 'config.py'),
+        ('last.pth', [], 'last.pth'),
+    ],
+)
+def test_an_export_does_not_overwrite_what_it_reads(bpkd, run, tmp_path, out, options, kept):
+    before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
+    error = bpkd('export', 'bpkd_own.py', 'last.pth', out, *options)
+    assert error.startswith('error: the export would overwrite ') and f'{kept}, which is the given' in error
+    assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == before
+
+
+def test_an_export_overwrites_an_earlier_one(bpkd, run, tmp_path):
+    for _ in range(2):
+        assert not bpkd('export', 'bpkd_own.py', 'last.pth', 'student.pth')
+    assert Config.fromfile('student.py').model.type == 'EncoderDecoder'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['nowhere.pth', 'x.pth'], 'error: no checkpoint nowhere.pth'),
+        (['teacher.pth', 'x.pth'], 'error: teacher.pth is not a checkpoint of this EncoderDecoder'),
+        (['nowhere.pth', 'x.onnx', '--format', 'onnx'], 'error: no checkpoint nowhere.pth'),
+    ],
+)
+def test_a_mistake_ends_with_one_line(bpkd, run, arguments, message):
+    assert bpkd('export', 'bpkd_own.py', *arguments).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['x.onnx', '--half'], '--half is for --format pytorch'),
+        (['x.pth'], 'the exported file must be named *.onnx, got x.pth'),
+    ],
+)
+def test_options_that_do_not_fit_the_format_are_refused(bpkd, capsys, arguments, message):
+    assert bpkd('export', 'c.py', 'x.pth', *arguments, '--format', 'onnx') == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_missing_package_and_an_exceeded_tolerance_end_with_one_line(bpkd, run, monkeypatch):
+    arguments = ['export', 'bpkd_own.py', 'last.pth', 'x.onnx', '--format', 'onnx', '--size', '32', '32']
+    with monkeypatch.context() as context:
+        context.setitem(sys.modules, 'onnxruntime', None)
+        error = bpkd(*arguments)
+        assert error.startswith('error: ') and error.endswith("pip install 'mmseg-bpkd[onnx]'")
+    monkeypatch.setattr(deploy, 'export_onnx', mock.Mock(side_effect=ValueError('the logits differ')))
+    assert bpkd(*arguments) == 'error: the logits differ'
+
+
+@pytest.fixture
+def steps(monkeypatch) -> list:
+    """Replaces the export and the comparison of the metrics, and lists what was exported and compared."""
+    done = []
+
+    def export(cfg, checkpoint, out, size) -> float:
+        done.append(f'exported {out}')
+        open(out, 'w').close()
+        return 0.0
+
+    def compare(cfg, checkpoint, onnx) -> dict:
+        done.append(f'compared {onnx}')
+        assert os.path.exists(onnx) and not os.path.exists('student.onnx')
+        if cfg.get('differs'):
+            raise ValueError('mIoU is 1 in PyTorch but 2')
+        return {'mIoU': (1.0, 1.0)}
+
+    monkeypatch.setattr(deploy, 'export_onnx', export)
+    monkeypatch.setattr(evaluate, 'compare_with_onnx', compare)
+    return done
+
+
+@pytest.mark.parametrize('differs', [False, True])
+def test_an_onnx_file_gets_its_name_after_its_metrics_were_compared(bpkd, run, steps, differs):
+    before = set(os.listdir())
+    checked = ['student.onnx', '--format', 'onnx', '--check-data', '--cfg-options', f'+differs={differs}']
+    error = bpkd('export', 'bpkd_own.py', 'last.pth', *checked)
+    assert steps == ['exported student.unchecked.onnx', 'compared student.unchecked.onnx']
+    assert error == ('error: mIoU is 1 in PyTorch but 2' if differs else None)
+    assert set(os.listdir()) - before == (set() if differs else {'student.onnx'})
+
+
+def test_the_test_set_is_looked_for_before_the_export(bpkd, run, steps):
+    checked = ['student.onnx', '--format', 'onnx', '--check-data', '--cfg-options']
+    error = bpkd('export', 'bpkd_own.py', 'last.pth', *checked, 'test_dataloader.dataset.data_root=nowhere')
+    assert "test_dataloader.dataset.data_root is 'nowhere', which is not a folder" in error and not steps
+
+
+def test_a_joined_test_set_has_the_classes_of_its_first_part(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cfg = Config.fromfile('config.py')
+    whole = dataset_meta(cfg, {})
+    part = cfg.test_dataloader.dataset
+    part.pipeline.insert(1, dict(type='LoadCheckedAnnotations', num_classes=9))
+    for wrapper in (
+        dict(type='ConcatDataset', datasets=[part, part]),
+        dict(type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=[part])),
+    ):
+        cfg.test_dataloader.dataset = wrapper
+        assert dataset_meta(cfg, {}) == whole
+    exported = Config.fromfile(export_student(cfg, 'last.pth', 'student.pth'))
+    inner = exported.test_dataloader.dataset.dataset.datasets[0]
+    assert inner.pipeline[1] == dict(type='LoadAnnotations')
+
+
+def test_a_data_set_that_is_not_registered_is_named():
+    dataset = dict(type='Own')
+    cfg = Config(dict(test_dataloader=dict(dataset=dataset)))
+    with pytest.raises(ValueError, match='neither the checkpoint nor Own, which is not registered, has the names'):
+        dataset_meta(cfg, {})
+    cfg.test_dataloader.dataset.metainfo = dict(classes=['a'], palette=[[1, 2, 3]])
+    assert dataset_meta(cfg, {}) == dict(classes=('a',), palette=[[1, 2, 3]])
