@@ -153,9 +153,9 @@ for i in range(2):
 @pytest.mark.slow
 def test_onnx_files_need_the_extra_that_the_error_names(fresh, wheel):
     base = 'mmseg_bpkd::pspnet/' + STUDENT
-    work_dir = ['--work-dir', 'onnx']
+    work_dir = ['--work-dir', 'exported']
     fresh('bpkd', 'train', base, *work_dir, '--cfg-options', *SHORT)
-    export = ['bpkd', 'export', base, 'onnx/iter_1.pth', 'student.onnx', '--format', 'onnx', '--size', 120, 160]
+    export = ['bpkd', 'export', base, 'exported/iter_1.pth', 'student.onnx', '--format', 'onnx', '--size', 120, 160]
     done = fresh(*export, check=False)
     assert done.returncode == 1 and done.stderr.splitlines()[-1].endswith("pip install 'mmseg-bpkd[onnx]'")
     fresh('pip', 'install', '-c', osp.join(ROOT, 'requirements.txt'), f'{wheel}[onnx]')
