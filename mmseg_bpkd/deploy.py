@@ -277,7 +277,7 @@ def _export(network: nn.Module, image: Tensor, dynamic: bool):
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
         advice = '. A fixed size may work: --size HEIGHT WIDTH' if dynamic else ''
-        raise ValueError(f'PyTorch cannot export this network ({reason}){advice}') from error
+        raise ValueError(f'PyTorch {torch.__version__} cannot export this network ({reason}){advice}') from error
 
 
 def _metadata(cfg: Config, loaded: dict) -> dict:

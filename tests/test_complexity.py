@@ -114,7 +114,8 @@ def test_the_table_of_the_documentation_is_the_committed_one():
 
 def test_the_tool_prints_teacher_and_student_and_writes_them(tmp_path):
     config = runs.write_config(tmp_path)
-    onnx = ['--onnx'] if find_spec('onnxruntime') and find_spec('onnxscript') else []
+    exports = find_spec('onnxruntime') and find_spec('onnxscript') and not torch.__version__.startswith('2.6.')
+    onnx = ['--onnx'] if exports else []
     done = runs.call('analysis/complexity.py', config, '--runs', 1, *onnx, '--out', tmp_path / 'complexity.json')
     results = json.load(open(tmp_path / 'complexity.json'))
     assert [result['role'] for result in results] == ['teacher', 'student']

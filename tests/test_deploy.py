@@ -20,6 +20,8 @@ from mmseg_bpkd.predict import AT_BOUNDARY, ELSEWHERE, Predictor, compare, count
 
 pytest.importorskip('onnxruntime', reason="ONNX files need the packages of pip install 'mmseg-bpkd[onnx]'")
 pytest.importorskip('onnxscript', reason="ONNX files need the packages of pip install 'mmseg-bpkd[onnx]'")
+if torch.__version__.startswith('2.6.'):
+    pytest.skip('PyTorch 2.6 cannot export these networks', allow_module_level=True)
 MEAN, STD = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
 
 
