@@ -18,6 +18,7 @@ SETTINGS = {
     'bpkd_default': 'BPKD',
     'bpkd_paper': "BPKD, the paper's weights",
     'bpkd_edge5': 'BPKD, edge_weight 5',
+    'bpkd_edge5_width3': 'BPKD, edge_weight 5, kernel_size 3',
 }
 
 if __name__ == '__main__':
