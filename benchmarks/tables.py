@@ -1,6 +1,6 @@
-"""Print the results of `benchmarks/benchmark.py ... --out` as the Markdown tables of docs/speed.md and docs/methods.md.
+"""Print the results of the benchmarks as the Markdown tables of docs/speed.md, docs/methods.md and docs/usage.md.
 
-python benchmarks/tables.py [budgets step losses methods masks data test scale]
+python benchmarks/tables.py [budgets step losses methods masks data test scale onnx]
 
 results/ holds the JSON files, named <benchmark>_<machine>.json.
 """
@@ -82,6 +82,21 @@ TABLES: Dict[str, List[Dict[str, str]]] = {  # {column: cell}; a table shows the
             'time of a step': '{ms:.0f} ms',
             'time to average the gradients alone': '{sharing_ms:.0f} ms',
         },
+    ],
+    'onnx': [
+        {
+            'network': '{network}',
+            'iterations': '{iterations}',
+            'test set': '{data}, {images} images',
+            'size in the file': '{size}',
+            'largest difference of logits': '{difference:.1e}',
+            'of the largest logit': '{relative:.1e}',
+            'pixels with another label': '{differing_pixels} of {pixels}',
+            'mIoU, PyTorch / ONNX Runtime': '{metrics[mIoU][0]:.2f} / {metrics[mIoU][1]:.2f}',
+            'trimap mIoU, PyTorch / ONNX Runtime': (
+                '{metrics[trimap/mIoU@3px][0]:.2f} / {metrics[trimap/mIoU@3px][1]:.2f}'
+            ),
+        }
     ],
 }
 

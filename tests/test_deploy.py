@@ -31,6 +31,40 @@ def test_pooling_by_matrices_equals_adaptive_pooling(size):
     torch.testing.assert_close(deploy.AdaptiveAveragePool(size)(x), nn.AdaptiveAvgPool2d(size)(x))
 
 
+def test_fast_scnn_is_exported_for_any_size(tmp_path):
+    """Its backbone pools to fixed sizes and resizes one branch to another."""
+    cfg = Config(
+        dict(
+            default_scope='mmseg',
+            model=dict(
+                type='PlainSegmentor',
+                cfg_path='mmseg::fastscnn/fast_scnn_8xb4-160k_cityscapes-512x1024.py',
+                backbone=dict(
+                    downsample_dw_channels=(4, 6),
+                    global_in_channels=8,
+                    global_block_channels=(8, 12, 16),
+                    global_out_channels=16,
+                    higher_in_channels=8,
+                    lower_in_channels=16,
+                    fusion_out_channels=8,
+                ),
+                decode_head=dict(in_channels=8, channels=8),
+                auxiliary_head=None,
+                num_classes=3,
+                data_preprocessor=tiny.PREPROCESSOR,
+            ),
+        )
+    )
+    model = deploy.load_segmentor(cfg, None, '')
+    images = [torch.randn(2, 3, 120, 160), torch.randn(1, 3, 90, 74)]
+    with torch.no_grad():
+        expected = [model.encode_decode(image, [dict(img_shape=image.shape[2:])]) for image in images]
+    deploy.write_onnx(model, str(tmp_path / 'any.onnx'), size=None)
+    run = deploy.OnnxNetwork(str(tmp_path / 'any.onnx'))
+    for image, logits in zip(images, expected):
+        torch.testing.assert_close(run(image), logits, atol=1e-5 * float(logits.abs().max()), rtol=0)
+
+
 @pytest.fixture(scope='module')
 def plain(tmp_path_factory):
     """A PSPNet with random weights and batch norm statistics: config and checkpoint."""

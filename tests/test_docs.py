@@ -22,6 +22,8 @@ from mmengine.registry import MODELS
 from mmseg.evaluation import IoUMetric
 
 from benchmarks import tables
+from mmseg_bpkd.boundary import edge_masks
+from mmseg_bpkd.datasets.synthetic import render_scene
 
 PAGES = ['README.md', *sorted(osp.relpath(path, ROOT) for path in glob(osp.join(ROOT, 'docs/*.md')))]
 GUIDES = [page for page in PAGES if 'adding_a_' in page]
@@ -235,7 +237,7 @@ def test_a_recipe_says_whether_layers_are_trained_and_whether_adam_trains_them()
 
 @pytest.mark.parametrize('path', tables.RESULTS, ids=lambda path: path.stem)
 def test_every_table_of_a_benchmark_is_what_its_results_print(path):
-    pages = [read(page) for page in ('docs/speed.md', 'docs/methods.md')]
+    pages = [read(page) for page in ('docs/speed.md', 'docs/methods.md', 'docs/usage.md')]
     shown = [line.strip() for page in pages for line in page.splitlines()]
     printed = [line for line in tables.lines(path) if line]
     name = tables.benchmark_of(path)
@@ -248,6 +250,7 @@ def test_every_table_of_a_benchmark_is_what_its_results_print(path):
     ('experiment', 'pages'),
     [
         ('camvid_stride4', ['README.md', 'docs/results.md']),
+        ('demo', ['docs/results.md']),
         ('archive/camvid_cpu_pair', ['docs/archive.md']),
         ('archive/methods', ['docs/archive.md']),
     ],
@@ -257,6 +260,13 @@ def test_every_table_of_an_experiment_is_what_its_results_print(experiment, page
         runpy.run_path(osp.join(ROOT, f'experiments/{experiment}/table.py'), run_name='__main__')
     rows = [line for line in printed.getvalue().splitlines() if line]
     assert len(rows) > 2 and not [row for row in rows if not any(row in read(page) for page in pages)]
+
+
+def test_the_share_of_cells_with_an_edge_in_the_demo_is_computed():
+    labels = torch.stack([torch.from_numpy(render_scene('test', i)[1].astype('int64')) for i in range(20)])
+    seven, three = (100 * (edge_masks(labels, 9, (30, 40), size).amax(1) > 0).float().mean().item() for size in (7, 3))
+    page = words_of('docs/results.md')
+    assert f'{seven:.0f} % of the cells touch an edge' in page and f'With 3 pixels it is {three:.0f} %' in page
 
 
 @pytest.mark.parametrize(
