@@ -1,7 +1,7 @@
 # make demo [DATA=path/to/camvid]   train four students, and compare them with their teacher
 # make test                         run the tests (make test ARGS="-m slow" runs the slow tests)
 # make lint                         check the code style
-# make docs                         build the documentation site in docs/_build; runs the tutorial, which takes minutes
+# make docs                         build the site in docs/_build and check its links; runs the tutorial (minutes)
 # make release-check                build the wheel into dist/ and test it in an empty environment
 PYTHON ?= python3
 VENV ?= .venv
@@ -20,6 +20,7 @@ lint: $(VENV)/installed
 docs: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet -r docs/requirements.txt
 	$(BIN)/python -m sphinx -W --keep-going -E -b html docs docs/_build
+	$(BIN)/python docs/check_site.py docs/_build
 
 release-check: $(VENV)/installed
 	rm -rf build dist .release
