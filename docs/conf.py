@@ -28,7 +28,7 @@ html_static_path = []
 myst_heading_anchors = 3
 myst_fence_as_directive = ['math']  # GitHub's blocks of formulas
 nb_execution_mode = 'force'
-nb_execution_timeout = 900  # seconds for one cell
+nb_execution_timeout = 1800  # seconds for one cell; it takes two or three minutes on a quiet machine
 nb_execution_raise_on_error = True
 
 autodoc_default_options = {'members': True, 'show-inheritance': True}
