@@ -115,6 +115,7 @@ def test_other_metrics_or_few_classes_are_an_error(call, monkeypatch, changes, m
         call('Fast-SCNN')
 
 
+@pytest.mark.slow
 def test_an_onnx_file_that_computes_something_else_is_found(call, tmp_path, monkeypatch):
     """A tiny PSPNet is trained and exported. Then ONNX Runtime adds 100 to the logits of class 0."""
     pytest.importorskip('onnxruntime', reason="ONNX files need the packages of pip install 'mmseg-bpkd[onnx]'")
