@@ -24,6 +24,7 @@ default_role = 'code'  # single backticks in docstrings
 html_theme = 'furo'
 html_title = f'mmseg_bpkd {version}'
 html_static_path = []
+html_domain_indices = False
 
 myst_heading_anchors = 3
 myst_fence_as_directive = ['math']  # GitHub's blocks of formulas
