@@ -18,7 +18,7 @@ extensions = [
     'sphinx.ext.viewcode',
     'sphinx_copybutton',
 ]
-exclude_patterns = ['_build']
+exclude_patterns = ['_build', 'jupyter_execute']  # myst_nb writes the executed notebook into the latter
 smartquotes = False  # quotes in docstrings are code
 default_role = 'code'  # single backticks in docstrings
 html_theme = 'furo'
