@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 from statistics import mean
-from typing import Dict
+from typing import Container, Dict, Optional
 
 METHODS = {
     'kd': 'KD',
@@ -34,17 +34,23 @@ def cell(values: list) -> str:
     return f'{mean(values):.2f}{each}'
 
 
-def print_table(results: Path, rows: Dict[str, str]) -> None:
+def print_table(
+    results: Path, rows: Dict[str, str], seeds: Optional[Container[str]] = None, header: bool = True
+) -> None:
     """Prints a row for each method with results: number of seeds, then mean and every seed of each metric.
 
     Args:
         results: folder with the files METHOD-SEED.json, or METHOD.json.
         rows: {method: title}.
+        seeds: those to use; default: all.
+        header: whether to begin with the header.
     """
-    print('| | seeds | ' + ' | '.join(COLUMNS.values()) + ' |')
-    print('|---|' + '---:|' * (1 + len(COLUMNS)))
+    if header:
+        print('| | seeds | ' + ' | '.join(COLUMNS.values()) + ' |')
+        print('|---|' + '---:|' * (1 + len(COLUMNS)))
     for name, title in rows.items():
         files = sorted(path for path in results.glob('*.json') if path.stem.rsplit('-', 1)[0] == name)
+        files = [path for path in files if seeds is None or path.stem.rsplit('-', 1)[1] in seeds]
         if files:
             metrics = [json.loads(file.read_text())['metrics'] for file in files]
             cells = [cell([m[key] for m in metrics]) for key in COLUMNS]

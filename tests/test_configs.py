@@ -278,7 +278,7 @@ ABLATIONS = {
     'inner-0p5': dict(class_weight=0.5),
     'paper-weights': dict(edge_norm='paper', edge_weight=50, body_weight=20, class_weight=2),
     **{f'width-{k}': dict(kernel_size=k) for k in (3, 5, 10, 15)},
-    **{f'edge-{weight}': dict(edge_weight=weight) for weight in (5, 10, 50, 100)},
+    **{f'edge-{weight}': dict(edge_weight=weight) for weight in (5, 10, 20, 50, 100)},
     **{f'body-{weight}': dict(body_weight=weight) for weight in (1, 2, 10, 20)},
     **{f'inner-{weight}': dict(class_weight=weight) for weight in (2, 4)},
 }

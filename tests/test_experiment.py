@@ -495,7 +495,9 @@ def test_merged_configs_and_options_change_the_config_in_this_order(tmp_path):
         Run('a', 0, str(tmp_path / 'a.py'), (), {'randomness.sed': 1}).load()
 
 
-@pytest.mark.parametrize('name', ['grid', 'grid_1k', 'tuning', 'reading', 'paper_tables', 'below_student'])
+@pytest.mark.parametrize(
+    'name', ['grid', 'grid_1k', 'main', 'tuning', 'reading', 'paper_tables', 'paper_weights', 'below_student']
+)
 def test_the_grids_of_the_repository_can_be_trained(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     grid = load_grid(f'experiments/camvid_stride4/{name}.py')

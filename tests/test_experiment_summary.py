@@ -159,19 +159,50 @@ def test_counts_of_images_give_the_metric_back(metric, names, tmp_path):
         assert counts['mIoU'][2, 0].tolist() == agree and counts['mIoU'][2, 2].tolist() == labelled
 
 
+def test_the_body_is_what_lies_outside_the_band(tmp_path):
+    kept = {}
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randint(0, 3, (3, 2, 1, 4, 6), generator=generator).repeat_interleave(6, 3).repeat_interleave(6, 4)
+    metrics = {}
+    for metric in (IoUMetric(), TrimapIoU([1, 3])):
+        metric.dataset_meta = dict(classes=CLASSES)
+        of_metric = keep_per_image(metric)
+        for pred, label in maps:
+            metric.process({}, [dict(pred_sem_seg=dict(data=pred), gt_sem_seg=dict(data=label))])
+        metrics.update(metric.evaluate(3))
+        kept.update(of_metric)
+    save_counts(str(tmp_path / 'a-0.npz'), ['a', 'b', 'c'], kept)
+    (tmp_path / 'a-0.json').write_text(json.dumps(dict(metrics={key: float(value) for key, value in metrics.items()})))
+    intersection, predicted, labelled = (np.zeros(4) for _ in range(3))
+    for pred, label in maps.numpy()[:, :, 0]:
+        for y, x in np.ndindex(label.shape):
+            window = label[max(y - 3, 0) : y + 4, max(x - 3, 0) : x + 4]
+            if (window == label[y, x]).all():
+                predicted[pred[y, x]] += 1
+                labelled[label[y, x]] += 1
+                intersection[label[y, x]] += pred[y, x] == label[y, x]
+    results = Results(tmp_path)
+    assert [name for name in results.metrics if name.startswith('body')] == ['body/mIoU@3px']
+    expected = 100 * np.mean((intersection / (predicted + labelled - intersection))[:3])
+    assert results.values('a', 'body/mIoU@3px') == pytest.approx([expected], abs=0.006)
+    assert title('body/mIoU@3px') == 'body mIoU (3 px)'
+
+
 def values_of(name: str, metric: str) -> np.ndarray:
-    factor = 2 if 'trimap' in metric else 1
     seeds = METHODS[name]
-    return np.array(
-        [round(iou_by_loops(drawn_counts(SEED_OF_COUNTS[name, s]) // factor, range(IMAGES)), 2) for s in seeds]
-    )
+    counts = [drawn_counts(SEED_OF_COUNTS[name, seed]) for seed in seeds]
+    if metric != 'mIoU':
+        halves = [of_seed // 2 for of_seed in counts]
+        counts = [whole - half for whole, half in zip(counts, halves)] if metric.startswith('body') else halves
+    return np.array([round(iou_by_loops(of_seed, range(IMAGES)), 2) for of_seed in counts])
 
 
 def test_the_accuracy_table_has_means_and_sample_standard_deviations(folder):
     table = accuracy_table(Results(folder, names=['student', 'kd', 'bpkd']))
-    assert table.header == ['', 'seeds', 'mIoU', 'trimap mIoU (3 px)']
+    assert table.header == ['', 'seeds', 'mIoU', 'trimap mIoU (3 px)', 'body mIoU (3 px)']
     for row, name in zip(table.rows, METHODS):
-        cells = [f'{np.mean(v):.2f} ± {stats.tstd(v):.2f}' for v in (values_of(name, m) for m in ('mIoU', 'trimap'))]
+        values = [values_of(name, metric) for metric in ('mIoU', 'trimap', 'body')]
+        cells = [f'{np.mean(v):.2f} ± {stats.tstd(v):.2f}' for v in values]
         assert row == [name, '3', *cells]
 
 
@@ -223,8 +254,10 @@ def test_the_markdown_has_all_tables(written):
         'Results',
         'mIoU: difference to student',
         'trimap mIoU (3 px): difference to student',
+        'body mIoU (3 px): difference to student',
         'mIoU: difference to kd',
         'trimap mIoU (3 px): difference to kd',
+        'body mIoU (3 px): difference to kd',
         'IoU of each class',
         'Cost of training',
         'Settings',
@@ -242,7 +275,7 @@ def test_the_report_is_one_file_with_its_pictures(written):
     for source in sources:
         kind, _, data = source.partition(',')
         assert kind == 'data:image/png;base64' and base64.b64decode(data).startswith(b'\x89PNG')
-    assert 'http' not in page and '<script' not in page and page.count('<table>') == 8
+    assert 'http' not in page and '<script' not in page and page.count('<table>') == 10
     assert '<td>one seed</td>' not in page and 'extra picture' in page
 
 

@@ -3,9 +3,9 @@
     python experiments/camvid_stride4/choose.py
     python experiments/camvid_stride4/choose.py FOLDER    # chooses from other results of tuning.py
 
-For each method, the setting with the highest sum of mIoU and trimap mIoU (3 px) is chosen: of those that finals.py has
-run with more seeds, by the mean over the seeds, else of all. tuned.py repeats the choice. The last column is the norm
-of the gradient of the losses, relative to that of the task, from gradients.json.
+For each method, the setting with the highest sum of mIoU and trimap mIoU (3 px) is chosen. Where others are within
+0.1 of it, the sum on the drawn scenes of experiments/demo/settings.py decides. tuned.py repeats the choice. The last
+column is the norm of the gradient of the losses, relative to that of the task, from gradients.json.
 """
 
 import json
@@ -19,6 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tables import COLUMNS, METHODS
 
 HERE = Path(__file__).parent
+DRAWN = HERE.parent / 'demo/settings'
+TIE = 0.1
 TUNED = ('kd', 'nfd', 'cwd', 'bpkd')
 
 
@@ -44,8 +46,8 @@ def changes(setting: dict, common: Iterable[str]) -> dict:
     return {key: value for key, value in setting['overrides'].items() if key not in common}
 
 
-def rank(setting: dict) -> tuple:
-    return setting['seeds'], setting['metrics']['mIoU'] + setting['metrics']['trimap/mIoU@3px']
+def score(setting: dict) -> float:
+    return setting['metrics']['mIoU'] + setting['metrics']['trimap/mIoU@3px']
 
 
 def method_of(setting: dict) -> str:
@@ -55,7 +57,16 @@ def method_of(setting: dict) -> str:
 def choose(settings: List[dict]) -> Dict[str, dict]:
     """For each method, the options of its best setting."""
     common = next(setting for setting in settings if setting['name'] == 'student')['overrides']
-    return {method: changes(max((s for s in settings if method_of(s) == method), key=rank), common) for method in TUNED}
+    return {method: changes(best([s for s in settings if method_of(s) == method]), common) for method in TUNED}
+
+
+def best(settings: List[dict]) -> dict:
+    highest = max(map(score, settings))
+    tied = [setting for setting in settings if score(setting) > highest - TIE]
+    if len(tied) == 1:
+        return tied[0]
+    drawn = {setting['name']: score(setting) for setting in read_settings(DRAWN)}
+    return max(tied, key=lambda setting: drawn[setting['name']])
 
 
 def print_search(settings: List[dict], common: Iterable[str], gradients: dict) -> None:
@@ -64,7 +75,7 @@ def print_search(settings: List[dict], common: Iterable[str], gradients: dict) -
     print('|---|---|---:|' + '---:|' * len(COLUMNS) + '---|')
     order = ('student', *TUNED)
     for setting in sorted(
-        settings, key=lambda setting: (-order.index(method_of(setting)), *rank(setting)), reverse=True
+        settings, key=lambda setting: (-order.index(method_of(setting)), score(setting)), reverse=True
     ):
         options = ', '.join(f'{key.split(".")[-1]} {value}' for key, value in changes(setting, common).items())
         cells = [f'{setting["metrics"][key]:.2f}' for key in COLUMNS]

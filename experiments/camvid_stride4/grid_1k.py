@@ -4,7 +4,7 @@ _base_ = 'grid.py'
 configs = dict(
     _delete_=True,
     student=_base_.configs.student,
-    bpkd=dict(config=_base_.configs.bpkd.config, options=_base_._tuned['bpkd']),
+    bpkd=dict(config=_base_.configs.bpkd.config, options=_base_._paper),
     **{m: _base_.configs[m]['config'] for m in _base_._main[:3] + _base_._others},
 )
 seeds = [0]

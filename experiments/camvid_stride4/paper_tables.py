@@ -1,25 +1,26 @@
-# The paper's ablations (Tables 3, 4 and 5) on the stride-4 pair, with a short schedule.
+# The paper's ablations (Tables 3, 4 and 5), with the setting that tuning.py chose and the schedule of main.py.
 #     python tools/experiment.py experiments/camvid_stride4/paper_tables.py --jobs 2
-_base_ = 'grid_1k.py'
+# The whole loss, whose kernel_size is 7, and the student alone are runs of main.py.
+_base_ = 'main.py'
 _bpkd = 'model.distiller.losses.loss_bpkd'
 _parts = {
-    'prm': {'body_weight': 0, 'post_mask': False},
-    'pom': {'body_weight': 0, 'pre_mask': False},
     'edge-classes': {'body_weight': 0},  # PRM and POM
-    'edge-positions': {'body_weight': 0, 'edge_over': 'positions'},
     'body-positions': {'edge_weight': 0},
-    'body-classes': {'edge_weight': 0, 'body_over': 'classes'},
+    **{f'width-{k}': {'kernel_size': k} for k in (3, 5, 10, 15)},
     'prm-body': {'post_mask': False},
     'pom-body': {'pre_mask': False},
-    **{f'width-{k}': {'kernel_size': k} for k in (3, 5, 10, 15)},
+    'prm': {'body_weight': 0, 'post_mask': False},
+    'pom': {'body_weight': 0, 'pre_mask': False},
+    'edge-positions': {'body_weight': 0, 'edge_over': 'positions'},
+    'body-classes': {'edge_weight': 0, 'body_over': 'classes'},
 }
 configs = dict(
     _delete_=True,
     bpkd=dict(
         config=_base_.configs.bpkd.config,
+        options=_base_._tuned['bpkd'],
         variants={
-            name: {**_base_._tuned['bpkd'], **{f'{_bpkd}.{key}': value for key, value in changes.items()}}
-            for name, changes in _parts.items()
+            name: {f'{_bpkd}.{key}': value for key, value in changes.items()} for name, changes in _parts.items()
         },
     ),
 )

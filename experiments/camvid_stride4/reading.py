@@ -1,4 +1,4 @@
-# Other readings of the paper's loss, each beside the setting "today" of tuning.py, on the same images. They are not
+# Other readings of the paper's loss, each beside the setting "edge20" of tuning.py, on the same images. They are not
 # candidates for the main comparison, so that BPKD is searched no more than its rivals.
 #     python tools/experiment.py experiments/camvid_stride4/reading.py --jobs 2
 _base_ = 'tuning.py'
@@ -7,6 +7,7 @@ configs = dict(
     _delete_=True,
     bpkd=dict(
         config=_base_.configs.bpkd.config,
+        options={f'{_bpkd}.edge_weight': 20},
         variants={
             'no_pre_mask': {f'{_bpkd}.pre_mask': False},
             'no_post_mask': {f'{_bpkd}.post_mask': False},

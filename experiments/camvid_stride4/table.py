@@ -1,16 +1,25 @@
-"""Print the results as Markdown tables: for each number of iterations, a row per method; then the paper's ablations.
+"""Print the results as Markdown tables: the main comparison, the paper's ablations, and the shorter looks.
 
 python experiments/camvid_stride4/table.py
 """
 
 import sys
 from pathlib import Path
+from typing import Callable, List
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 from tables import METHODS, print_table
 
+from mmseg_bpkd.experiments.results import Results, bands, title
+from mmseg_bpkd.experiments.statistics import Difference
+from mmseg_bpkd.experiments.tables import mean_and_spread
+
 HERE = Path(__file__).parent
+MAIN = {'student': 'student alone', **{method: METHODS[method] for method in ('kd', 'nfd', 'cwd', 'bpkd')}}
+SAME_TIME = {'student_same_time': 'student alone, same time'}
+METRICS = ['mIoU', 'trimap/mIoU@3px', 'body/mIoU@3px', 'boundary/mIoU@0.005diag']
+FRAMES = 15  # the bootstrap draws blocks of this many frames: one second of the video
 ROWS = {'teacher': 'teacher (width 32)', 'student': 'student alone (width 16)', **METHODS}
 BELOW = {
     'aicsd_constant_weights': 'AICSD, weights that stay constant',
@@ -28,11 +37,58 @@ ABLATIONS = {
     **{f'bpkd_width-{k}': f'kernel_size {k}' for k in (3, 5, 10, 15)},
 }
 
+
+def print_rows(header: List[str], names: List[str], cells: Callable[[str], List[str]]) -> None:
+    print('| | ' + ' | '.join(header) + ' |')
+    print('|---|' + '---:|' * len(header))
+    for name in names:
+        print(f'| {MAIN.get(name) or SAME_TIME[name]} | ' + ' | '.join(cells(name)) + ' |')
+
+
+def interval(difference: Difference) -> str:
+    """`+1.2 (-0.3 to +2.7; +0.4 to +2.0)`: the mean, its interval over seeds and that over images."""
+    ends = [f'{low:+.1f} to {high:+.1f}' for low, high in filter(None, (difference.over_seeds, difference.over_images))]
+    return f'{difference.mean:+.2f} ({"; ".join(ends)})'
+
+
+def print_main() -> None:
+    results = Results(HERE / 'main')
+    results._select([name for name in (*MAIN, *SAME_TIME) if name in results.names], 'main')
+    header = [title(metric) for metric in METRICS]
+    print_rows(
+        ['seeds', *header],
+        results.names,
+        lambda name: [
+            str(len(results.runs[name])),
+            *(mean_and_spread(results.values(name, metric)) for metric in METRICS),
+        ],
+    )
+    print('\nBPKD minus the others\n')
+    print_rows(
+        header,
+        [name for name in results.names if name != 'bpkd'],
+        lambda name: [interval(results.difference('bpkd', name, metric, FRAMES)) for metric in METRICS],
+    )
+    print('\nTrimap mIoU over the half width of the band\n')
+    trimaps = bands(list(results.all_runs()[0]['metrics']))['trimap/mIoU']
+    print_rows(
+        [f'{width:g} px' for width in trimaps],
+        results.names,
+        lambda name: [f'{results.values(name, metric).mean():.2f}' for metric in trimaps.values()],
+    )
+
+
 if __name__ == '__main__':
+    print('\nMain comparison\n')
+    print_main()
+    print("\nThe paper's ablations\n")
+    seeds = {path.stem.rsplit('-', 1)[1] for path in (HERE / 'paper_tables').glob('*.json')}
+    print_table(HERE / 'main', {'student': 'student alone', 'bpkd': 'the whole loss, kernel_size 7'}, seeds)
+    print_table(HERE / 'paper_tables', ABLATIONS, header=False)
+    print("\nThe same, with the paper's weights\n")
+    print_table(HERE / 'paper_weights', ABLATIONS)
     for folder in sorted((HERE / 'results').iterdir(), key=lambda path: int(path.name)):
         print(f'\n{folder.name} iterations\n')
         print_table(folder, ROWS)
     print('\nAICSD and the wavelet loss\n')
     print_table(HERE / 'below_student', BELOW)
-    print("\nThe paper's ablations\n")
-    print_table(HERE / 'paper_tables', ABLATIONS)

@@ -1,6 +1,4 @@
-# The settings that tuning.py chose: for each method, the one with the highest sum of mIoU and trimap mIoU (3 px).
-#     python experiments/camvid_stride4/choose.py
-# Two of BPKD are equal within 0.02. Of them, experiments/demo/settings.py has the higher sum for this one.
+# The settings that choose.py finds in the results of tuning.py.
 _loss = 'model.distiller.losses.loss_'
 _tuned = dict(
     kd={f'{_loss}kd.weight': 3},
@@ -8,3 +6,10 @@ _tuned = dict(
     cwd={f'{_loss}cwd.tau': 1, f'{_loss}cwd.weight': 5},
     bpkd={f'{_loss}bpkd.edge_weight': 5},
 )
+# The weights and the normalisation of the BPKD paper, read literally.
+_paper = {
+    f'{_loss}bpkd.edge_weight': 50,
+    f'{_loss}bpkd.body_weight': 20,
+    f'{_loss}bpkd.class_weight': 2,
+    f'{_loss}bpkd.edge_norm': 'paper',
+}

@@ -15,7 +15,7 @@ STUDENTS = {'student': 'student alone', **{method: METHODS[method] for method in
 SETTINGS = {
     'cwd_default': 'CWD',
     'cwd_tuned': 'CWD, tau 1, weight 5',
-    'bpkd_default': 'BPKD',
+    'bpkd_edge20': 'BPKD, edge_weight 20',
     'bpkd_paper': "BPKD, the paper's weights",
     'bpkd_edge5': 'BPKD, edge_weight 5',
     'bpkd_edge5_width3': 'BPKD, edge_weight 5, kernel_size 3',

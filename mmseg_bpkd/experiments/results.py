@@ -23,7 +23,8 @@ class Results:
         folder: with one JSON per run, and beside it the counts of each image, if they are to be used. Or a list of such
             folders and JSON files.
         names: which to read, in this order; by default all, sorted.
-        metrics: which to use; by default, those of `main_metrics`.
+        metrics: which to use; by default, those of `main_metrics`. With the counts of each image, there is also the
+            mIoU outside each trimap band, such as `body/mIoU@3px`.
 
     Raises:
         ValueError: if there are no results, if a name or metric is missing, if two files have the same name and seed,
@@ -49,9 +50,12 @@ class Results:
                 raise ValueError(f'{path} and {seeds[run["seed"]]["path"]} have the same name and seed: remove one')
             seeds[run['seed']] = dict(run, path=path)
         self._select(names or list(self.runs), ', '.join(sources))
+        self._counts: Dict[str, Optional[Dict[str, np.ndarray]]] = {}
+        for run in self.all_runs():
+            bodies = {name: counts for name, counts in (self._counts_of(run) or {}).items() if name.startswith('body/')}
+            run['metrics'].update({name: round(float(mean_iou(counts)), 2) for name, counts in bodies.items()})
         self.metrics = list(metrics or main_metrics([list(run['metrics']) for run in self.all_runs()]))
         self._check()
-        self._counts: Dict[str, Optional[Dict[str, np.ndarray]]] = {}
 
     def _select(self, names: Sequence[str], folder: str) -> None:
         missing = [name for name in names if name not in self.runs]
@@ -129,7 +133,8 @@ class Results:
     def _counts_of(self, run: dict) -> Optional[Dict[str, np.ndarray]]:
         path = f'{osp.splitext(run["path"])[0]}.npz'
         if path not in self._counts:
-            self._counts[path] = load_counts(path) if osp.isfile(path) else None
+            counts = load_counts(path) if osp.isfile(path) else None
+            self._counts[path] = counts and {**counts, **body_counts(counts)}
         return self._counts[path]
 
     def _check_images(self, runs: Sequence[dict]) -> None:
@@ -157,8 +162,17 @@ def _name_and_seed(path: str) -> dict:
     return dict(name=name, seed=int(seed)) if name and seed.isdigit() else dict(name=stem, seed=0)
 
 
+def body_counts(counts: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    """The counts of the pixels outside each trimap band: those of all pixels without those in the band."""
+    return {
+        name.replace('trimap/', 'body/'): counts['mIoU'] - in_band
+        for name, in_band in counts.items()
+        if name.startswith('trimap/mIoU') and 'mIoU' in counts
+    }
+
+
 def main_metrics(of_runs: Sequence[Sequence[str]]) -> List[str]:
-    """The mean IoUs that all runs have. Of several trimap bands, that of 3 pixels or else the first."""
+    """The mean IoUs that all runs have. Of several bands, that of 3 pixels or else the first."""
     common = [name for name in of_runs[0] if 'mIoU' in name and all(name in names for names in of_runs)]
     chosen: Dict[str, str] = {}
     for name in common:

@@ -23,9 +23,9 @@ class BPKDLoss(DistillLoss):
     With void_edges=False, void pixels are in no edge mask. They then belong to the body, because the teacher needs no
     label there. `reference.py` has a direct implementation of the formulas.
 
-    The default weights are provisional and for `edge_norm='class'`. In a search on CamVid with one seed, edge_weight=5
-    was better, and so were the paper's weights: edge_weight=50, body_weight=20, class_weight=2, edge_norm='paper'. The
-    paper does not say how it normalises the loss.
+    The default weights are the best of a search on CamVid ("The search" in docs/results.md) and for `edge_norm='class'`.
+    The paper's weights are edge_weight=50, body_weight=20 and class_weight=2. It does not say how it normalises the
+    loss; read literally, edge_norm='paper'.
 
     Args:
         edge_weight, body_weight: 0 skips the term.
@@ -53,7 +53,7 @@ class BPKDLoss(DistillLoss):
 
     def __init__(
         self,
-        edge_weight: float = 20.0,
+        edge_weight: float = 5.0,
         body_weight: float = 5.0,
         class_weight: Union[float, Sequence[float]] = 1.0,
         kernel_size: int = 7,
