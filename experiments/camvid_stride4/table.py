@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Callable, List
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tables import METHODS, print_table
 
