@@ -6,9 +6,12 @@ import os.path as osp
 import re
 import runpy
 import shutil
+from collections import Counter
 from contextlib import redirect_stdout
+from functools import cache
 from glob import glob
 from inspect import signature
+from unittest import mock
 
 import layouts
 import numpy as np
@@ -24,6 +27,7 @@ from mmseg.evaluation import IoUMetric
 from benchmarks import tables
 from mmseg_bpkd.boundary import edge_masks
 from mmseg_bpkd.datasets.synthetic import render_scene
+from mmseg_bpkd.experiments.results import Results
 
 PAGES = ['README.md', *sorted(osp.relpath(path, ROOT) for path in glob(osp.join(ROOT, 'docs/*.md')))]
 GUIDES = [page for page in PAGES if 'adding_a_' in page]
@@ -155,15 +159,39 @@ def test_the_example_of_a_new_pair_trains(tmp_path):
     assert state['architecture.decode_head.c1_bottleneck.conv.weight'].shape == (4, 8, 1, 1)  # of a DeepLabV3+
 
 
-def printed_rows(experiment: str) -> list:
-    with redirect_stdout(io.StringIO()) as printed:
-        runpy.run_path(osp.join(ROOT, f'experiments/{experiment}/table.py'), run_name='__main__')
-    return [line for line in printed.getvalue().splitlines() if line.startswith('|')]
+@cache
+def printed_by(script: str) -> str:
+    with redirect_stdout(io.StringIO()) as printed, mock.patch('sys.argv', [script]):
+        runpy.run_path(osp.join(ROOT, script), run_name='__main__')
+    return printed.getvalue()
+
+
+def rows_of(text: str) -> list:
+    return [line for line in text.splitlines() if line.startswith('|')]
 
 
 def test_the_readme_repeats_the_main_comparison():
     shown = [line for line in read('README.md').splitlines() if re.match(r'\| .* ± ', line)]
-    assert len(shown) == 5 and not [line for line in shown if line not in printed_rows('camvid_stride4')]
+    printed = rows_of(printed_by('experiments/camvid_stride4/table.py'))
+    assert len(shown) == 5 and not [line for line in shown if line not in printed]
+
+
+def test_the_text_about_the_main_comparison_says_what_its_results_say():
+    results = Results(osp.join(ROOT, 'experiments/camvid_stride4/main'))
+    cwd, trimap = (results.difference('bpkd', 'cwd', metric, 15) for metric in ('mIoU', 'trimap/mIoU@3px'))
+    nfd = results.difference('bpkd', 'nfd', 'boundary/mIoU@0.005diag', 15)
+    leads = f'small** ({cwd.mean:.2f} mIoU, {trimap.mean:.2f} trimap mIoU). NFD is ahead of it in boundary IoU.'
+    assert leads in words_of('README.md')
+    of_cwd = (
+        f'small:** {cwd.mean:.2f} mIoU, where both confidence intervals exclude 0, and {trimap.mean:.2f} trimap mIoU'
+    )
+    page = words_of('docs/results.md')
+    assert f'{of_cwd}, where both include it. NFD is ahead of BPKD by {-nfd.mean:.2f} in boundary IoU' in page
+    assert min(cwd.over_seeds + cwd.over_images) > 0 and max(nfd.over_seeds + nfd.over_images) < 0
+    assert all(low < 0 < high for low, high in (trimap.over_seeds, trimap.over_images))
+    for name in ('student', 'kd'):
+        differences = [results.difference('bpkd', name, metric, 15) for metric in results.metrics]
+        assert min(min(found.over_seeds + found.over_images) for found in differences) > 0  # "in every metric"
 
 
 def test_the_numbers_in_the_text_about_all_methods_are_those_of_the_results():
@@ -181,12 +209,9 @@ def test_the_numbers_in_the_text_about_all_methods_are_those_of_the_results():
     assert len(scores) == 19 and counts in words_of('docs/results.md')
 
 
-def test_the_search_is_what_its_results_print_and_the_grids_use_it(monkeypatch):
-    monkeypatch.setattr('sys.argv', ['choose.py'])
-    with redirect_stdout(io.StringIO()) as printed:
-        runpy.run_path(osp.join(ROOT, 'experiments/camvid_stride4/choose.py'), run_name='__main__')
-    tables, chosen = printed.getvalue().split('_tuned = ')
-    rows = [line for line in tables.splitlines() if line.startswith('|')]
+def test_the_search_is_what_its_results_print_and_the_grids_use_it():
+    tables, chosen = printed_by('experiments/camvid_stride4/choose.py').split('_tuned = ')
+    rows = rows_of(tables)
     assert len(rows) > 25 and not [row for row in rows if row not in read('docs/results.md')]
     assert Config.fromfile(osp.join(ROOT, 'experiments/camvid_stride4/tuned.py'))._tuned.to_dict() == json.loads(chosen)
 
@@ -260,8 +285,20 @@ def test_every_table_of_a_benchmark_is_what_its_results_print(path):
     ],
 )
 def test_every_table_of_an_experiment_is_what_its_results_print(experiment, pages):
-    rows = printed_rows(experiment)
+    rows = rows_of(printed_by(f'experiments/{experiment}/table.py'))
     assert len(rows) > 2 and not [row for row in rows if not any(row in read(page) for page in pages)]
+
+
+def test_the_page_of_results_has_no_row_that_is_not_printed():
+    def measured(text: str) -> Counter:
+        return Counter(row for row in rows_of(text) if re.search(r'\d\.\d\d', row))
+
+    before, after = read('docs/results.md').split('* **An older run:**')
+    older_run, after = after.split('\n### ')
+    assert len(measured(older_run)) == 5  # of `make demo`, which prints other numbers on other machines
+    scripts = ('camvid_stride4/table.py', 'camvid_stride4/choose.py', 'demo/table.py')
+    printed = ''.join(printed_by(f'experiments/{script}') for script in scripts)
+    assert sum(measured(printed).values()) > 60 and measured(before + after) == measured(printed)
 
 
 def test_the_share_of_cells_with_an_edge_in_the_demo_is_computed():

@@ -16,8 +16,11 @@ from mmseg_bpkd.experiments.statistics import Difference
 from mmseg_bpkd.experiments.tables import mean_and_spread
 
 HERE = Path(__file__).parent
-MAIN = {'student': 'student alone', **{method: METHODS[method] for method in ('kd', 'nfd', 'cwd', 'bpkd')}}
-SAME_TIME = {'student_same_time': 'student alone, same time'}
+MAIN = {
+    'student': 'student alone',
+    **{method: METHODS[method] for method in ('kd', 'nfd', 'cwd', 'bpkd')},
+    'student_same_time': 'student alone, same time',
+}
 METRICS = ['mIoU', 'trimap/mIoU@3px', 'body/mIoU@3px', 'boundary/mIoU@0.005diag']
 FRAMES = 15  # the bootstrap draws blocks of this many frames: one second of the video
 ROWS = {'teacher': 'teacher (width 32)', 'student': 'student alone (width 16)', **METHODS}
@@ -42,7 +45,7 @@ def print_rows(header: List[str], names: List[str], cells: Callable[[str], List[
     print('| | ' + ' | '.join(header) + ' |')
     print('|---|' + '---:|' * len(header))
     for name in names:
-        print(f'| {MAIN.get(name) or SAME_TIME[name]} | ' + ' | '.join(cells(name)) + ' |')
+        print(f'| {MAIN[name]} | ' + ' | '.join(cells(name)) + ' |')
 
 
 def interval(difference: Difference) -> str:
@@ -52,8 +55,7 @@ def interval(difference: Difference) -> str:
 
 
 def print_main() -> None:
-    results = Results(HERE / 'main')
-    results._select([name for name in (*MAIN, *SAME_TIME) if name in results.names], 'main')
+    results = Results(HERE / 'main', [name for name in MAIN if any((HERE / 'main').glob(f'{name}-*.json'))])
     header = [title(metric) for metric in METRICS]
     print_rows(
         ['seeds', *header],

@@ -23,9 +23,9 @@ class BPKDLoss(DistillLoss):
     With void_edges=False, void pixels are in no edge mask. They then belong to the body, because the teacher needs no
     label there. `reference.py` has a direct implementation of the formulas.
 
-    The default weights are for `edge_norm='class'`, and the best of a search on CamVid: "The search" in
-    docs/results.md. The paper has edge_weight=50, body_weight=20 and class_weight=2. It does not say how it normalises
-    the loss; read literally, edge_norm='paper'.
+    The default weights are for `edge_norm='class'`. A search on CamVid chose them: "The search" in docs/results.md. The
+    paper has edge_weight=50, body_weight=20 and class_weight=2. It does not say how it normalises the loss;
+    edge_norm='paper' reads its equation 3 literally.
 
     Args:
         edge_weight, body_weight: 0 skips the term.
