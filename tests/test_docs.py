@@ -23,6 +23,7 @@ from conftest import ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmseg.evaluation import IoUMetric
+from PIL import Image
 
 from benchmarks import tables
 from mmseg_bpkd.boundary import edge_masks
@@ -181,15 +182,23 @@ def test_the_text_about_the_main_comparison_says_what_its_results_say():
     cwd, trimap = (results.difference('bpkd', 'cwd', metric, 15) for metric in ('mIoU', 'trimap/mIoU@3px'))
     nfd = results.difference('bpkd', 'nfd', 'boundary/mIoU@0.005diag', 15)
     lead = f'is {cwd.mean:.2f} mIoU and {trimap.mean:.2f} trimap mIoU'
-    assert f'**BPKD is not clearly better than CWD:** with four seeds, its lead {lead}.' in words_of('README.md')
+    assert f'**BPKD is not clearly better than CWD:** with five seeds, its lead {lead}.' in words_of('README.md')
     page = words_of('docs/results.md')
-    assert f'its lead {lead}, and all confidence intervals of both include 0' in page and cwd.n == 4
-    assert f'NFD is {-nfd.mean:.2f} above BPKD; the interval over seeds includes 0' in page
+    assert f'its lead {lead}, and all confidence intervals of both include 0' in page and cwd.n == 5
+    assert f'NFD is {-nfd.mean:.2f} above BPKD, which is clear' in page
     of_cwd = (cwd.over_seeds, cwd.over_images, trimap.over_seeds, trimap.over_images)
-    assert all(low < 0 < high for low, high in (*of_cwd, nfd.over_seeds))
+    assert all(low < 0 < high for low, high in of_cwd) and max(nfd.over_seeds + nfd.over_images) < 0
     for name in ('student', 'kd'):
         differences = [results.difference('bpkd', name, metric, 15) for metric in results.metrics]
         assert min(min(found.over_seeds + found.over_images) for found in differences) > 0  # "in every metric"
+
+
+def test_the_pictures_of_the_main_comparison_were_drawn_from_its_results():
+    script = runpy.run_path(osp.join(ROOT, 'experiments/camvid_stride4/pictures.py'))
+    drawn = script['pictures']()
+    assert all(f'docs/{name}.png' in read('docs/results.md').replace('](', '](docs/') for name in drawn)
+    for name in drawn:
+        assert Image.open(osp.join(ROOT, f'docs/{name}.png')).text['Description'] == script['scores']()
 
 
 def test_the_numbers_in_the_text_about_all_methods_are_those_of_the_results():

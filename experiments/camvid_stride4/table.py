@@ -3,6 +3,7 @@
 python experiments/camvid_stride4/table.py
 """
 
+import json
 import sys
 from pathlib import Path
 from typing import Callable, List
@@ -80,9 +81,27 @@ def print_main() -> None:
     )
 
 
+def print_cost() -> None:
+    """Prints what benchmark.py wrote to step.json. Its configs lie in folders that are named after the methods."""
+    steps = json.loads((HERE / 'step.json').read_text(encoding='utf-8'))['step']
+    cost = {Path(step['config']).parent.name: step for step in steps}
+    cost = {name if name in MAIN else 'student': step for name, step in cost.items()}
+    print_rows(
+        ['time of a step', 'relative to the student alone', 'tensor memory'],
+        list(cost),
+        lambda name: [
+            '{ms:.0f} ms'.format(**cost[name]),
+            '{ratio:.2f}x ({ratio_least:.2f} to {ratio_most:.2f})'.format(**cost[name]),
+            '{tensor_megabytes:.0f} MiB'.format(**cost[name]),
+        ],
+    )
+
+
 if __name__ == '__main__':
     print('\nMain comparison\n')
     print_main()
+    print('\nCost\n')
+    print_cost()
     print("\nThe paper's ablations\n")
     seeds = {path.stem.rsplit('-', 1)[1] for path in (HERE / 'paper_tables').glob('*.json')}
     print_table(HERE / 'main', {'student': 'student alone', 'bpkd': 'the whole loss, kernel_size 7'}, seeds)

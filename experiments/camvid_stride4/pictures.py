@@ -1,0 +1,38 @@
+"""Draw the pictures of docs/results.md from the results of the main comparison.
+
+Each file carries the scores that it was drawn from, so that a test finds a picture that is older than the results.
+
+python experiments/camvid_stride4/pictures.py
+"""
+
+from pathlib import Path
+from typing import Dict
+
+from matplotlib.figure import Figure
+
+from mmseg_bpkd import figures
+from mmseg_bpkd.experiments.plots import curves_plot
+from mmseg_bpkd.experiments.results import Results
+
+MAIN = str(Path(__file__).parent / 'main')
+DOCS = Path(__file__).parents[2] / 'docs'
+NAMES = ['student', 'kd', 'nfd', 'cwd', 'bpkd']
+
+
+def pictures() -> Dict[str, Figure]:
+    return {
+        'camvid_steps': curves_plot(Results(MAIN, NAMES), 'step'),
+        'camvid_trimap': figures.curves_figure([MAIN], NAMES)[0],
+        'camvid_classes': figures.classes_figure([MAIN], NAMES)[0],
+    }
+
+
+def scores() -> str:
+    results = Results(MAIN, NAMES)
+    return '; '.join(f'{name} {results.values(name, "mIoU").tolist()}' for name in NAMES)
+
+
+if __name__ == '__main__':
+    for name, figure in pictures().items():
+        figure.savefig(DOCS / f'{name}.png', metadata={'Description': scores()})
+        print(f'written: docs/{name}.png')
