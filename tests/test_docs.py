@@ -193,6 +193,13 @@ def test_the_text_about_the_main_comparison_says_what_its_results_say():
         assert min(min(found.over_seeds + found.over_images) for found in differences) > 0  # "in every metric"
 
 
+def test_the_correlation_with_the_entropy_is_the_printed_one():
+    printed = printed_by('experiments/camvid_stride4/table.py')
+    as_it_is, unit_scale = re.search(r'Correlation with trimap mIoU: (\S+), and (\S+) at', printed).groups()
+    sentence = f'the correlation with trimap mIoU is {as_it_is} for the activation as it is, and {unit_scale} at unit'
+    assert sentence in words_of('docs/results.md')
+
+
 def test_the_pictures_of_the_main_comparison_were_drawn_from_its_results():
     script = runpy.run_path(osp.join(ROOT, 'experiments/camvid_stride4/pictures.py'))
     drawn = script['pictures']()

@@ -6,7 +6,9 @@ python experiments/camvid_stride4/table.py
 import json
 import sys
 from pathlib import Path
-from typing import Callable, List
+from typing import Callable, Dict, List
+
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -46,7 +48,7 @@ def print_rows(header: List[str], names: List[str], cells: Callable[[str], List[
     print('| | ' + ' | '.join(header) + ' |')
     print('|---|' + '---:|' * len(header))
     for name in names:
-        print(f'| {MAIN[name]} | ' + ' | '.join(cells(name)) + ' |')
+        print(f'| {MAIN.get(name, name)} | ' + ' | '.join(cells(name)) + ' |')
 
 
 def interval(difference: Difference) -> str:
@@ -97,11 +99,29 @@ def print_cost() -> None:
     )
 
 
+def print_entropy() -> None:
+    """Prints what entropy.py wrote to entropy.json, and the correlations over all students."""
+    scores: Dict[str, List[list]] = {}
+    for run, measured in json.loads((HERE / 'entropy.json').read_text(encoding='utf-8'))['networks'].items():
+        entropies = [measured[kind]['near'] for kind in ('raw', 'scaled')]
+        scores.setdefault(run.rsplit('-', 1)[0], []).append([*entropies, measured['trimap/mIoU@3px']])
+    print_rows(
+        ['networks', 'entropy', 'entropy at unit scale', 'trimap mIoU (3 px)'],
+        list(scores),
+        lambda name: [str(len(scores[name])), *map(mean_and_spread, np.array(scores[name]).T)],
+    )
+    students = np.concatenate([scores[name] for name in scores if name != 'teacher'])
+    correlations = np.corrcoef(students.T)[-1]
+    print(f'\nCorrelation with trimap mIoU: {correlations[0]:.2f}, and {correlations[1]:.2f} at unit scale')
+
+
 if __name__ == '__main__':
     print('\nMain comparison\n')
     print_main()
     print('\nCost\n')
     print_cost()
+    print('\nEntropy\n')
+    print_entropy()
     print("\nThe paper's ablations\n")
     seeds = {path.stem.rsplit('-', 1)[1] for path in (HERE / 'paper_tables').glob('*.json')}
     print_table(HERE / 'main', {'student': 'student alone', 'bpkd': 'the whole loss, kernel_size 7'}, seeds)
