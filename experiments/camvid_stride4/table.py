@@ -58,7 +58,7 @@ def interval(difference: Difference) -> str:
 
 
 def print_main() -> None:
-    results = Results(HERE / 'main', [name for name in MAIN if any((HERE / 'main').glob(f'{name}-*.json'))])
+    results = Results(HERE / 'main', list(MAIN))
     header = [title(metric) for metric in METRICS]
     print_rows(
         ['seeds', *header],
@@ -73,6 +73,12 @@ def print_main() -> None:
         header,
         [name for name in results.names if name != 'bpkd'],
         lambda name: [interval(results.difference('bpkd', name, metric, FRAMES)) for metric in METRICS],
+    )
+    print('\nThe distilled students minus the student alone with the same time\n')
+    print_rows(
+        header,
+        [name for name in results.names if name in METHODS],
+        lambda name: [interval(results.difference(name, 'student_same_time', metric, FRAMES)) for metric in METRICS],
     )
     print('\nTrimap mIoU over the half width of the band\n')
     trimaps = bands(list(results.all_runs()[0]['metrics']))['trimap/mIoU']
@@ -127,7 +133,8 @@ if __name__ == '__main__':
     print_table(HERE / 'main', {'student': 'student alone', 'bpkd': 'the whole loss, kernel_size 7'}, seeds)
     print_table(HERE / 'paper_tables', ABLATIONS, header=False)
     print("\nThe same, with the paper's weights\n")
-    print_table(HERE / 'paper_weights', ABLATIONS)
+    print_table(HERE / 'results/1000', {'student': 'student alone', 'bpkd': 'the whole loss'})
+    print_table(HERE / 'paper_weights', ABLATIONS, header=False)
     for folder in sorted((HERE / 'results').iterdir(), key=lambda path: int(path.name)):
         print(f'\n{folder.name} iterations\n')
         print_table(folder, ROWS)
