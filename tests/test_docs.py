@@ -188,18 +188,32 @@ def test_the_text_about_the_main_comparison_says_what_its_results_say():
     assert f'NFD is {-nfd.mean:.2f} above BPKD, which is clear' in page
     metrics = ('mIoU', 'trimap/mIoU@3px', 'boundary/mIoU@0.005diag')
     alone = [results.difference('bpkd', 'student_same_time', metric, 15) for metric in metrics]
-    assert (
-        '{:.2f} mIoU, {:.2f} trimap mIoU and {:.2f} boundary IoU better than the student alone with as much'.format(
-            *(difference.mean for difference in alone)
-        )
-        in page
-        and min(min(found.over_seeds + found.over_images) for found in alone) > 0
-    )
+    leads = '{:.2f} mIoU, {:.2f} trimap mIoU and {:.2f} boundary IoU'.format(*(found.mean for found in alone))
+    assert f'BPKD is {leads} better than the student alone with as much time, clearly' in page
+    assert min(min(found.over_seeds + found.over_images) for found in alone) > 0
     of_cwd = (cwd.over_seeds, cwd.over_images, trimap.over_seeds, trimap.over_images)
+    assert cwd.over_seeds[1] < 1 and cwd.over_images[1] < 1 and trimap.over_seeds[1] < 3 and trimap.over_images[1] < 3
+    widths = [results.difference('bpkd', 'cwd', f'trimap/mIoU@{width}px', 15) for width in (1, 2, 3, 5, 8, 12)]
+    assert [found.mean > 0 for found in widths] == [False, False, True, True, True, True]
+    assert all(low < 0 < high for low, high in (found.over_seeds for found in widths))  # "none is clear"
     assert all(low < 0 < high for low, high in of_cwd) and max(nfd.over_seeds + nfd.over_images) < 0
     for name in ('student', 'kd'):
         differences = [results.difference('bpkd', name, metric, 15) for metric in results.metrics]
         assert min(min(found.over_seeds + found.over_images) for found in differences) > 0  # "in every metric"
+
+
+def test_the_text_about_the_parts_of_the_loss_says_what_their_results_say():
+    def scores(run: str) -> np.ndarray:
+        found = json.loads(read(f'experiments/camvid_stride4/{run}-0.json'))['metrics']
+        return np.array([found[key] for key in ('mIoU', 'trimap/mIoU@3px', 'boundary/mIoU@0.005diag')])
+
+    body = scores('paper_tables/bpkd_body-positions')
+    without_prm = scores('paper_tables/bpkd_pom') - scores('paper_tables/bpkd_edge-classes')
+    page = words_of('docs/results.md')
+    alone, added = body - scores('main/student'), scores('main/bpkd') - body
+    assert 'Alone, it is {:.1f} mIoU and {:.1f} trimap mIoU above the student alone'.format(*alone) in page
+    assert 'it adds {:.1f} mIoU, {:.1f} trimap mIoU and {:.1f} boundary IoU'.format(*added) in page
+    assert 'alone is {:.1f} mIoU and {:.1f} trimap mIoU better without it'.format(*without_prm) in page
 
 
 def test_the_correlation_with_the_entropy_is_the_printed_one():

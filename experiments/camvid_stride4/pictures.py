@@ -33,6 +33,7 @@ def scores() -> str:
 
 
 if __name__ == '__main__':
+    description = scores()
     for name, figure in pictures().items():
-        figure.savefig(DOCS / f'{name}.png', metadata={'Description': scores()})
+        figure.savefig(DOCS / f'{name}.png', metadata={'Description': description})
         print(f'written: docs/{name}.png')
