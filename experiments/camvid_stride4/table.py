@@ -12,7 +12,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tables import METHODS, print_table
+from tables import COLUMNS, METHODS, print_table
 
 from mmseg_bpkd.experiments.results import Results, bands, title
 from mmseg_bpkd.experiments.statistics import Difference
@@ -24,10 +24,12 @@ MAIN = {
     **{method: METHODS[method] for method in ('kd', 'nfd', 'cwd', 'bpkd')},
     'student_same_time': 'student alone, same time',
 }
+TITLES = {**METHODS, **MAIN}
 METRICS = ['mIoU', 'trimap/mIoU@3px', 'body/mIoU@3px', 'boundary/mIoU@0.005diag']
 FRAMES = 15  # the bootstrap draws blocks of this many frames: one second of the video
-ROWS = {'teacher': 'teacher (width 32)', 'student': 'student alone (width 16)', **METHODS}
+LONG = {'teacher': 'teacher (width 32)', 'student': 'student alone (width 16)', **METHODS}
 BELOW = {
+    'student': 'student alone',
     'aicsd_constant_weights': 'AICSD, weights that stay constant',
     'wavelet_tenth': 'wavelet (FreeKD), a tenth of the weights',
 }
@@ -48,7 +50,7 @@ def print_rows(header: List[str], names: List[str], cells: Callable[[str], List[
     print('| | ' + ' | '.join(header) + ' |')
     print('|---|' + '---:|' * len(header))
     for name in names:
-        print(f'| {MAIN.get(name, name)} | ' + ' | '.join(cells(name)) + ' |')
+        print(f'| {TITLES.get(name, name)} | ' + ' | '.join(cells(name)) + ' |')
 
 
 def interval(difference: Difference) -> str:
@@ -121,6 +123,21 @@ def print_entropy() -> None:
     print(f'\nCorrelation with trimap mIoU: {correlations[0]:.2f}, and {correlations[1]:.2f} at unit scale')
 
 
+def print_all_methods() -> None:
+    """Prints both runs: grid_1k.py with seed 0, and others.py (the student alone: main.py) with seed 1."""
+
+    def score(path: Path, metric: str) -> str:
+        return f'{json.loads(path.read_text(encoding="utf-8"))["metrics"][metric]:.2f}' if path.exists() else ''
+
+    def cells(name: str) -> List[str]:
+        second = 'main' if name == 'student' else 'others'
+        paths = (HERE / f'results/1000/{name}-0.json', HERE / second / f'{name}-1.json')
+        return [score(path, metric) for metric in COLUMNS for path in paths]
+
+    header = [f'{column}, {device}' for column in COLUMNS.values() for device in ('GPU', 'CPU')]
+    print_rows(header, ['student', *METHODS], cells)
+
+
 if __name__ == '__main__':
     print('\nMain comparison\n')
     print_main()
@@ -135,8 +152,9 @@ if __name__ == '__main__':
     print("\nThe same, with the paper's weights\n")
     print_table(HERE / 'results/1000', {'student': 'student alone', 'bpkd': 'the whole loss'})
     print_table(HERE / 'paper_weights', ABLATIONS, header=False)
-    for folder in sorted((HERE / 'results').iterdir(), key=lambda path: int(path.name)):
-        print(f'\n{folder.name} iterations\n')
-        print_table(folder, ROWS)
+    print('\nAll methods, 1000 iterations\n')
+    print_all_methods()
+    print('\n4000 iterations\n')
+    print_table(HERE / 'results/4000', LONG)
     print('\nAICSD and the wavelet loss\n')
     print_table(HERE / 'below_student', BELOW)
