@@ -1,6 +1,7 @@
 """Reading and loading checkpoints of plain runs and of distillations."""
 
-from typing import Dict
+import os.path as osp
+from typing import Dict, Optional
 
 from mmengine.model import BaseModule
 from mmengine.runner import CheckpointLoader
@@ -41,6 +42,21 @@ def segmentor_state(checkpoint: dict) -> Dict[str, Tensor]:
         if student:
             return student
     return state
+
+
+def last_checkpoint(folder: str) -> Optional[str]:
+    """Returns the path of the last checkpoint of a run, given its work directory. None if there is none.
+
+    MMEngine stores the absolute path. It is wrong after the folder was moved, and that of another file after the folder
+    was copied.
+    """
+    stored = osp.join(folder, 'last_checkpoint')
+    if not osp.isfile(stored):
+        return None
+    with open(stored, encoding='utf-8') as file:
+        path = file.read().strip()
+    here = osp.join(folder, osp.basename(path))
+    return here if osp.isfile(here) else path  # `out_dir` of the CheckpointHook can be another folder
 
 
 def check_pretrained(model: nn.Module) -> None:

@@ -19,10 +19,11 @@ from mmengine.dist import init_dist, is_distributed
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import MODEL_WRAPPERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .cfg_options import add_cfg_options, merge_options
+from .checkpoint import last_checkpoint
 from .files import load_config_file
 from .hooks.save_on_signal import StoppedBySignal
 from .methods import replace_method
@@ -131,7 +132,7 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
         # MMEngine's scaling ignores gradient accumulation.
         cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get('accumulative_counts', 1)
     if args.resume == 'auto':
-        last = find_latest_checkpoint(cfg.work_dir)
+        last = last_checkpoint(cfg.work_dir)
         if last:  # otherwise this is the first start, and the config's own load_from stays
             cfg.resume, cfg.load_from = True, last
     elif args.resume:

@@ -5,10 +5,12 @@ import os
 import os.path as osp
 import re
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from inspect import signature
 
 import pytest
@@ -19,6 +21,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmengine.runner import IterBasedTrainLoop, Runner, find_latest_checkpoint
 
+from mmseg_bpkd.checkpoint import last_checkpoint
 from mmseg_bpkd.experiments import scheduler, worker
 from mmseg_bpkd.experiments.grid import Grid, Run, load_grid
 from mmseg_bpkd.experiments.recorder import RunRecorder
@@ -26,6 +29,7 @@ from mmseg_bpkd.experiments.results import Results
 from mmseg_bpkd.experiments.scheduler import Job, LocalProcess, SubmititJob, run_grid, seconds_left, submitit_executor
 from mmseg_bpkd.experiments.tables import accuracy_table, class_table
 from mmseg_bpkd.experiments.worker import execute
+from mmseg_bpkd.launch import apply_training_options
 from mmseg_bpkd.metrics import load_counts
 
 WRITES_ITS_RESULT = 'import json, sys; json.dump(dict(metrics={}), open(sys.argv[1], "w"))'
@@ -102,6 +106,7 @@ def test_an_interrupted_run_ends_with_the_same_result(uninterrupted, tmp_path, m
     assert not grid.is_finished(run) and find_latest_checkpoint(grid.folder(run)).endswith('iter_2.pth')
     execute(run, grid.folder(run), grid.result(run))
     assert_same_results(grid.results, whole.results)
+    assert [start['step'] for start in result(grid.results, run.id)['starts']] == [0, 2]
     checkpoints = [torch.load(osp.join(of.folder(run), 'iter_4.pth'))['state_dict'] for of in (grid, whole)]
     assert runs.same(*checkpoints)
 
@@ -111,14 +116,28 @@ def test_an_interrupted_run_ends_with_the_same_result(uninterrupted, tmp_path, m
     assert os.stat(grid.result(run)).st_mtime_ns == written
 
 
-def test_the_json_names_the_checkpoint_as_the_grid_names_its_folder(uninterrupted, monkeypatch):
-    """MMEngine stores the absolute path of the last checkpoint, which means nothing on another machine."""
+def test_a_run_resumes_and_is_tested_after_its_folder_was_copied(uninterrupted, tmp_path, monkeypatch):
+    """MMEngine stores the absolute path of the last checkpoint."""
     _, grid = uninterrupted
-    monkeypatch.chdir(osp.dirname(grid.work_dir))
-    monkeypatch.setattr(worker, 'evaluate', lambda *_: dict(metrics={}, per_class={}))
-    folder = osp.relpath(grid.folder(grid.runs[0]))
-    assert osp.isabs(find_latest_checkpoint(folder))
-    assert worker._test(grid.runs[0], folder, 'counts.npz')['checkpoint'] == f'{folder}/iter_4.pth'
+    shutil.copytree(grid.folder(grid.runs[0]), tmp_path / 'copy')
+    monkeypatch.chdir(tmp_path)
+    tested = []
+    monkeypatch.setattr(worker, 'evaluate', lambda *given: tested.append(given) or dict(metrics={}, per_class={}))
+    assert find_latest_checkpoint('copy') == osp.join(grid.folder(grid.runs[0]), 'iter_4.pth')
+    assert worker._test(grid.runs[0], 'copy', 'counts.npz')['checkpoint'] == 'copy/iter_4.pth'
+    (_, checkpoint, _), *_ = tested
+    assert checkpoint == 'copy/iter_4.pth'
+    cfg = grid.runs[0].load()
+    cfg.work_dir = 'copy'
+    options = dict(amp=False, deterministic=False, auto_scale_lr=False, from_scratch=False)
+    apply_training_options(cfg, Namespace(seed=1, resume='auto', **options))
+    assert cfg.resume and cfg.load_from == 'copy/iter_4.pth'
+
+
+def test_a_checkpoint_outside_the_folder_of_the_run_is_found(tmp_path):
+    assert last_checkpoint(str(tmp_path)) is None
+    (tmp_path / 'last_checkpoint').write_text('/elsewhere/iter_2.pth\n')
+    assert last_checkpoint(str(tmp_path)) == '/elsewhere/iter_2.pth'
 
 
 @pytest.mark.slow
@@ -146,6 +165,7 @@ def test_the_json_of_a_run_says_how_it_was_made(uninterrupted):
     assert (record['name'], record['seed'], record['steps'], record['device']) == ('bpkd', 1, 4, 'CPU')
     assert record['config'] == grid.runs[0].config and record['overrides'] == {} and record['merge'] == []
     assert record['checkpoint'] == osp.join(grid.folder(grid.runs[0]), 'iter_4.pth')
+    assert record['starts'] == [dict(step=0, commit=worker.commit(), **worker.hardware())]
     assert record['versions'].keys() == {'mmseg_bpkd', 'commit', 'python', 'torch', 'mmengine', 'mmseg'}
     assert 0 < record['training_s'] < record['wall_clock_s'] and record['peak_memory_mib'] > 50
     assert record['ms_per_step'] == pytest.approx(1000 * record['training_s'] / 4, abs=20)
@@ -269,8 +289,9 @@ def test_the_exit_code_says_whether_a_run_crashed(fakes, tmp_path, monkeypatch, 
     ]
     assert call_tool(monkeypatch, path, '--jobs', 3) == 1
     assert [process.id for process in fakes] == ['bad-0', 'b-0', 'bad-1']
-    with pytest.raises(SystemExit, match='--only c: no such run, .* has a-0, bad-0'):
-        call_tool(monkeypatch, path, '--only', 'c')
+    for patterns in (['c'], ['a-*', 'c']):
+        with pytest.raises(SystemExit, match='--only c: no such run, .* has a-0, bad-0'):
+            call_tool(monkeypatch, path, '--only', *patterns)
 
 
 def test_a_second_start_repeats_only_the_crashed_run(fakes, tmp_path):
@@ -312,6 +333,19 @@ def test_an_interruption_stops_the_runs_that_are_trained(fakes, tmp_path):
     assert [(process.id, process.stopped) for process in fakes] == [('a-0', True), ('b-0', True)]
 
 
+def test_the_runs_are_stopped_if_the_output_cannot_be_printed(fakes, tmp_path, monkeypatch):
+    """As in `experiment.py GRID | head`."""
+
+    def closed(*_):
+        monkeypatch.setattr(scheduler.ProgressLine, 'say', closed)
+        raise BrokenPipeError
+
+    monkeypatch.setattr(scheduler.ProgressLine, 'show', closed)
+    with pytest.raises(BrokenPipeError):
+        run_grid(small_grid(tmp_path, 'a-0', 'b-0'), 2, lambda *args: FakeProcess(*args, polls=9), 0)
+    assert [process.stopped for process in fakes] == [True, True]
+
+
 def test_a_stopped_process_ends(tmp_path):
     process = LocalProcess([sys.executable, '-c', 'import time; time.sleep(60)'], str(tmp_path / 'log'), 0, 1)
     assert process.poll() is None
@@ -342,16 +376,26 @@ def test_results_of_other_settings_are_not_taken_for_those_of_the_grid(fakes, tm
     assert not fakes
 
 
-def test_a_checkpoint_of_other_settings_is_not_resumed_but_a_start_without_checkpoint_may_change(fakes, tmp_path):
-    grid = small_grid(tmp_path, 'bad-0')
-    run_grid(grid, 1, FakeProcess, 0)
-    grid.runs = [Run('bad', 0, 'corrected.py')]
-    run_grid(grid, 1, FakeProcess, 0)
-    with open(osp.join(grid.folder(grid.runs[0]), 'last_checkpoint'), 'w') as file:
-        file.write('iter_2.pth')
-    grid.runs = [Run('bad', 0, 'other.py')]
-    with pytest.raises(ValueError, match='settings.json is of a run with config=corrected.py, but .* config=other.py'):
-        run_grid(grid, 1, FakeProcess, 0)
+def test_a_checkpoint_of_other_settings_is_not_resumed_but_a_start_without_checkpoint_may_change(tmp_path, monkeypatch):
+    grid = small_grid(tmp_path, 'a-0')
+    folder, json_of_run = grid.folder(grid.runs[0]), grid.result(grid.runs[0])
+
+    def crash(run: Run, folder: str) -> dict:
+        if run.config == 'corrected.py':
+            with open(osp.join(folder, 'last_checkpoint'), 'w') as file:
+                file.write('iter_2.pth')
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(worker, '_train', crash)
+    for config in ('first.py', 'corrected.py', 'corrected.py'):
+        with pytest.raises(ZeroDivisionError):
+            execute(Run('a', 0, config), folder, json_of_run)
+    grid.runs = [Run('a', 0, 'other.py')]
+    message = 'settings.json is of a run with config=corrected.py, but .* config=other.py'
+    for start in (lambda: run_grid(grid, 1, FakeProcess, 0), lambda: execute(grid.runs[0], folder, json_of_run)):
+        for _ in range(2):  # a refused start does not change the settings
+            with pytest.raises(ValueError, match=message):
+                start()
 
 
 def test_the_time_left_is_that_of_the_steps_left_at_the_speed_of_each_name():
@@ -472,6 +516,8 @@ def test_a_grid_can_be_yaml(tmp_path):
         ('configs = dict(a="a.py", a_x="b.py")\nvariants = {"": {}, "x": {}}', 'more than one run is named a_x-0'),
         ('configs = dict(a="a.py")\noptions = {"x": range(3)}', 'configs.a: options must be a dict of plain values'),
         ('configs = dict(a="a.py")\noptions = [1]', 'configs.a: options must be a dict of plain values'),
+        ('configs = dict(a=dict(config="a.py", variants={}))', r'configs.a: variants must be a dict .* got \{\}'),
+        ('configs = dict(a="a.py")\nvariants = ["x"]', r"variants must be a dict .* got \['x'\]"),
     ],
 )
 def test_a_grid_that_cannot_be_used_is_an_error_that_names_the_place(tmp_path, text, message):
@@ -499,7 +545,7 @@ def test_merged_configs_and_options_change_the_config_in_this_order(tmp_path):
 @pytest.mark.parametrize(
     'name', ['grid', 'grid_1k', 'main', 'tuning', 'reading', 'paper_tables', 'paper_weights', 'below_student']
 )
-def test_the_grids_of_the_repository_can_be_trained(name, monkeypatch):
+def test_the_grids_of_the_repository_can_be_trained(name, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     grid = load_grid(f'experiments/camvid_stride4/{name}.py')
     names = {run.name: run for run in grid.runs}
@@ -510,12 +556,31 @@ def test_the_grids_of_the_repository_can_be_trained(name, monkeypatch):
         tunes = name in ('tuning', 'reading')
         assert ('camvid_tuning/val.txt' in cfg.val_dataloader.dataset.get('ann_file', '')) == tunes
         assert cfg.test_dataloader == cfg.val_dataloader
-        for key in run.options:
-            if key.startswith('model.distiller.losses.'):
-                _, _, _, loss, argument = key.split('.')
-                assert argument in signature(MODELS.get(cfg.model.distiller.losses[loss].type)).parameters
+        check_options_of_losses(run, cfg)
+    check_committed_results(grid, tmp_path)
+
+
+@pytest.mark.parametrize('name', ['grid', 'settings'])
+def test_the_grids_of_the_demo_can_be_trained(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    grid = load_grid(f'experiments/demo/{name}.py')
+    for run in {run.name: run for run in grid.runs}.values():
+        check_options_of_losses(run, run.load())
+    check_committed_results(grid, tmp_path)
+
+
+def check_options_of_losses(run: Run, cfg: Config) -> None:
+    for key in run.options:
+        if key.startswith('model.distiller.losses.'):
+            _, _, _, loss, argument = key.split('.')
+            assert argument in signature(MODELS.get(cfg.model.distiller.losses[loss].type)).parameters
+
+
+def check_committed_results(grid: Grid, folder) -> None:
     assert len({run.id for run in grid.runs}) == len(grid.runs) > 1
-    grid.check_earlier_runs()  # the committed results are of these settings
+    assert any(grid.is_finished(run) for run in grid.runs)
+    grid.work_dir = str(folder)  # without checkpoints of this machine
+    grid.check_earlier_runs()
 
 
 # The recorder.

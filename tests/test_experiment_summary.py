@@ -222,6 +222,13 @@ def test_the_difference_table_pairs_the_seeds_that_both_methods_have(folder):
     assert shown[3] == f'{low:+.2f} to {high:+.2f}' and rows['kd'][0] == '3'
 
 
+def test_a_method_without_a_common_seed_has_a_row_that_says_so(folder):
+    results = Results(folder)
+    results.runs['kd'] = {5: results.runs['kd'][0]}
+    rows = {row[0]: row for row in difference_table(results, 'student', 'mIoU').rows}
+    assert rows['kd'] == ['kd', '0', '', '', '', 'no common seed']
+
+
 def test_costs_are_means_over_the_seeds_and_ratios_to_the_reference(folder):
     rows = {row[0]: row[1:] for row in cost_table(Results(folder), 'student').rows}
     assert rows['student'] == ['100', '101', '1.00', '11 s', '500 MiB']
@@ -311,7 +318,8 @@ def test_of_several_bands_the_tables_show_one_and_the_plot_all():
         (dict(), dict(names=['cwd']), 'no run named cwd in .*, which has bpkd, kd, student'),
         (dict(), dict(against=['cwd']), 'no run named cwd to compare with'),
         (dict(), dict(metrics=['mDice']), 'kd-0.json has no mDice, only'),
-        (dict(), dict(block=0), 'block must be at least 1'),
+        (dict(), dict(block=0), 'block must be from 1 to 6, half of the 12 images, got 0'),
+        (dict(), dict(block=7), 'block must be from 1 to 6, half of the 12 images, got 7'),
         (dict(overrides={'x': 2}), dict(), 'the runs named kd differ in overrides: .*kd-0.json.*kd-1.json'),
         (dict(metrics=dict(mIoU=1.0)), dict(), r'mIoU is 1.0 in .*kd-0.json, but [\d.]+ by the counts'),
         (None, dict(), 'kd-0.json is not the result of a run: it has no metrics'),

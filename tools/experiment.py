@@ -51,9 +51,10 @@ def run(args: argparse.Namespace) -> int:
     grid = load_grid(args.grid, args.cfg_options)
     if args.only:
         names = [run.id for run in grid.runs]
+        for pattern in args.only:
+            if not any(fnmatch(name, pattern) for name in names):
+                raise SystemExit(f'--only {pattern}: no such run, {args.grid} has {", ".join(names)}')
         grid.runs = [run for run in grid.runs if any(fnmatch(run.id, pattern) for pattern in args.only)]
-        if not grid.runs:
-            raise SystemExit(f'--only {" ".join(args.only)}: no such run, {args.grid} has {", ".join(names)}')
     if args.list:
         for run in grid.runs:
             print(f'{"finished" if grid.is_finished(run) else "to do":8}  {run.id}')

@@ -66,6 +66,9 @@ def best(settings: List[dict]) -> dict:
     if len(tied) == 1:
         return tied[0]
     drawn = {setting['name']: score(setting) for setting in read_settings(DRAWN)}
+    missing = [setting['name'] for setting in tied if setting['name'] not in drawn]
+    if missing:
+        raise SystemExit(f'{", ".join(missing)}: tied with another setting, but has no results in {DRAWN}. Add them')
     return max(tied, key=lambda setting: drawn[setting['name']])
 
 

@@ -6,7 +6,7 @@ python experiments/camvid_stride4/table.py
 import json
 import sys
 from pathlib import Path
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Set
 
 import numpy as np
 
@@ -123,6 +123,15 @@ def print_entropy() -> None:
     print(f'\nCorrelation with trimap mIoU: {correlations[0]:.2f}, and {correlations[1]:.2f} at unit scale')
 
 
+def common_seeds(folder: Path) -> Set[str]:
+    """The seeds that all methods in the folder have."""
+    seeds: Dict[str, Set[str]] = {}
+    for path in folder.glob('*.json'):
+        name, seed = path.stem.rsplit('-', 1)
+        seeds.setdefault(name, set()).add(seed)
+    return set.intersection(*seeds.values())
+
+
 def print_all_methods() -> None:
     """Prints both runs: grid_1k.py with seed 0, and others.py (the student alone: main.py) with seed 1."""
 
@@ -146,9 +155,9 @@ if __name__ == '__main__':
     print('\nEntropy\n')
     print_entropy()
     print("\nThe paper's ablations\n")
-    seeds = {path.stem.rsplit('-', 1)[1] for path in (HERE / 'paper_tables').glob('*.json')}
+    seeds = common_seeds(HERE / 'paper_tables')
     print_table(HERE / 'main', {'student': 'student alone', 'bpkd': 'the whole loss, kernel_size 7'}, seeds)
-    print_table(HERE / 'paper_tables', ABLATIONS, header=False)
+    print_table(HERE / 'paper_tables', ABLATIONS, seeds, header=False)
     print("\nThe same, with the paper's weights\n")
     print_table(HERE / 'results/1000', {'student': 'student alone', 'bpkd': 'the whole loss'})
     print_table(HERE / 'paper_weights', ABLATIONS, header=False)

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Sequence
 
 from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
 
 from ..cfg_options import merge_options
+from ..checkpoint import last_checkpoint
 from ..launch import read_config
 
 GRID_KEYS = ('configs', 'seeds', 'merge', 'options', 'variants', 'work_dir', 'results')
 CONFIG_KEYS = ('config', 'seeds', 'merge', 'options', 'variants')
+SETTINGS = 'settings.json'  # in the folder of a run: what its checkpoints were trained with
 NAME = re.compile(r'\w[\w.+-]*')
 
 
@@ -86,9 +87,6 @@ class Grid:
     def is_finished(self, run: Run) -> bool:
         return osp.isfile(self.result(run))
 
-    def settings_file(self, run: Run) -> str:
-        return osp.join(self.folder(run), 'settings.json')
-
     def check_earlier_runs(self) -> None:
         """Checks that results and checkpoints of earlier starts have the settings of this grid.
 
@@ -96,13 +94,23 @@ class Grid:
             ValueError: for the first file with other settings.
         """
         for run in self.runs:
-            started = find_latest_checkpoint(self.folder(run)) if osp.isdir(self.folder(run)) else None
-            for path in [self.result(run)] + ([self.settings_file(run)] if started else []):
-                if osp.isfile(path):
-                    _check_settings(run, path)
+            _check_settings(run, self.result(run))
+            check_checkpoints(run, self.folder(run))
+
+
+def check_checkpoints(run: Run, folder: str) -> None:
+    """Checks that the checkpoints in the folder of a run, if there are any, have its settings.
+
+    Raises:
+        ValueError: if they have others.
+    """
+    if last_checkpoint(folder):
+        _check_settings(run, osp.join(folder, SETTINGS))
 
 
 def _check_settings(run: Run, path: str) -> None:
+    if not osp.isfile(path):
+        return
     with open(path, encoding='utf-8') as file:
         earlier = json.load(file)
     for key, now in run.settings.items():
@@ -152,7 +160,10 @@ def _runs_of(name: str, entry, grid: dict, options: dict, path: str) -> List[Run
     merge = entry.get('merge', grid.get('merge', []))
     merge = (merge,) if isinstance(merge, str) else tuple(merge)
     runs = []
-    for variant, changes in entry.get('variants', grid.get('variants', {'': {}})).items():
+    variants = entry.get('variants', grid.get('variants', {'': {}}))
+    if not isinstance(variants, dict) or not variants:
+        raise ValueError(f'{place}: variants must be a dict {{name: options}} that is not empty, got {variants!r}')
+    for variant, changes in variants.items():
         full_name = f'{name}_{variant}' if variant != '' else name
         if not NAME.fullmatch(full_name):
             raise ValueError(f'{place}: {full_name!r} is the name of a file, and may contain letters, digits and _.+-')

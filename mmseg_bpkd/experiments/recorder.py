@@ -21,20 +21,24 @@ class RunRecorder(Hook):
 
     Args:
         progress: a file that is updated at most once per second, with the number of steps done and their time.
+        start: what to record of this start, such as the device.
 
     Attributes:
-        training_seconds: time of the steps and of loading their data.
-        total_seconds: also validation and writing of checkpoints.
+        training_seconds: time of the steps, of loading their data and of writing checkpoints.
+        total_seconds: also validation.
         peak_memory: MiB. On a GPU, its memory allocated by tensors; on a CPU, the resident memory of the process.
         curve: one dict per validation, with `step`, `seconds` (training time until then) and the metrics.
+        starts: `start` of each start whose steps count, with its first `step`.
     """
 
     priority = 'LOW'  # before the CheckpointHook, which writes what is recorded here
 
-    def __init__(self, progress: str) -> None:
+    def __init__(self, progress: str, start: Optional[dict] = None) -> None:
         self.progress = progress
+        self.start = start or {}
         self.training_seconds = self.total_seconds = self.peak_memory = 0.0
         self.curve: List[dict] = []
+        self.starts: List[dict] = []
         self.resumed: Optional[dict] = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -44,6 +48,7 @@ class RunRecorder(Hook):
         if runner.iter > 0 and self.resumed:  # otherwise the checkpoint only gave the initial weights
             for name, value in self.resumed.items():
                 setattr(self, name, value)
+        self.starts = [*self.starts, dict(step=runner.iter, **self.start)]
         self.step_began = self.counted_until = time.perf_counter()
         self.shown = 0.0
         self._show_progress(runner.iter, runner.max_iters)
@@ -71,7 +76,8 @@ class RunRecorder(Hook):
         self._show_progress(runner.iter, runner.max_iters)
 
     def _state(self) -> dict:
-        return {name: getattr(self, name) for name in ('training_seconds', 'total_seconds', 'peak_memory', 'curve')}
+        names = ('training_seconds', 'total_seconds', 'peak_memory', 'curve', 'starts')
+        return {name: getattr(self, name) for name in names}
 
     def _update(self) -> None:
         now = time.perf_counter()

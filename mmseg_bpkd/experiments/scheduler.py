@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -260,10 +260,11 @@ def run_grid(grid: Grid, parallel: int, start: Start, poll_seconds: float = 1.0)
                 line.show(_summary(grid, jobs, known, parallel))
                 time.sleep(poll_seconds if any(job.runs for job in jobs) else 0)
         except BaseException:
-            line.say('stopping; start the grid again to resume')
             running = [job.handle for job in jobs if job.runs]
             for handle in running:
                 handle.stop()
+            with suppress(OSError):  # of a pipe whose reader has ended
+                line.say('stopping; start the grid again to resume')
             for handle in running:
                 handle.wait()
             raise
@@ -277,8 +278,6 @@ def run_grid(grid: Grid, parallel: int, start: Start, poll_seconds: float = 1.0)
 def _start(job: Job, grid: Grid, start: Start) -> None:
     folder = grid.folder(job.run)
     os.makedirs(folder, exist_ok=True)
-    with open(grid.settings_file(job.run), 'w', encoding='utf-8') as file:
-        json.dump(job.run.settings, file, indent=2)
     if osp.isfile(progress_file(folder)):  # of an earlier start, which may have been ahead of its last checkpoint
         os.remove(progress_file(folder))
     log = osp.join(folder, LOG)

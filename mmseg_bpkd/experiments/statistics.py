@@ -77,8 +77,13 @@ def bootstrap_interval(
         block: images are drawn in blocks of this many neighbours, and the last image is followed by the first. Frames
             of a video resemble each other, so that single frames would give too narrow an interval.
         draws: number of test sets.
+
+    Raises:
+        ValueError: if a block is more than half of the images. The test sets would hardly differ.
     """
     images = len(pairs[0][0])
+    if not 1 <= block <= max(1, images // 2):
+        raise ValueError(f'block must be from 1 to {max(1, images // 2)}, half of the {images} images, got {block}')
     random = np.random.default_rng(0)
     starts = random.integers(images, size=(draws, -(-images // block)))
     drawn = ((starts[..., None] + np.arange(block)) % images).reshape(draws, -1)[:, :images]

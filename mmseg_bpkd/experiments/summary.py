@@ -51,8 +51,6 @@ def summarize(
         FileNotFoundError: if a picture does not exist.
         ValueError: if the results cannot be used, see `Results`.
     """
-    if block < 1:
-        raise ValueError(f'block must be at least 1 image, got {block}')
     results = Results(folder, names, metrics)
     references = list(against or (['student'] if 'student' in results.names else results.names[:1]))
     unknown = [name for name in references if name not in results.names]

@@ -58,8 +58,12 @@ def difference_table(results: Results, reference: str, metric: str, block: int =
         f'{drawn} from the test set. The intervals are not corrected for the number of comparisons.'
     )
     for name in results.names:
-        difference = results.difference(name, reference, metric, block) if name != reference else None
-        if difference:
+        if name == reference:
+            continue
+        difference = results.difference(name, reference, metric, block)
+        if difference is None:
+            table.rows.append([name, '0', '', '', '', 'no common seed'])
+        else:
             intervals = [_interval(difference.over_seeds), _interval(difference.over_images)]
             cells = [str(difference.n), f'{difference.mean:+.2f}', *intervals, difference.verdict]
             table.rows.append([name, *cells])

@@ -15,10 +15,11 @@ from typing import Iterator, List, Optional
 import mmengine
 import mmseg
 import torch
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 import mmseg_bpkd
 
+from ..checkpoint import last_checkpoint
 from ..dataset_check import check_classes
 from ..evaluate import evaluate, metrics_only
 from ..hooks.atomic_checkpoint import AtomicLocalBackend
@@ -30,7 +31,7 @@ from ..launch import (
     train,
     warn_of_another_batch_size,
 )
-from .grid import Grid, Run
+from .grid import SETTINGS, Grid, Run, check_checkpoints
 from .recorder import RunRecorder
 
 ROOT = osp.dirname(osp.dirname(osp.abspath(mmseg_bpkd.__file__)))
@@ -56,10 +57,13 @@ def execute(run: Run, folder: str, result: str) -> None:
 
     Raises:
         RuntimeError: if another process works on the run.
+        ValueError: if the folder has a checkpoint of other settings.
     """
     with _only_process(folder):
         if osp.isfile(result):
             return
+        check_checkpoints(run, folder)
+        AtomicLocalBackend().put_text(json.dumps(run.settings, indent=2) + '\n', osp.join(folder, SETTINGS))
         os.makedirs(osp.dirname(result), exist_ok=True)
         record = dict(name=run.name, **run.settings, versions=versions(), **_train(run, folder))
         record.update(_test(run, folder, f'{osp.splitext(result)[0]}.npz'))
@@ -77,12 +81,12 @@ def _train(run: Run, folder: str) -> dict:
     with short_errors(cfg):
         runner = Runner.from_cfg(cfg)
     warn_of_another_batch_size(runner)
-    recorder = RunRecorder(progress_file(folder))
+    recorder = RunRecorder(progress_file(folder), dict(commit=commit(), **hardware()))
     runner.register_hook(recorder)
     train(runner)
     return dict(
-        device=torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU',
-        threads=torch.get_num_threads(),
+        **hardware(),
+        starts=recorder.starts,
         steps=runner.max_iters,
         wall_clock_s=round(recorder.total_seconds, 1),
         training_s=round(recorder.training_seconds, 1),
@@ -97,10 +101,14 @@ def _test(run: Run, folder: str, counts: str) -> dict:
     cfg.launcher, cfg.work_dir = 'none', osp.join(folder, 'test')
     check_data_roots(cfg, 'test_dataloader')
     check_classes(cfg, 'test')
-    checkpoint = find_latest_checkpoint(folder)
+    checkpoint = last_checkpoint(folder)
     results = evaluate(cfg, checkpoint, counts)
-    named = osp.join(folder, osp.basename(checkpoint))  # the absolute path is of no use elsewhere
-    return dict(checkpoint=named, metrics=metrics_only(results['metrics']), per_class=results['per_class'])
+    return dict(checkpoint=checkpoint, metrics=metrics_only(results['metrics']), per_class=results['per_class'])
+
+
+def hardware() -> dict:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'
+    return dict(device=device, threads=torch.get_num_threads())
 
 
 def versions() -> dict:
