@@ -209,7 +209,11 @@ def test_the_text_about_the_parts_of_the_loss_says_what_their_results_say():
 
     body = scores('paper_tables/bpkd_body-positions')
     without_prm = scores('paper_tables/bpkd_pom') - scores('paper_tables/bpkd_edge-classes')
+    over_positions = scores('paper_tables/bpkd_edge-positions') - scores('paper_tables/bpkd_edge-classes')
     page = words_of('docs/results.md')
+    by_softmax = (body - scores('paper_tables/bpkd_body-classes'))[0]
+    assert f'its softmax over positions is {by_softmax:.1f} mIoU better than over classes' in page
+    assert 'softmax over positions is {:.1f} mIoU and {:.1f} trimap mIoU better.'.format(*over_positions) in page
     alone, added = body - scores('main/student'), scores('main/bpkd') - body
     assert 'Alone, it is {:.1f} mIoU and {:.1f} trimap mIoU above the student alone'.format(*alone) in page
     assert 'it adds {:.1f} mIoU, {:.1f} trimap mIoU and {:.1f} boundary IoU'.format(*added) in page
@@ -236,9 +240,10 @@ def test_the_numbers_in_the_text_about_all_methods_are_those_of_the_results():
         found = json.loads(read(f'experiments/camvid_stride4/{path}-0.json'))['metrics']
         return [f'{found[key]:.2f}' for key in ('mIoU', 'trimap/mIoU@3px', 'boundary/mIoU@0.005diag')]
 
-    alone, on_cpu = metrics('results/1000/student'), metrics('main/student')
-    sentence = f'had {on_cpu[0]} mIoU instead of {alone[0]}. Only its boundary IoU was close: {on_cpu[2]}'
+    alone, half, full = (metrics(f'{folder}/student') for folder in ('results/1000', 'main', 'below_student'))
+    sentence = f'has {alone[0]} mIoU on the GPU, but {half[0]} on a CPU in bfloat16 and {full[0]} on a CPU in float32'
     assert sentence in words_of('docs/results.md')
+    assert f'Only boundary IoU is close: {alone[2]}, {half[2]}, {full[2]}' in words_of('docs/results.md')
     methods = [method for method, *_ in recipes()]
     scores = [[float(value) for value in metrics(f'results/1000/{method}')] for method in methods]
     above = [sum(score[i] > float(alone[i]) for score in scores) for i in range(3)]
