@@ -81,6 +81,20 @@ class Results:
     def all_runs(self) -> List[dict]:
         return [run for runs in self.runs.values() for run in runs.values()]
 
+    def reference(self, name: Optional[str] = None) -> str:
+        """The name to compare the others with: `name`, by default 'student' if there is one, else the first.
+
+        Raises:
+            ValueError: if there is no such name.
+        """
+        reference = name or ('student' if 'student' in self.names else self.names[0])
+        if reference not in self.names:
+            raise ValueError(f'no run named {reference} to compare with; there are {", ".join(self.names)}')
+        return reference
+
+    def common_seeds(self, name: str, other: str) -> List[int]:
+        return sorted(self.runs[name].keys() & self.runs[other].keys())
+
     def values(self, name: str, metric: str) -> np.ndarray:
         """The values of a metric, one per seed."""
         return np.array([run['metrics'][metric] for _, run in sorted(self.runs[name].items())])
@@ -102,7 +116,7 @@ class Results:
 
     def difference(self, name: str, other: str, metric: str, block: int = 1) -> Optional[Difference]:
         """How much higher a metric of `name` is than that of `other`, over the seeds that both have. None if none."""
-        seeds = sorted(self.runs[name].keys() & self.runs[other].keys())
+        seeds = self.common_seeds(name, other)
         if not seeds:
             return None
         pairs = [(self.runs[name][seed], self.runs[other][seed]) for seed in seeds]

@@ -52,10 +52,7 @@ def summarize(
         ValueError: if the results cannot be used, see `Results`.
     """
     results = Results(folder, names, metrics)
-    references = list(against or (['student'] if 'student' in results.names else results.names[:1]))
-    unknown = [name for name in references if name not in results.names]
-    if unknown:
-        raise ValueError(f'no run named {", ".join(unknown)} to compare with; there are {", ".join(results.names)}')
+    references = [results.reference(name) for name in against or [None]]
     os.makedirs(out, exist_ok=True)
     all_tables = tables(results, references, block)
     with open(osp.join(out, 'summary.md'), 'w', encoding='utf-8') as file:

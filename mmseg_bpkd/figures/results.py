@@ -100,9 +100,7 @@ def curves_figure(
     """
     results = Results(sources, names)
     widths = _shared_bands(results)
-    reference = against or ('student' if 'student' in results.names else results.names[0])
-    if reference not in results.names:
-        raise ValueError(f'no run named {reference} to compare with; there are {", ".join(results.names)}')
+    reference = results.reference(against)
     curves = {
         name: {f'{width:g}': describe(results.values(name, key)) for width, key in widths.items()}
         for name in results.names
@@ -110,7 +108,7 @@ def curves_figure(
     differences = {
         name: {f'{width:g}': describe(_differences(results, name, reference, key)) for width, key in widths.items()}
         for name in results.names
-        if name != reference and results.runs[name].keys() & results.runs[reference].keys()
+        if name != reference and results.common_seeds(name, reference)
     }
     figure = Figure(figsize=(10.5, 4.2), layout='constrained')
     left, right = figure.subplots(1, 2)
@@ -144,7 +142,7 @@ def _listed(widths: Dict[float, str]) -> str:
 
 def _differences(results: Results, name: str, reference: str, key: str) -> List[float]:
     ours, theirs = results.runs[name], results.runs[reference]
-    seeds = sorted(ours.keys() & theirs.keys())
+    seeds = results.common_seeds(name, reference)
     return [round(ours[seed]['metrics'][key] - theirs[seed]['metrics'][key], 4) for seed in seeds]
 
 
