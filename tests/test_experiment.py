@@ -543,7 +543,7 @@ def test_merged_configs_and_options_change_the_config_in_this_order(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'name', ['grid', 'grid_1k', 'main', 'tuning', 'reading', 'paper_tables', 'paper_weights', 'below_student']
+    'name', ['grid', 'grid_1k', 'main', 'others', 'tuning', 'reading', 'paper_tables', 'paper_weights', 'below_student']
 )
 def test_the_grids_of_the_repository_can_be_trained(name, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
