@@ -87,9 +87,13 @@ def run_demo(settings: Settings) -> None:
     It writes the table, the results and a picture to the work directory.
 
     Raises:
+        FileNotFoundError: if the data is not there.
         SystemExit: if the work directory holds results of other settings.
     """
     init_default_scope('mmseg')
+    if settings.data and not osp.isdir(settings.data):
+        raise FileNotFoundError(f'--data {settings.data}: no such folder; docs/data.md says how to get CamVid')
+    demo_config('kd', settings)  # checks the folders of the data
     claim_work_dir(settings)
     print(
         f'{len(STUDENTS)} students, {settings.iterations} steps each. Results are kept in {settings.work_dir}; '

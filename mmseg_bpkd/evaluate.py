@@ -88,7 +88,8 @@ def compare_with_onnx(
     found = [metrics_only(evaluate(copy.deepcopy(cfg), path)['metrics']) for path in (checkpoint, onnx)]
     pairs = {name: (value, found[1][name]) for name, value in found[0].items()}
     for name, (of_torch, of_onnx) in pairs.items():
-        if not np.isclose(of_torch, of_onnx, rtol=0, atol=tolerance, equal_nan=True):
+        # MMSegmentation rounds metrics to 0.01, and 33.34 - 33.33 > 0.01 in floating point.
+        if not np.isclose(of_torch, of_onnx, rtol=0, atol=tolerance + 1e-6, equal_nan=True):
             raise ValueError(
                 f'{name} is {of_torch} in PyTorch but {of_onnx} with {onnx}: they may differ by {tolerance}'
             )

@@ -1,15 +1,17 @@
 """Turning a distillation checkpoint into a plain MMSegmentation config and checkpoint."""
 
+import copy
 import os
 import os.path as osp
 from typing import Sequence
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS
 
 from .checkpoint import load_strictly, read_checkpoint, segmentor_state
+from .files import find_config
 from .segmentors import build_segmentor, student_config
 from .signatures import paths_of
 
@@ -24,7 +26,6 @@ CONFIG_KEYS = (
     'test_cfg',
     'test_dataloader',
     'test_evaluator',
-    'test_pipeline',
     'crop_size',  # for tools/analysis/complexity.py
 )
 
@@ -75,7 +76,8 @@ def config_path(out: str) -> str:
 
 def _check_not_read(written: Sequence[str], cfg: Config, checkpoint: str) -> None:
     # The text of a config has the path of each of its files before the content of the file.
-    read = {osp.abspath(path) for path in (checkpoint, cfg.filename) if path} | {*cfg.text.splitlines()}
+    networks = [find_config(value) for path, value in paths_of(cfg) if path.endswith('.cfg_path') and value]
+    read = {osp.abspath(path) for path in (checkpoint, cfg.filename, *networks) if path} | {*cfg.text.splitlines()}
     for path in written:
         if osp.abspath(path) in read:
             raise ValueError(
@@ -95,22 +97,31 @@ def plain_config(cfg: Config) -> Config:
         plain.model = student_config(cfg.model)
     plain.model.pop('pretrained', None)
     plain.model.backbone.pop('init_cfg', None)
+    plain.test_pipeline = copy.deepcopy(test_dataset(cfg).pipeline)  # for `inference_model`
     for _, transform in list(paths_of(plain)):
         if isinstance(transform, dict) and transform.get('type') == 'LoadCheckedAnnotations':
             transform['type'] = 'LoadAnnotations'  # `inference_model` finds the transform by its original name
             transform.pop('num_classes')
             transform.pop('ignore_index', None)
-    # Registers this package's metrics and data sets. May fail, since most students run without them.
-    plain.custom_imports = dict(imports=['mmseg_bpkd'], allow_failed_imports=True)
+    # Registers metrics and data sets of this package and of the user. May fail, since most students run without them.
+    imports = ['mmseg_bpkd', *cfg.get('custom_imports', {}).get('imports', [])]
+    plain.custom_imports = dict(imports=list(dict.fromkeys(imports)), allow_failed_imports=True)
     plain.default_hooks.pop('checkpoint', None)
     return plain
+
+
+def test_dataset(cfg: Config) -> ConfigDict:
+    """Returns the config of the test data set: of several that are joined, that of the first."""
+    dataset = cfg.test_dataloader.dataset
+    while 'datasets' in dataset or 'dataset' in dataset:  # wrappers, such as ConcatDataset
+        dataset = dataset['datasets'][0] if 'datasets' in dataset else dataset['dataset']
+    return dataset
 
 
 def dataset_meta(cfg: Config, checkpoint: dict) -> dict:
     """Returns the names and colours of the classes.
 
-    They come from the checkpoint, as MMSegmentation 1.x or 0.x stores them, or else from the test data set: of several
-    that are joined, from the first.
+    They come from the checkpoint, as MMSegmentation 1.x or 0.x stores them, or else from the test data set.
 
     Args:
         cfg: a config with `test_dataloader`.
@@ -122,9 +133,7 @@ def dataset_meta(cfg: Config, checkpoint: dict) -> dict:
     Raises:
         ValueError: if neither has them.
     """
-    dataset, meta = cfg.test_dataloader.dataset, checkpoint.get('meta', {})
-    while 'datasets' in dataset or 'dataset' in dataset:  # wrappers, such as ConcatDataset
-        dataset = dataset['datasets'][0] if 'datasets' in dataset else dataset['dataset']
+    dataset, meta = test_dataset(cfg), checkpoint.get('meta', {})
     kind = DATASETS.get(dataset.type) if isinstance(dataset.type, str) else dataset.type
     if meta.get('dataset_meta'):
         meta = meta['dataset_meta']

@@ -32,6 +32,7 @@ from .signatures import explain_build_error
 
 ALWAYS_ON = ('StopOnNaNHook', 'SaveOnSignalHook')
 RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')  # of torchrun, Slurm and MPI
+WORLD_SIZES = ('WORLD_SIZE', 'SLURM_NTASKS', 'OMPI_COMM_WORLD_SIZE')
 LOCAL_BACKEND = [dict(type='LocalVisBackend')]  # of configs/_base_/default_runtime.py
 
 
@@ -224,6 +225,11 @@ def use_available_devices(cfg: Config) -> None:
             broadcast_buffers=False,
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         )
+
+
+def world_size(launcher: str) -> int:
+    """The number of processes, before they are connected."""
+    return 1 if launcher == 'none' else max(int(os.environ.get(name, 1)) for name in WORLD_SIZES)
 
 
 def add_safety_hooks(cfg: Config) -> None:

@@ -56,7 +56,7 @@ def replace_method(cfg: Config, method: str) -> Config:
     label = method.replace('/', '-') if method in known else osp.splitext(osp.basename(path))[0]
     stem, suffix = osp.splitext(osp.basename(cfg.filename))
     filename = osp.join(osp.dirname(cfg.filename), renamed(stem, label) + suffix)
-    cfg = Config(cfg._cfg_dict, cfg.text, filename, cfg.env_variables)
+    cfg = Config(cfg._cfg_dict, f'{cfg.text}\n{added.text}', filename, cfg.env_variables)
     cfg.model.distiller, cfg.distiller = added.distiller, copy.deepcopy(added.distiller)
     if cfg.get('work_dir'):
         folder, name = osp.split(cfg.work_dir.rstrip('/'))

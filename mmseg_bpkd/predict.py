@@ -15,7 +15,7 @@ from torch import Tensor
 from .boundary import boundary_band
 from .checkpoint import read_checkpoint
 from .deploy import load_onnx, load_segmentor
-from .export import dataset_meta
+from .export import dataset_meta, test_dataset
 
 IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 AT_BOUNDARY, ELSEWHERE = (0, 94, 213), (178, 114, 0)  # BGR; orange and blue, which colour-blind people tell apart
@@ -49,7 +49,7 @@ class Predictor:
             raise ValueError(f'PyTorch cannot use the device {device!r}: {str(error).splitlines()[0]}') from error
         if onnx:
             self.model.encode_decode = onnx
-        steps = [step for step in cfg.test_pipeline if not loads(step)]
+        steps = [step for step in test_dataset(cfg).pipeline if not loads(step)]
         self.pipeline = Compose([dict(type='LoadImageFromNDArray'), *steps])
 
     @torch.no_grad()

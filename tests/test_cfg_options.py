@@ -83,6 +83,7 @@ def test_the_error_says_how_a_new_key_is_set_on_purpose():
         ('distiller.losses.loss_bpkd.type=x', 'set model.distiller.losses.loss_bpkd.type instead'),
         ('num_classes=3', 'pipeline.2.num_classes, val_dataloader.dataset.pipeline.1.num_classes, '),
         ('crop_size=(1,1)', 'train_dataloader.dataset.pipeline.4.crop_size'),
+        ('test_pipeline.1.scale=(9,9)', 'val_dataloader.dataset.pipeline.1.scale, test_dataloader.dataset.pipeline.1'),
         ('task.num_classes=3', 'task is a variable of the config file. To set'),
     ],
 )

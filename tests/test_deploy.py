@@ -78,9 +78,9 @@ def plain(tmp_path_factory):
                 dataset=dict(
                     type='BaseSegDataset',
                     metainfo=dict(classes=('a', 'b', 'c'), palette=[[0, 0, 0], [255, 0, 0], [0, 0, 255]]),
+                    pipeline=[dict(type=name) for name in ('LoadImageFromFile', 'LoadAnnotations', 'PackSegInputs')],
                 )
             ),
-            test_pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')],
         )
     )
     model = deploy.load_segmentor(cfg, torch.load(checkpoint), checkpoint)
@@ -118,7 +118,7 @@ def test_the_file_gives_the_logits_of_mmsegmentation_for_any_size(plain, exporte
     for image, of_onnx in zip(images, logits):
         from mmseg.apis import inference_model
 
-        model.cfg = plain[0]
+        model.cfg = Config(dict(test_pipeline=plain[0].test_dataloader.dataset.pipeline))
         expected = inference_model(model, image).seg_logits.data.numpy()
         np.testing.assert_allclose(of_onnx, expected, atol=1e-5 * np.abs(expected).max())
 
@@ -210,7 +210,7 @@ def test_the_predictor_predicts_what_mmsegmentation_predicts_with_either_file(pl
     cfg, checkpoint = plain
     image = bgr_image(37, 61)
     model = deploy.load_segmentor(cfg, torch.load(checkpoint), checkpoint)
-    model.cfg = cfg
+    model.cfg = Config(dict(test_pipeline=cfg.test_dataloader.dataset.pipeline))
     expected = inference_model(model, image).pred_sem_seg.data[0].numpy()
     assert len(np.unique(expected)) > 1
     for path in (checkpoint, exported):

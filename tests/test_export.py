@@ -1,16 +1,18 @@
 """`bpkd export`: what it refuses, and what it leaves on the disk when it fails."""
 
 import os
+import os.path as osp
 import sys
 from unittest import mock
 
 import pytest
 import runs
 import torch
+from conftest import ROOT
 from mmengine.config import Config
 
 from mmseg_bpkd import deploy, evaluate
-from mmseg_bpkd.export import dataset_meta, export_student
+from mmseg_bpkd.export import dataset_meta, export_student, plain_config
 from mmseg_bpkd.segmentors import build_segmentor, student_config
 
 
@@ -37,6 +39,35 @@ def test_an_export_does_not_overwrite_what_it_reads(bpkd, run, tmp_path, out, op
     error = bpkd('export', 'bpkd_own.py', 'last.pth', out, *options)
     assert error.startswith('error: the export would overwrite ') and f'{kept}, which is the given' in error
     assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == before
+
+
+def test_an_export_does_not_overwrite_the_config_of_a_network_or_of_a_method(bpkd, run, tmp_path):
+    plain_config(Config.fromfile('config.py')).dump('network.py')
+    text = "_base_ = 'config.py'\nmodel = dict(student=dict(_delete_=True, cfg_path='network.py'))\n"
+    (tmp_path / 'named.py').write_text(text)
+    (tmp_path / 'method.py').write_text('distiller = dict(losses=dict())\n')
+    before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
+    error = bpkd('export', 'named.py', 'last.pth', 'network.pth')
+    assert error.startswith('error: the export would overwrite network.py')
+    error = bpkd('export', 'bpkd_own.py', 'last.pth', 'method.pth', '--method', 'method.py')
+    assert error.startswith('error: the export would overwrite method.py')
+    assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == before
+
+
+def test_an_exported_config_imports_what_its_config_imported():
+    cfg = Config.fromfile(osp.join(ROOT, 'configs', runs.DEMO))
+    cfg.custom_imports = dict(imports=['my_backbone', 'mmseg_bpkd'], allow_failed_imports=False)
+    exported = plain_config(cfg).custom_imports
+    assert exported == dict(imports=['mmseg_bpkd', 'my_backbone'], allow_failed_imports=True)
+
+
+def test_an_exported_config_has_the_pipeline_of_the_test_data():
+    cfg = Config.fromfile(osp.join(ROOT, 'configs', runs.DEMO))
+    cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[cfg.test_dataloader.dataset])
+    cfg.test_dataloader.dataset.datasets[0].pipeline.insert(1, dict(type='Resize', scale=(64, 48)))
+    exported = plain_config(cfg)
+    assert exported.test_pipeline[1] == dict(type='Resize', scale=(64, 48))
+    assert exported.test_pipeline == exported.test_dataloader.dataset.datasets[0].pipeline
 
 
 def test_an_export_overwrites_an_earlier_one(bpkd, run, tmp_path):

@@ -282,6 +282,15 @@ def test_class_counts_are_compared_before_training(cfg, message):
         check_classes(cfg, 'train', 'val')
 
 
+def test_class_counts_are_compared_before_testing():
+    """Also if the test data is the validation data, as in all configs here."""
+    changes = {f'{loader}_dataloader__dataset__metainfo__classes': ['a', 'b'] for loader in ('val', 'test')}
+    with pytest.raises(
+        ValueError, match='^test: SyntheticScenes has 2 classes, but the decode_head of the network has'
+    ):
+        check_classes(synthetic(**changes), 'test')
+
+
 def test_the_classes_of_the_pipeline_are_compared_with_the_names():
     cfg = Config.fromfile(path(BPKD))
     cfg.train_dataloader.dataset.pipeline[2].num_classes = 12

@@ -22,6 +22,7 @@ from mmseg_bpkd import evaluate as evaluate_module
 from mmseg_bpkd.datasets.synthetic import render_scene
 from mmseg_bpkd.evaluate import evaluate
 from mmseg_bpkd.export import export_student
+from mmseg_bpkd.hooks import DrawPredictionsHook
 from mmseg_bpkd.launch import check_data_roots, end_process_group, warn_of_another_batch_size
 from mmseg_bpkd.metrics import load_counts
 
@@ -196,6 +197,8 @@ def test_a_difference_between_onnx_file_and_checkpoint_is_an_error(monkeypatch):
     with pytest.raises(ValueError, match='mIoU is 50.0 in PyTorch but 50.02 with a.onnx'):
         evaluate_module.compare_with_onnx(Config(), 'a.pth', 'a.onnx')
     assert evaluate_module.compare_with_onnx(Config(), 'a.pth', 'a.onnx', tolerance=0.1) == {'mIoU': (50.0, 50.02)}
+    metrics.update({'b.pth': {'mIoU': 33.33}, 'b.onnx': {'mIoU': 33.34}})  # 33.34 - 33.33 > 0.01
+    assert evaluate_module.compare_with_onnx(Config(), 'b.pth', 'b.onnx') == {'mIoU': (33.33, 33.34)}
 
 
 def test_a_metric_that_is_nan_with_both_is_no_difference(monkeypatch):
@@ -313,6 +316,22 @@ def test_bad_input_ends_with_one_clear_line(trained, tool, arguments, message):
     done = runs.call(tool, *filled, *extra, check=False)
     assert done.returncode
     assert re.search(message, done.stderr.strip().splitlines()[-1]), done.stderr[-2000:]
+    assert tool == 'train.py' or 'Traceback' not in done.stderr  # an error in training may be a bug
+
+
+def test_pictures_are_refused_if_several_processes_test(trained, monkeypatch):
+    config, folder = trained
+    monkeypatch.setitem(runs.ENVIRONMENT, 'WORLD_SIZE', '2')
+    arguments = (config, folder / 'teacher.pth', '--show-dir', folder / 'pictures', '--launcher', 'pytorch')
+    done = runs.call('test.py', *arguments, check=False)
+    assert done.returncode and done.stderr.strip().endswith('of the first process only: test with one process')
+
+
+def test_pictures_of_images_with_the_same_name_have_different_names():
+    hook = DrawPredictionsHook()
+    paths = ['data/a/1.png', 'data/b/1.png', 'other/b/1.png', 'data/a/1.png', 'data/b/1.png', '2.png']
+    names = [hook._name(path) for path in paths]
+    assert names == ['1.png', 'b_1.png', 'other_b_1.png', '1.png', 'b_1.png', '2.png']
 
 
 @pytest.mark.parametrize(
@@ -411,6 +430,14 @@ def test_the_demo_runs_twice_and_refuses_to_mix_settings(tmp_path):
     assert osp.isfile(tmp_path / 'comparison.png') and again.stdout.count('| student') == 4
     other = runs.call('demo.py', '--iterations', 3, '--work-dir', tmp_path, check=False)
     assert other.returncode and "holds a demo with {'data': None, 'iterations': 2, 'seed': 0}" in other.stderr
+
+
+def test_a_mistake_in_the_arguments_of_the_demo_claims_no_folder(tmp_path):
+    done = runs.call('demo.py', '--data', tmp_path / 'camvd', '--work-dir', tmp_path / 'demo', check=False)
+    assert done.returncode and re.fullmatch('error: --data .*camvd: no such folder; .*', done.stderr.strip())
+    done = runs.call('demo.py', '--iterations', 0, '--work-dir', tmp_path / 'demo', check=False)
+    assert done.returncode and '--iterations must be at least 1, got 0' in done.stderr
+    assert not osp.exists(tmp_path / 'demo')
 
 
 @pytest.mark.parametrize(

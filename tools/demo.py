@@ -16,6 +16,7 @@ sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # run fr
 warnings.filterwarnings('ignore')  # about features of the dependencies that are not used here
 
 from mmseg_bpkd.demo import Settings, run_demo
+from mmseg_bpkd.launch import short_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,13 +25,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--iterations', type=int, default=300, help='number of iterations of each student')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--work-dir', help='default: work_dirs/demo or work_dirs/demo_camvid')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.iterations < 1:
+        parser.error(f'--iterations must be at least 1, got {args.iterations}')
+    return args
 
 
 def main() -> None:
     args = parse_args()
     work_dir = args.work_dir or osp.join('work_dirs', 'demo_camvid' if args.data else 'demo')
-    run_demo(Settings(args.data, args.iterations, work_dir, args.seed))
+    with short_errors(None, FileNotFoundError):
+        run_demo(Settings(args.data, args.iterations, work_dir, args.seed))
 
 
 if __name__ == '__main__':

@@ -26,6 +26,7 @@ from mmseg_bpkd.launch import (
     load_config,
     short_errors,
     use_available_devices,
+    world_size,
 )
 
 
@@ -46,6 +47,8 @@ def main() -> None:
         cfg = load_config(args)
         check_data_roots(cfg, 'test_dataloader')
         check_classes(cfg, 'test')
+        if args.show_dir and world_size(args.launcher) > 1:
+            raise ValueError('--show-dir draws the images of the first process only: test with one process')
     cfg.work_dir = args.work_dir or osp.join(
         cfg.work_dir, 'test'
     )  # do not overwrite the config that the training run saved
@@ -55,7 +58,7 @@ def main() -> None:
     use_available_devices(cfg)
     for path in filter(None, (args.out, args.per_image)):
         os.makedirs(osp.dirname(path) or '.', exist_ok=True)  # fail before the test, not after it
-    with short_errors(cfg):
+    with short_errors(cfg, FileNotFoundError, ImportError, ValueError):
         results = evaluate(cfg, args.checkpoint, args.per_image)
     if args.out and is_main_process():
         with open(args.out, 'w') as file:

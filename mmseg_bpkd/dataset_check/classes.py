@@ -21,7 +21,7 @@ def check_classes(cfg: Config, *loaders: str) -> None:
         ValueError: if a dataset has no class names, or parts have different numbers of classes.
     """
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        splits = [split for split in splits_of(cfg) if split.loader in loaders]
+        splits = splits_of({f'{loader}_dataloader': cfg.get(f'{loader}_dataloader') for loader in loaders})
         for split in splits:
             with suppress(Exception):  # the Runner says why a dataset cannot be built
                 split.dataset = DATASETS.build(dict(split.cfg, pipeline=[], lazy_init=True))

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Iterator, List, Optional, Tuple
 
 import numpy as np
-from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 
 from .files import Pair, Places
@@ -75,7 +74,7 @@ class Split:
         return self.label_transform.get('ignore_index', 255)
 
 
-def splits_of(cfg: Config) -> List[Split]:
+def splits_of(cfg: dict) -> List[Split]:
     """The datasets of the train, val and test loaders, in this order.
 
     A dataset that is used for both validation and testing appears once.

@@ -1,7 +1,7 @@
 """Drawing of predictions for datasets with or without image files."""
 
-import os.path as osp
-from typing import Sequence
+import os
+from typing import Dict, Sequence
 
 import mmcv
 from mmengine.hooks import Hook
@@ -16,8 +16,12 @@ class DrawPredictionsHook(SegVisualizationHook):
     """A `SegVisualizationHook` that draws prediction and label over the image from the batch.
 
     MMSegmentation's hook reads each image file again, so that it cannot draw a dataset without files. The arguments are
-    the same.
+    the same. A picture is named after its image, and after its folders as far as another image has the same name.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.drawn: Dict[str, str] = {}  # {name of a picture: path of its image}
 
     after_val_iter = Hook.after_val_iter  # they call _after_iter; those of OneDL's SegVisualizationHook do not
     after_test_iter = Hook.after_test_iter
@@ -31,10 +35,15 @@ class DrawPredictionsHook(SegVisualizationHook):
             height, width = output.ori_shape
             rgb = image.permute(1, 2, 0).cpu().numpy()[..., ::-1]
             self._visualizer.add_datasample(
-                f'{mode}_{osp.basename(output.img_path)}',
+                f'{mode}_{self._name(output.img_path)}',
                 mmcv.imresize(rgb, (width, height)),
                 data_sample=output,
                 show=self.show,
                 wait_time=self.wait_time,
                 step=runner.iter,
             )
+
+    def _name(self, path: str) -> str:
+        parts = path.split(os.sep)
+        names = ('_'.join(parts[-count:]) for count in range(1, len(parts) + 1))
+        return next((name for name in names if self.drawn.setdefault(name, path) == path), parts[-1])
