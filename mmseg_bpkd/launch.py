@@ -3,6 +3,7 @@
 import argparse
 import errno
 import gc
+import logging
 import os
 import os.path as osp
 import sys
@@ -16,6 +17,7 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import init_dist, is_distributed
+from mmengine.logging import print_log
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import MODEL_WRAPPERS
@@ -30,7 +32,7 @@ from .methods import replace_method
 from .segmentors import start_from_scratch
 from .signatures import explain_build_error
 
-ALWAYS_ON = ('StopOnNaNHook', 'SaveOnSignalHook')
+ALWAYS_ON = ('LossPartsHook', 'StopOnNaNHook', 'SaveOnSignalHook')
 RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')  # of torchrun, Slurm and MPI
 WORLD_SIZES = ('WORLD_SIZE', 'SLURM_NTASKS', 'OMPI_COMM_WORLD_SIZE')
 LOCAL_BACKEND = [dict(type='LocalVisBackend')]  # of configs/_base_/default_runtime.py
@@ -233,11 +235,22 @@ def world_size(launcher: str) -> int:
 
 
 def add_safety_hooks(cfg: Config) -> None:
-    """Adds the hooks that every training has: see `StopOnNaNHook` and `SaveOnSignalHook`."""
+    """Adds the hooks that every training has: see `LossPartsHook`, `StopOnNaNHook` and `SaveOnSignalHook`.
+
+    Warns if a config replaced the list with the `ExactResumeHook`: MMEngine merges dicts, but not lists.
+    """
     given = cfg.get('custom_hooks') or []
     types = [hook['type'] if isinstance(hook, dict) else type(hook) for hook in given]
     names = [getattr(hook, '__name__', hook) for hook in types]
     cfg.custom_hooks = [*given, *(dict(type=name) for name in ALWAYS_ON if name not in names)]
+    sampler = (cfg.get('train_dataloader') or {}).get('sampler') or {}
+    if sampler.get('type') == 'ResumableSampler' and 'ExactResumeHook' not in names:
+        print_log(
+            'custom_hooks has no ExactResumeHook, so that a resumed run will not continue exactly. To add hooks to '
+            'those of a base config, write custom_hooks = [*_base_.custom_hooks, ...]',
+            'current',
+            logging.WARNING,
+        )
 
 
 def train(runner: Runner) -> None:

@@ -46,6 +46,7 @@ LOSSES: Dict[str, Callable[[], nn.Module]] = {
     'cwd': lambda: make_loss('ChannelWiseLoss'),
     'cwd on features': lambda: make_loss('ChannelWiseFeatureLoss'),
     'cirkd': lambda: make_loss('CrossImageLoss', pixel_memory=40, region_memory=5, pixels_per_class=20),
+    'cirkd without memories': lambda: make_loss('CrossImageLoss', pixel_weight=0, region_weight=0),
     'apd': lambda: make_loss('AdaptivePerspectiveLoss'),
     'dist': lambda: make_loss('PearsonLoss'),
     'mgd': lambda: make_loss('MaskedGenerativeLoss'),
@@ -58,7 +59,8 @@ LOSSES: Dict[str, Callable[[], nn.Module]] = {
     'kt channel, huber': lambda: make_loss('KTChannelLoss', divergence='huber', delta=0.3),
     'wavelet': lambda: make_loss('WaveletLoss'),
 }
-NOT_ZERO = ('kd as in SKDS', 'critic', 'cirkd', 'apd', 'dist', 'mgd', 'afdcd')  # if student and teacher agree
+# If student and teacher agree.
+NOT_ZERO = ('kd as in SKDS', 'critic', 'cirkd', 'apd', 'dist', 'mgd', 'afdcd')
 DIVERGENCES = [name for name in LOSSES if name not in NOT_ZERO]
 LABEL = oracles.grid("""
     . . 0 0 0 1 1 1 1 1

@@ -24,6 +24,7 @@ MORE = dict(
     bpkd_plain=dict(
         loss_bpkd=dict(type='BPKDLoss', pre_mask=False, post_mask=False, edge_over='classes', body_over='classes')
     ),
+    cirkd_batch=dict(loss_cirkd=dict(type='CrossImageLoss', pixel_weight=0, region_weight=0)),
     kd_of_skds=dict(loss_kd=dict(type='PixelWiseLoss', weight=10.0, norm='positions', cross_entropy=True)),
 )
 METHODS.update({method: dict(type='SegDistiller', losses=losses) for method, losses in MORE.items()})

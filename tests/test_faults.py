@@ -2,16 +2,20 @@
 
 import errno
 import os
+import os.path as osp
 import re
 from types import SimpleNamespace
 
 import pytest
+import runs
 import tiny
 import torch
 import toy
+from conftest import ROOT
 from mmengine.config import Config
 from mmengine.hooks import Hook
 
+from mmseg_bpkd import launch
 from mmseg_bpkd.hooks import SaveOnSignalHook, StopOnNaNHook
 from mmseg_bpkd.hooks.atomic_checkpoint import AtomicLocalBackend
 from mmseg_bpkd.launch import add_safety_hooks, train
@@ -110,11 +114,11 @@ def test_a_checkpoint_with_nan_is_not_resumed(tmp_path):
 @pytest.mark.parametrize(
     ('given', 'expected'),
     [
-        (None, ['StopOnNaNHook', 'SaveOnSignalHook']),
-        (['ExactResumeHook'], ['ExactResumeHook', 'StopOnNaNHook', 'SaveOnSignalHook']),
-        (['SaveOnSignalHook', StopOnNaNHook], ['SaveOnSignalHook', StopOnNaNHook]),
+        (None, ['LossPartsHook', 'StopOnNaNHook', 'SaveOnSignalHook']),
+        (['ExactResumeHook'], ['ExactResumeHook', 'LossPartsHook', 'StopOnNaNHook', 'SaveOnSignalHook']),
+        (['SaveOnSignalHook', StopOnNaNHook], ['SaveOnSignalHook', StopOnNaNHook, 'LossPartsHook']),
     ],
-    ids=['none', 'other', 'both'],
+    ids=['none', 'other', 'two'],
 )
 def test_every_training_has_the_hooks_that_protect_it_once(given, expected):
     cfg = Config(dict(custom_hooks=given and [dict(type=name) for name in given]))
@@ -125,4 +129,16 @@ def test_every_training_has_the_hooks_that_protect_it_once(given, expected):
 def test_a_hook_that_is_given_keeps_its_arguments():
     cfg = Config(dict(custom_hooks=[dict(type='StopOnNaNHook', patience=3), SaveOnSignalHook()]))
     add_safety_hooks(cfg)
-    assert cfg.custom_hooks[0] == dict(type='StopOnNaNHook', patience=3) and len(cfg.custom_hooks) == 2
+    assert cfg.custom_hooks[0] == dict(type='StopOnNaNHook', patience=3) and len(cfg.custom_hooks) == 3
+
+
+def test_a_config_that_replaces_the_list_of_hooks_is_told_what_it_lost(monkeypatch):
+    said = []
+    monkeypatch.setattr(launch, 'print_log', lambda text, *_: said.append(text))
+    cfg = Config.fromfile(osp.join(ROOT, 'configs', runs.DEMO))
+    add_safety_hooks(cfg)
+    assert not said
+    cfg.custom_hooks = [dict(type='EMAHook')]
+    add_safety_hooks(cfg)
+    assert [hook['type'] for hook in cfg.custom_hooks][:2] == ['EMAHook', 'LossPartsHook']
+    assert 'custom_hooks has no ExactResumeHook, so that a resumed run will not continue exactly' in said[0]

@@ -103,6 +103,19 @@ def test_gradients_of_the_layers_of_a_loss_are_clipped_and_those_of_the_student_
     assert all((parameter.grad == 3).all() for parameter in model.student.parameters())
 
 
+def test_the_layers_that_align_adds_are_clipped(teacher_ckpt):
+    model = model_of('fitnet', teacher_ckpt)
+    model.distiller.distill_losses['loss_fitnet'].max_grad_norm = 2.0
+    wrapper = build_optim_wrapper(model, OPTIM_WRAPPER)
+    LossPartsHook().before_train(SimpleNamespace(model=model, optim_wrapper=wrapper))
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 3.0)
+    wrapper.step()
+    aligner = [*model.distiller.connectors.parameters()]
+    assert torch.stack([parameter.grad.norm() for parameter in aligner]).norm().item() == pytest.approx(2, rel=1e-3)
+    assert all((parameter.grad == 3).all() for parameter in model.student.parameters())
+
+
 def test_clipping_norm_is_scaled_for_an_optimiser_that_unscales_the_gradients(teacher_ckpt):
     """In mixed precision, a fused optimiser receives scaled gradients and the scale."""
     model = model_of('afdcd', teacher_ckpt)

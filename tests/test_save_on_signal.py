@@ -130,6 +130,16 @@ def test_accumulated_gradients_are_not_lost(tmp_path, steps, method, call, itera
     assert toy.same(resume(tmp_path, iteration, **accumulating), toy.checkpoint(tmp_path / 'whole', 8))
 
 
+@pytest.mark.parametrize(('counts', 'warned'), [(1, False), (2, False), (3, True)])
+def test_checkpoints_between_two_updates_of_the_weights_are_warned_of(tmp_path, counts, warned):
+    optimizer = dict(type='SGD', lr=0.02, momentum=0.9)
+    wrapper = dict(type='OptimWrapper', accumulative_counts=counts, optimizer=optimizer)
+    toy.runner(tmp_path, optim_wrapper=wrapper).train()
+    log = ''.join(path.read_text() for path in tmp_path.glob('*/*.log'))
+    message = f'a checkpoint is saved every 2 iterations, but {counts} iterations are one update'
+    assert (message in log) == warned
+
+
 def test_without_a_checkpoint_hook_the_run_stops_and_says_so(tmp_path):
     stop(tmp_path, signal.SIGTERM, 'before_train_iter', 3, default_hooks=dict(checkpoint=None))
     assert saved(tmp_path) == []

@@ -4,17 +4,21 @@ from unittest import mock
 from urllib.error import URLError
 
 import pytest
+import runs
 import tiny
 import torch
-from mmengine.hooks import EMAHook
+from mmengine.config import Config
+from mmengine.hooks import EMAHook, Hook
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import Runner
 from mmseg.models import ResNetV1c
 from mmseg.registry import MODELS as SEGMENTORS
 
 from mmseg_bpkd.algorithms import SegDistill
 from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint, segmentor_state
+from mmseg_bpkd.distillers import SegDistiller
 from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor, student_config
 
 
@@ -237,6 +241,43 @@ def test_once_distillation_stops_trained_parts_get_a_gradient_of_zero(teacher_ck
     sum(value for key, value in losses.items() if 'loss' in key).backward()
     assert all((parameter.grad == 0).all() for parameter in model.distiller.parameters())
     assert any((parameter.grad != 0).any() for parameter in model.student.parameters())
+
+
+def test_the_hook_stops_the_distillation_after_its_number_of_iterations(tmp_path):
+    more = "custom_hooks = [*_base_.custom_hooks, dict(type='StopDistillationHook', stop_iter=2)]"
+    cfg = Config.fromfile(runs.write_config(tmp_path, 4, more=more))
+    cfg.work_dir, cfg.experiment_name = str(tmp_path / 'run'), 'stopped distillation'
+    distilled = []
+
+    class Record(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            distilled.append('distill.loss_bpkd_edge' in outputs)
+
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(Record())
+    runner.train()
+    assert distilled == [True, True, False, False]
+
+
+@pytest.mark.parametrize('ignored', [0, 254])
+def test_a_loss_must_ignore_the_label_that_the_head_ignores(teacher_ckpt, ignored):
+    losses = dict(loss_bpkd=dict(type='BPKDLoss', ignore_index=ignored))
+    message = f'loss_bpkd has ignore_index={ignored}, but the decode_head of the student has 255: set both'
+    with pytest.raises(ValueError, match=message):
+        tiny.distillation(teacher_ckpt, losses)
+
+
+def test_a_mapping_to_a_record_takes_the_call_and_element_of_that_record():
+    losses = dict(loss_fit=dict(type='FitNetLoss'))
+    mapping = dict(feats_S=dict(recorder='aux_feats', from_student=True))
+    found = SegDistiller(losses, loss_forward_mappings=dict(loss_fit=mapping)).loss_forward_mappings['loss_fit']
+    assert found['feats_S'] == dict(recorder='aux_feats', from_student=True, record_idx=-1, data_idx=0)
+    mapping['feats_S']['data_idx'] = 1
+    found = SegDistiller(losses, loss_forward_mappings=dict(loss_fit=mapping)).loss_forward_mappings['loss_fit']
+    assert found['feats_S']['data_idx'] == 1
+    own = dict(aux_feats=dict(type='ModuleOutputs', source='backbone'))
+    found = SegDistiller(losses, own, loss_forward_mappings=dict(loss_fit=mapping)).loss_forward_mappings['loss_fit']
+    assert found['feats_S'] == mapping['feats_S']
 
 
 # Loading

@@ -173,7 +173,7 @@ class SegDistill(SingleTeacherDistill):
         """
         if not self.teacher_loaded:
             raise RuntimeError('the weights of the teacher were not loaded: call init_weights() before training')
-        if self.distillation_stopped:  # set by MMRazor's StopDistillHook
+        if self.distillation_stopped:  # set by the StopDistillationHook
             losses = add_prefix(self.student(inputs, data_samples, mode='loss'), 'student')
             idle = [0 * parameter.sum() for parameter in self.distiller.parameters()]  # DDP expects a gradient of each
             return {**losses, 'distill.loss_stopped': sum(idle)} if idle else losses

@@ -51,8 +51,9 @@ class SegDistiller(ConfigurableDistiller):
             precedence over the names. `recorder` may be one of the records above, such as 'aux_preds'.
 
     Raises:
-        ValueError: for a loss with a wrong name, an argument without a record, a network without the auxiliary head
-            that a loss reads, or tensors that cannot be compared.
+        ValueError: for a loss with a wrong name, an argument without a record, an `ignore_index` that is not that of
+            the student's head, a network without the auxiliary head that a loss reads, or tensors that cannot be
+            compared.
         RuntimeError: for a tensor that the forward pass did not record.
     """
 
@@ -79,6 +80,7 @@ class SegDistiller(ConfigurableDistiller):
         unknown = set(explicit) - set(losses)
         if unknown:
             raise ValueError(f'loss_forward_mappings has {sorted(unknown)}, but the losses are {sorted(losses)}')
+        self.own_recorders = {*(student_recorders or {}), *(teacher_recorders or {})}
         self.takes_gt = []
         self.loss_forward_mappings = {
             name: dict(self._mappings(name, loss, explicit.get(name, {}))) for name, loss in self.distill_losses.items()
@@ -95,19 +97,24 @@ class SegDistiller(ConfigurableDistiller):
         for argument, parameter in arguments.items():
             record, _, side = argument.rpartition('_')
             if argument in explicit:
-                yield argument, dict(explicit[argument])
+                yield argument, {**self._defaults(explicit[argument].get('recorder')), **explicit[argument]}
             elif argument == 'gt':
                 self.takes_gt.append(loss_name)
             elif record in RECORDS and side in SIDES:
-                element = dict(data_idx=DATA_IDX[record]) if record in DATA_IDX else {}
-                # The last call: DAHead calls its dropout for three features, of which the last is classified.
-                yield argument, dict(recorder=record, from_student=side == 'S', record_idx=-1, **element)
+                yield argument, dict(recorder=record, from_student=side == 'S', **self._defaults(record))
             elif parameter.default is Parameter.empty:
                 raise ValueError(
                     f'{loss_name}: the forward of {type(loss).__name__} has an argument {argument!r}, which names no '
                     f'record; the records are gt, and {", ".join(RECORDS)} with _S or _T; other arguments need '
                     'loss_forward_mappings'
                 )
+
+    def _defaults(self, record: Optional[str]) -> Dict[str, int]:
+        """Which call of a layer, and which element of what it returned, is the record."""
+        if record not in RECORDS or record in self.own_recorders:
+            return {}
+        element = dict(data_idx=DATA_IDX[record]) if record in DATA_IDX else {}
+        return dict(record_idx=-1, **element)  # DAHead calls its dropout for three features; the last is classified
 
     def reads_auxiliary_head_of_teacher(self) -> bool:
         """Whether a loss or a recorder needs the teacher's auxiliary head. The teacher may still be unknown."""
@@ -124,6 +131,7 @@ class SegDistiller(ConfigurableDistiller):
         self.align_corners = model.align_corners
         self._add_recorders(self.student_recorders, model, from_student=True)
         self.student_widths = self._widths(model, from_student=True)
+        self._check_ignore_index(model)
         super().prepare_from_student(model)
 
     def prepare_from_teacher(self, model: BaseModel) -> None:
@@ -139,6 +147,17 @@ class SegDistiller(ConfigurableDistiller):
             self.distill_losses, self.loss_forward_mappings, self.student_recorders, self.teacher_recorders
         )
         super().prepare_from_teacher(model)
+
+    def _check_ignore_index(self, model: BaseModel) -> None:
+        name, head = classifying_head(model.decode_head, 'decode_head')
+        of_head = getattr(head, 'ignore_index', None)
+        for loss_name, loss in self.distill_losses.items():
+            of_loss = getattr(loss, 'ignore_index', None)
+            if None not in (of_head, of_loss) and of_head != of_loss:
+                raise ValueError(
+                    f'{loss_name} has ignore_index={of_loss}, but the {name} of the student has {of_head}: set both to '
+                    'the label of void pixels'
+                )
 
     def _add_aligners(self, loss_name: str, widths: Dict[str, int]) -> None:
         align = contract_of(self.distill_losses[loss_name]).align

@@ -4,6 +4,7 @@ from .draw_predictions import DrawPredictionsHook
 from .exact_resume import ExactResumeHook
 from .loss_parts import LossPartsHook
 from .save_on_signal import SaveOnSignalHook
+from .stop_distillation import StopDistillationHook
 from .stop_on_nan import StopOnNaNHook
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     'ExactResumeHook',
     'LossPartsHook',
     'SaveOnSignalHook',
+    'StopDistillationHook',
     'StopOnNaNHook',
 ]

@@ -5,7 +5,7 @@ from typing import Optional
 
 import numpy as np
 import torch
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmengine.runner.loops import _InfiniteDataloaderIterator
@@ -45,7 +45,8 @@ class ExactResumeHook(Hook):
       batches, even with another number of processes.
     * If the run ended before a validation that was due, the validation runs first.
 
-    With the same number of processes, a resumed run on the CPU ends with bit-identical weights.
+    With the same number of processes, a resumed run on the CPU ends with bit-identical weights. With accumulated
+    gradients, this needs checkpoints at multiples of `accumulative_counts`; otherwise it warns.
 
     Raises:
         ValueError: if the checkpoint to resume from lacks parts, does not fit the model, or holds NaN.
@@ -87,6 +88,7 @@ class ExactResumeHook(Hook):
                 f'ExactResumeHook needs an IterBasedTrainLoop, got {type(loop).__name__}: set '
                 'train_cfg=dict(type="IterBasedTrainLoop"), or remove the hook'
             )
+        self._warn_of_checkpoints_between_updates(runner)
         sampler = loop.dataloader.sampler
         if not isinstance(sampler, ResumableSampler):
             raise TypeError(
@@ -99,6 +101,16 @@ class ExactResumeHook(Hook):
             stream = self.resumed_stream or dict(seed=runner.seed, position=loop.iter * self.samples_per_iter)
             sampler.seed, sampler.start = stream['seed'], stream['position']
             loop.dataloader_iterator = _ResumedIterator(loop.dataloader, past=loop.iter)
+
+    def _warn_of_checkpoints_between_updates(self, runner: Runner) -> None:
+        counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        for hook in runner.hooks:
+            if isinstance(hook, CheckpointHook) and hook.interval > 0 and hook.interval % counts:
+                runner.logger.warning(
+                    f'a checkpoint is saved every {hook.interval} iterations, but {counts} iterations are one update '
+                    '(accumulative_counts): resuming between two updates loses gradients and is not exact. Set '
+                    f'default_hooks.checkpoint.interval to a multiple of {counts}'
+                )
 
     def before_train_epoch(self, runner: Runner) -> None:
         # An IterBasedTrainLoop calls this once, after resuming and before its first step.

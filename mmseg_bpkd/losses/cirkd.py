@@ -103,12 +103,13 @@ class CrossImageLoss(DistillLoss):
 
     def build_layers(self, feats_S: int, feats_T: int, num_classes: int) -> None:
         self.num_classes = num_classes
-        self.projector = nn.Sequential(
-            nn.Conv2d(feats_S, feats_T, 1, bias=False),
-            nn.SyncBatchNorm(feats_T),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(feats_T, feats_T, 1, bias=False),
-        )
+        if self.memory_weights:  # otherwise it would get no gradient, which DDP does not accept
+            self.projector = nn.Sequential(
+                nn.Conv2d(feats_S, feats_T, 1, bias=False),
+                nn.SyncBatchNorm(feats_T),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(feats_T, feats_T, 1, bias=False),
+            )
         self.memories = nn.ModuleDict(
             {name: ClassMemory(num_classes, self.memory_sizes[name], feats_T) for name in self.memory_weights}
         )
