@@ -148,6 +148,7 @@ class FakeRunner:
     def __init__(self, folder):
         self.work_dir, self.iter, self.epoch = str(folder), 0, 0
         self.message_hub = self
+        self.hooks, self.optim_wrapper = [], None
         self.runtime_info, self.logger, self.written = {}, self, []
 
     def info(self, *args):

@@ -246,7 +246,7 @@ def test_once_distillation_stops_trained_parts_get_a_gradient_of_zero(teacher_ck
 def test_the_hook_stops_the_distillation_after_its_number_of_iterations(tmp_path):
     more = "custom_hooks = [*_base_.custom_hooks, dict(type='StopDistillationHook', stop_iter=2)]"
     cfg = Config.fromfile(runs.write_config(tmp_path, 4, more=more))
-    cfg.work_dir, cfg.experiment_name = str(tmp_path / 'run'), 'stopped distillation'
+    cfg.work_dir, cfg.log_level, cfg.experiment_name = str(tmp_path / 'run'), 'ERROR', 'stopped distillation'
     distilled = []
 
     class Record(Hook):
