@@ -47,8 +47,7 @@ def segmentor_state(checkpoint: dict) -> Dict[str, Tensor]:
 def last_checkpoint(folder: str) -> Optional[str]:
     """Returns the path of the last checkpoint of a run, given its work directory. None if there is none.
 
-    MMEngine stores the absolute path. It is wrong after the folder was moved, and that of another file after the folder
-    was copied.
+    MMEngine stores the absolute path. After the folder was moved or copied, that is not the file in this folder.
     """
     stored = osp.join(folder, 'last_checkpoint')
     if not osp.isfile(stored):

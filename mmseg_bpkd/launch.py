@@ -237,7 +237,7 @@ def world_size(launcher: str) -> int:
 def add_safety_hooks(cfg: Config) -> None:
     """Adds the hooks that every training has: see `LossPartsHook`, `StopOnNaNHook` and `SaveOnSignalHook`.
 
-    Warns if a config replaced the list with the `ExactResumeHook`: MMEngine merges dicts, but not lists.
+    Warns if a config has lost the `ExactResumeHook` by replacing the list: MMEngine merges dicts, but not lists.
     """
     given = cfg.get('custom_hooks') or []
     types = [hook['type'] if isinstance(hook, dict) else type(hook) for hook in given]

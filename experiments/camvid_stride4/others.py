@@ -1,4 +1,4 @@
-# A second run of the 15 methods that main.py does not have. grid_1k.py has the first one, with another precision.
+# A second run of the 15 methods that main.py does not have. grid_1k.py has the first one, on a GPU.
 #     python tools/experiment.py experiments/camvid_stride4/others.py --jobs 2
 # The committed results are from a CPU in bfloat16, like those of main.py.
 _base_ = 'grid_1k.py'

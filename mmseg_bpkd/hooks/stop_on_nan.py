@@ -1,7 +1,6 @@
 """Stopping a run that became NaN or infinite, before it overwrites a checkpoint that is still good."""
 
 import math
-import os.path as osp
 from typing import Iterator, Optional, Tuple
 
 from mmengine.hooks import Hook
@@ -9,7 +8,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
 
-from ..checkpoint import is_finite
+from ..checkpoint import is_finite, last_checkpoint
 
 
 @HOOKS.register_module()
@@ -75,8 +74,8 @@ class StopOnNaNHook(Hook):
                 )
 
     def _advice(self, runner: Runner) -> str:
-        last = osp.join(runner.work_dir, 'last_checkpoint')
-        kept = f'The last checkpoint is {open(last).read().strip()}' if osp.isfile(last) else 'There is no checkpoint'
+        last = last_checkpoint(runner.work_dir)
+        kept = f'The last checkpoint is {last}' if last else 'There is no checkpoint'
         rate = next(iter(runner.optim_wrapper.get_lr().values()))[0]
         first = ' Check the weights that the run starts from.' if runner.iter == self.first_iter else ''
         return (
