@@ -35,7 +35,11 @@ def cell(values: list) -> str:
 
 
 def print_table(
-    results: Path, rows: Dict[str, str], seeds: Optional[Container[str]] = None, header: bool = True
+    results: Path,
+    rows: Dict[str, str],
+    seeds: Optional[Container[str]] = None,
+    header: bool = True,
+    columns: Dict[str, str] = COLUMNS,
 ) -> None:
     """Prints a row for each method with results: number of seeds, then mean and every seed of each metric.
 
@@ -44,14 +48,15 @@ def print_table(
         rows: {method: title}.
         seeds: those to use; default: all.
         header: whether to begin with the header.
+        columns: {metric: title}.
     """
     if header:
-        print('| | seeds | ' + ' | '.join(COLUMNS.values()) + ' |')
-        print('|---|' + '---:|' * (1 + len(COLUMNS)))
+        print('| | seeds | ' + ' | '.join(columns.values()) + ' |')
+        print('|---|' + '---:|' * (1 + len(columns)))
     for name, title in rows.items():
         files = sorted(path for path in results.glob('*.json') if path.stem.rsplit('-', 1)[0] == name)
         files = [path for path in files if seeds is None or path.stem.rsplit('-', 1)[1] in seeds]
         if files:
             metrics = [json.loads(file.read_text())['metrics'] for file in files]
-            cells = [cell([m[key] for m in metrics]) for key in COLUMNS]
+            cells = [cell([m[key] for m in metrics]) for key in columns]
             print(f'| {title} | {len(files)} | ' + ' | '.join(cells) + ' |')

@@ -39,7 +39,12 @@ CAMVID = dict(
     student='deeplabv3plus_r18w16_1xb6-4k_camvid-240x320',
     pair='deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320',
 )
-COLUMNS = {'mIoU': 'mIoU', 'trimap/mIoU@3px': 'trimap mIoU', 'boundary/mIoU@0.005diag': 'boundary IoU'}
+COLUMNS = {
+    'mIoU': 'mIoU',
+    'trimap/mIoU@3px': 'trimap mIoU (3 px)',
+    'boundary/mIoU@0.005diag': 'boundary IoU (0.5 %)',
+    'aAcc': 'pixel accuracy',
+}
 
 
 class Progress(Hook):

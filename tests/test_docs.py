@@ -177,6 +177,50 @@ def test_the_readme_repeats_the_main_comparison():
     assert len(shown) == 6 and not [line for line in shown if line not in printed]
 
 
+CAMVID = 'experiments/camvid_stride4'
+THREE_METRICS = ('mIoU', 'trimap/mIoU@3px', 'boundary/mIoU@0.005diag')
+
+
+def scores(run: str) -> np.ndarray:
+    """mIoU, trimap mIoU and boundary IoU of a run in `experiments/`."""
+    found = json.loads(read(f'experiments/{run}.json'))['metrics']
+    return np.array([found[key] for key in THREE_METRICS])
+
+
+def test_the_text_about_pixel_accuracy_says_what_the_results_say():
+    def accuracy(folder: str, name: str, seeds: int) -> float:
+        runs = [json.loads(read(f'experiments/{folder}/{name}-{seed}.json')) for seed in range(seeds)]
+        return np.mean([run['metrics']['aAcc'] for run in runs])
+
+    page = words_of('docs/results.md')
+    on_camvid = [accuracy('camvid_stride4/main', name, 5) for name in ('student', 'kd', 'nfd', 'cwd', 'bpkd')]
+    listed = 'student alone {:.2f}, KD {:.2f}, NFD {:.2f}, CWD {:.2f}, BPKD {:.2f}'.format(*on_camvid)
+    assert f'**Pixel accuracy** ranks differently: {listed}.' in page
+    assert f'in pixel accuracy, KD is {on_camvid[1] - on_camvid[4]:.2f} ahead' in page
+    kd, cwd, bpkd = (accuracy('demo/results', name, 3) for name in ('kd', 'cwd', 'bpkd'))
+    assert f'more wrong pixels than CWD and KD: it is {cwd - bpkd:.1f} and {kd - bpkd:.1f} points behind' in page
+    assert cwd > bpkd  # so says README, too
+
+
+def test_the_text_about_the_demo_says_what_its_results_say():
+    page = words_of('docs/results.md')
+    runs = {m: np.array([scores(f'demo/results/{m}-{i}') for i in range(3)]) for m in ('student', 'kd', 'cwd', 'bpkd')}
+    lead = (runs['bpkd'] - runs['cwd']).mean(0)
+    assert 'lead over CWD is {:.1f} mIoU, {:.1f} trimap mIoU and {:.1f} boundary IoU'.format(*lead) in page
+    assert all((runs['bpkd'] > other).all() for name, other in runs.items() if name != 'bpkd')  # "with every seed"
+    assert all((other > runs['student']).all() for name, other in runs.items() if name != 'student')
+    tuned, default = ([scores(f'demo/settings/{n}-{i}') for i in (0, 1)] for n in ('cwd_tuned', 'bpkd_edge5'))
+    cost = np.mean(tuned, axis=0) - np.mean(default, axis=0)
+    assert f'mask and edge term together cost {cost[0]:.1f} mIoU' in page
+
+
+def test_the_text_about_the_networks_says_what_their_results_say():
+    ious = json.loads(read(f'{CAMVID}/long/teacher.json'))['per_class']['IoU']
+    least, second = sorted(ious.values())[:2]
+    assert least == ious['pole'] and second >= 33
+    assert f'it has {least:.1f} % IoU on poles and at least 33 % on each other' in words_of('docs/results.md')
+
+
 def test_the_text_about_the_main_comparison_says_what_its_results_say():
     results = Results(osp.join(ROOT, 'experiments/camvid_stride4/main'))
     cwd, trimap = (results.difference('bpkd', 'cwd', metric, 15) for metric in ('mIoU', 'trimap/mIoU@3px'))
@@ -186,11 +230,15 @@ def test_the_text_about_the_main_comparison_says_what_its_results_say():
     page = words_of('docs/results.md')
     assert f"BPKD's lead {lead}, and all confidence intervals of both include 0" in page and cwd.n == 5
     assert f'NFD is {-nfd.mean:.2f} above BPKD, which is clear' in page
-    metrics = ('mIoU', 'trimap/mIoU@3px', 'boundary/mIoU@0.005diag')
-    alone = [results.difference('bpkd', 'student_same_time', metric, 15) for metric in metrics]
+    alone = [results.difference('bpkd', 'student_same_time', metric, 15) for metric in THREE_METRICS]
     leads = '{:.2f} mIoU, {:.2f} trimap mIoU and {:.2f} boundary IoU'.format(*(found.mean for found in alone))
     assert f'BPKD is {leads} better than the student alone with as much time, clearly' in page
     assert min(min(found.over_seeds + found.over_images) for found in alone) > 0
+    of_nfd = results.difference('nfd', 'student_same_time', THREE_METRICS[2], 15).mean
+    of_kd = results.difference('kd', 'student_same_time', 'mIoU', 15).mean
+    assert f'NFD is not, but it is {of_nfd:.2f} ahead in boundary IoU. KD is {-of_kd:.2f} mIoU behind.' in page
+    on_gpu = scores('camvid_stride4/results/1000/bpkd-0') - scores('camvid_stride4/results/1000/student-0')
+    assert f'only {on_gpu[0]:.2f} mIoU above the student alone' in page and on_gpu[1] < 0  # "below it"
     of_cwd = (cwd.over_seeds, cwd.over_images, trimap.over_seeds, trimap.over_images)
     assert cwd.over_seeds[1] < 1 and cwd.over_images[1] < 1 and trimap.over_seeds[1] < 3 and trimap.over_images[1] < 3
     widths = [results.difference('bpkd', 'cwd', f'trimap/mIoU@{width}px', 15) for width in (1, 2, 3, 5, 8, 12)]
@@ -203,21 +251,26 @@ def test_the_text_about_the_main_comparison_says_what_its_results_say():
 
 
 def test_the_text_about_the_parts_of_the_loss_says_what_their_results_say():
-    def scores(run: str) -> np.ndarray:
-        found = json.loads(read(f'experiments/camvid_stride4/{run}-0.json'))['metrics']
-        return np.array([found[key] for key in ('mIoU', 'trimap/mIoU@3px', 'boundary/mIoU@0.005diag')])
+    def of(name: str) -> np.ndarray:
+        folder = 'main' if name in ('student', 'cwd', 'bpkd') else 'paper_tables'
+        return scores(f'camvid_stride4/{folder}/{name}-0')
 
-    body = scores('paper_tables/bpkd_body-positions')
-    without_prm = scores('paper_tables/bpkd_pom') - scores('paper_tables/bpkd_edge-classes')
-    over_positions = scores('paper_tables/bpkd_edge-positions') - scores('paper_tables/bpkd_edge-classes')
+    body = of('bpkd_body-positions')
+    without_prm = of('bpkd_pom') - of('bpkd_edge-classes')
+    over_positions = of('bpkd_edge-positions') - of('bpkd_edge-classes')
     page = words_of('docs/results.md')
-    by_softmax = (body - scores('paper_tables/bpkd_body-classes'))[0]
+    by_softmax = (body - of('bpkd_body-classes'))[0]
     assert f'its softmax over positions is {by_softmax:.1f} mIoU better than over classes' in page
     assert 'softmax over positions is {:.1f} mIoU and {:.1f} trimap mIoU better.'.format(*over_positions) in page
-    alone, added = body - scores('main/student'), scores('main/bpkd') - body
+    alone, added, masked = body - of('student'), of('bpkd') - body, of('cwd') - body
     assert 'Alone, it is {:.1f} mIoU and {:.1f} trimap mIoU above the student alone'.format(*alone) in page
     assert 'it adds {:.1f} mIoU, {:.1f} trimap mIoU and {:.1f} boundary IoU'.format(*added) in page
     assert 'alone is {:.1f} mIoU and {:.1f} trimap mIoU better without it'.format(*without_prm) in page
+    assert 'body term alone is {:.1f} mIoU and {:.1f} trimap mIoU lower than without'.format(*masked) in page
+    spread = np.std([scores(f'camvid_stride4/main/bpkd-{seed}') for seed in range(5)], axis=0, ddof=1)
+    assert 'deviation of {:.1f} mIoU, {:.1f} trimap mIoU and {:.1f} boundary IoU'.format(*spread) in page
+    noise = 'less than {:.1f} mIoU, {:.1f} trimap mIoU and {:.1f} boundary IoU'.format(*2 * 2**0.5 * spread)
+    assert noise in page  # two standard deviations of the difference of two runs
 
 
 def test_the_correlation_with_the_entropy_is_the_printed_one():
@@ -237,18 +290,33 @@ def test_the_pictures_of_the_main_comparison_were_drawn_from_its_results():
 
 def test_the_numbers_in_the_text_about_all_methods_are_those_of_the_results():
     def metrics(path: str) -> list:
-        found = json.loads(read(f'experiments/camvid_stride4/{path}-0.json'))['metrics']
-        return [f'{found[key]:.2f}' for key in ('mIoU', 'trimap/mIoU@3px', 'boundary/mIoU@0.005diag')]
+        return [f'{value:.2f}' for value in scores(f'camvid_stride4/{path}-0')]
 
     alone, half, full = (metrics(f'{folder}/student') for folder in ('results/1000', 'main', 'below_student'))
     sentence = f'has {alone[0]} mIoU on the GPU, but {half[0]} on a CPU in bfloat16 and {full[0]} on a CPU in float32'
     assert sentence in words_of('docs/results.md')
     assert f'Only boundary IoU is close: {alone[2]}, {half[2]}, {full[2]}' in words_of('docs/results.md')
     methods = [method for method, *_ in recipes()]
-    scores = [[float(value) for value in metrics(f'results/1000/{method}')] for method in methods]
-    above = [sum(score[i] > float(alone[i]) for score in scores) for i in range(3)]
+    runs = [[float(value) for value in metrics(f'results/1000/{method}')] for method in methods]
+    above = [sum(run[i] > float(alone[i]) for run in runs) for i in range(3)]
     counts = '{} of 19 methods in mIoU, {} in trimap mIoU, {} in boundary IoU'.format(*above)
-    assert len(scores) == 19 and counts in words_of('docs/results.md')
+    page = words_of('docs/results.md')
+    assert len(runs) == 19 and counts in page
+    on_cpu = [scores(f'camvid_stride4/main/student-{seed}') for seed in range(5)]
+    assert 'their means are {:.2f}, {:.2f} and {:.2f}'.format(*np.mean(on_cpu, axis=0)) in page
+    assert np.argmin(on_cpu, axis=0)[0] == 1  # "the lowest of five"
+    in_search = scores('camvid_stride4/tuning/bpkd_edge5-0') - scores('camvid_stride4/tuning/student-0')
+    assert f'there BPKD was {in_search[0]:.2f} mIoU above the student alone' in page
+
+
+def test_the_text_about_aicsd_and_wavelet_says_what_their_results_say():
+    page = words_of('docs/results.md')
+    student, wavelet, aicsd = (
+        scores(f'camvid_stride4/below_student/{name}-0')
+        for name in ('student', 'wavelet_tenth', 'aicsd_constant_weights')
+    )
+    assert 'it is {:.1f} mIoU and {:.1f} trimap mIoU below the student alone'.format(*student - wavelet) in page
+    assert f'it is still {(student - aicsd)[0]:.1f} mIoU below the student alone' in page
 
 
 def test_the_search_is_what_its_results_print_and_the_grids_use_it():

@@ -560,6 +560,16 @@ def test_the_grids_of_the_repository_can_be_trained(name, monkeypatch, tmp_path)
     check_committed_results(grid, tmp_path)
 
 
+def test_the_grid_for_a_gpu_can_be_trained(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    runs = {run.name: run for run in load_grid('experiments/camvid_r50/grid.py').runs}
+    assert list(runs) == ['student', 'kd', 'nfd', 'cwd', 'bpkd']
+    for run in runs.values():
+        cfg = run.load()
+        assert cfg.param_scheduler[0].end == cfg.train_cfg.max_iters == 20000
+        check_options_of_losses(run, cfg)
+
+
 @pytest.mark.parametrize('name', ['grid', 'settings'])
 def test_the_grids_of_the_demo_can_be_trained(name, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
@@ -578,7 +588,7 @@ def check_options_of_losses(run: Run, cfg: Config) -> None:
 
 def check_committed_results(grid: Grid, folder) -> None:
     assert len({run.id for run in grid.runs}) == len(grid.runs) > 1
-    assert any(grid.is_finished(run) for run in grid.runs)
+    assert any(grid.is_finished(run) for run in grid.runs) == osp.isdir(grid.results)
     grid.work_dir = str(folder)  # without checkpoints of this machine
     grid.check_earlier_runs()
 

@@ -48,6 +48,12 @@ def test_channel_wise_loss_equals_mmrazors(tau):
     torch.testing.assert_close(ChannelWiseLoss(weight=5, tau=tau)(preds_S, preds_T), expected)
 
 
+def test_cwd_as_tuned_on_camvid_is_the_default_body_term_without_its_mask():
+    preds_S, preds_T, gt = scene()
+    body = BPKDLoss(edge_weight=0).terms(preds_S, preds_T, torch.zeros_like(gt))['body']  # no edges, so no mask
+    torch.testing.assert_close(ChannelWiseLoss(weight=5, tau=1)(preds_S, preds_T), body)
+
+
 @pytest.mark.parametrize('alpha', [1.0, [0.5, 1.0, 3.0]])
 @pytest.mark.parametrize('norm', ['class', 'paper'])
 @pytest.mark.parametrize('pre_mask', [True, False])

@@ -2,11 +2,11 @@
 #     python tools/experiment.py experiments/camvid_stride4/grid.py --jobs 2
 #     python tools/experiment.py summarize experiments/camvid_stride4/results/4000 --block 15
 # Needs data/camvid. On a CPU, bfloat16 is 1.5 times faster: --cfg-options optim_wrapper.type=AmpOptimWrapper
-# The teacher is in checkpoints/. To train it again:
+# The teacher is in checkpoints/. It is iteration 4000 of a schedule of 6000. To train it again:
 #     CONFIG=configs/deeplabv3plus/deeplabv3plus_r18w32_1xb6-6k_camvid-240x320.py
 #     TEACHER=checkpoints/deeplabv3plus_r18w32_camvid.pth
-#     python tools/train.py $CONFIG --resume --work-dir work_dirs/teacher
-#     python tools/export_student.py $CONFIG work_dirs/teacher/iter_6000.pth $TEACHER --half
+#     python tools/train.py $CONFIG --resume --work-dir work_dirs/teacher --cfg-options train_cfg.max_iters=4000
+#     python tools/export_student.py $CONFIG work_dirs/teacher/iter_4000.pth $TEACHER --half
 _base_ = 'tuned.py'
 _pair = 'deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320'
 _main = ['kd', 'nfd', 'cwd', 'bpkd']

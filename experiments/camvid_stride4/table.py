@@ -6,9 +6,10 @@ python experiments/camvid_stride4/table.py
 import json
 import sys
 from pathlib import Path
-from typing import Callable, Dict, List, Set
+from typing import Callable, Dict, List, Set, Tuple
 
 import numpy as np
+from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -27,7 +28,7 @@ MAIN = {
 TITLES = {**METHODS, **MAIN}
 METRICS = ['mIoU', 'trimap/mIoU@3px', 'body/mIoU@3px', 'boundary/mIoU@0.005diag']
 FRAMES = 15  # the bootstrap draws blocks of this many frames: one second of the video
-LONG = {'teacher': 'teacher (width 32)', 'student': 'student alone (width 16)', **METHODS}
+LONG = {'teacher': 'teacher (width 32)', 'student': 'student alone (width 16)'}
 BELOW = {
     'student': 'student alone',
     'aicsd_constant_weights': 'AICSD, weights that stay constant',
@@ -132,19 +133,27 @@ def common_seeds(folder: Path) -> Set[str]:
     return set.intersection(*seeds.values())
 
 
-def print_all_methods() -> None:
-    """Prints both runs: grid_1k.py with seed 0, and others.py (the student alone: main.py) with seed 1."""
+def two_runs(name: str) -> Tuple[Path, Path]:
+    """The run on a GPU with seed 0, and that on a CPU with seed 1."""
+    second = 'main' if name == 'student' else 'others'
+    return HERE / f'results/1000/{name}-0.json', HERE / second / f'{name}-1.json'
 
-    def score(path: Path, metric: str) -> str:
-        return f'{json.loads(path.read_text(encoding="utf-8"))["metrics"][metric]:.2f}' if path.exists() else ''
+
+def print_all_methods() -> None:
+    def score(path: Path, metric: str) -> float:
+        return json.loads(path.read_text(encoding='utf-8'))['metrics'][metric]
 
     def cells(name: str) -> List[str]:
-        second = 'main' if name == 'student' else 'others'
-        paths = (HERE / f'results/1000/{name}-0.json', HERE / second / f'{name}-1.json')
-        return [score(path, metric) for metric in COLUMNS for path in paths]
+        return [f'{score(path, metric):.2f}' if path.exists() else '' for metric in COLUMNS for path in two_runs(name)]
 
     header = [f'{column}, {device}' for column in COLUMNS.values() for device in ('GPU', 'CPU')]
     print_rows(header, ['student', *METHODS], cells)
+    twice = [name for name in METHODS if two_runs(name)[1].exists()]
+    print(f'\n{len(twice)} methods with two runs: rank correlation of the runs; methods above the student in both')
+    for metric, column in COLUMNS.items():
+        alone, *scores = np.array([[score(path, metric) for path in two_runs(name)] for name in ('student', *twice)])
+        above = (np.array(scores) > alone).all(axis=1).sum()
+        print(f'{column}: {stats.spearmanr(scores).statistic:.2f}, {above}')
 
 
 if __name__ == '__main__':
@@ -157,6 +166,7 @@ if __name__ == '__main__':
     print("\nThe paper's ablations\n")
     seeds = common_seeds(HERE / 'paper_tables')
     print_table(HERE / 'main', {'student': 'student alone', 'bpkd': 'the whole loss, kernel_size 7'}, seeds)
+    print_table(HERE / 'main', {'cwd': 'body term without the mask (tuned CWD), no edge term'}, seeds, header=False)
     print_table(HERE / 'paper_tables', ABLATIONS, seeds, header=False)
     print("\nThe same, with the paper's weights\n")
     print_table(HERE / 'results/1000', {'student': 'student alone', 'bpkd': 'the whole loss'})
@@ -164,6 +174,7 @@ if __name__ == '__main__':
     print('\nAll methods, 1000 iterations\n')
     print_all_methods()
     print('\n4000 iterations\n')
-    print_table(HERE / 'results/4000', LONG)
+    print_table(HERE / 'long', LONG)
+    print_table(HERE / 'results/4000', {'student': 'student alone', **METHODS}, header=False)
     print('\nAICSD and the wavelet loss\n')
     print_table(HERE / 'below_student', BELOW)

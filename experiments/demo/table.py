@@ -8,10 +8,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tables import METHODS, print_table
+from tables import COLUMNS, METHODS, print_table
 
 HERE = Path(__file__).parent
 STUDENTS = {'student': 'student alone', **{method: METHODS[method] for method in ('kd', 'cwd', 'bpkd')}}
+WITH_ACCURACY = {**COLUMNS, 'aAcc': 'pixel accuracy'}
 SETTINGS = {
     'cwd_default': 'CWD',
     'cwd_tuned': 'CWD, tau 1, weight 5',
@@ -22,6 +23,6 @@ SETTINGS = {
 }
 
 if __name__ == '__main__':
-    print_table(HERE / 'results', STUDENTS)
+    print_table(HERE / 'results', STUDENTS, columns=WITH_ACCURACY)
     print('\nOther settings\n')
-    print_table(HERE / 'settings', SETTINGS)
+    print_table(HERE / 'settings', SETTINGS, columns=WITH_ACCURACY)
