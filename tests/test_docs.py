@@ -273,6 +273,19 @@ def test_the_text_about_the_parts_of_the_loss_says_what_their_results_say():
     assert noise in page  # two standard deviations of the difference of two runs
 
 
+def test_the_text_about_hires_cam_says_what_its_results_say():
+    networks = json.loads(read(f'{CAMVID}/cam.json'))['networks']
+    groups = {}
+    for run, shares in networks.items():
+        groups.setdefault(run.rsplit('-', 1)[0], []).append(100 * np.mean([np.mean(shares[cls]) for cls in shares]))
+    means = {name: np.mean(values) for name, values in groups.items()}
+    gain = f'is {means["bpkd"] - means["student"]:.1f} points higher with BPKD than for the student alone'
+    assert gain in words_of('docs/results.md') and means['bpkd'] > means['teacher']
+    spread = np.std(groups['bpkd'], ddof=1)
+    assert all(means['bpkd'] - means[name] < spread for name in ('nfd', 'cwd'))  # "within the spread"
+    assert means['kd'] - means['student'] < spread
+
+
 def test_the_correlation_with_the_entropy_is_the_printed_one():
     printed = printed_by('experiments/camvid_stride4/table.py')
     as_it_is, unit_scale = re.search(r'Correlation with trimap mIoU: (\S+), and (\S+) at', printed).groups()

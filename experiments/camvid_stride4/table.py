@@ -27,6 +27,7 @@ MAIN = {
 }
 TITLES = {**METHODS, **MAIN}
 METRICS = ['mIoU', 'trimap/mIoU@3px', 'body/mIoU@3px', 'boundary/mIoU@0.005diag']
+CAM_CLASSES = ('pole', 'fence', 'car', 'bicyclist')
 FRAMES = 15  # the bootstrap draws blocks of this many frames: one second of the video
 LONG = {'teacher': 'teacher (width 32)', 'student': 'student alone (width 16)'}
 BELOW = {
@@ -124,6 +125,21 @@ def print_entropy() -> None:
     print(f'\nCorrelation with trimap mIoU: {correlations[0]:.2f}, and {correlations[1]:.2f} at unit scale')
 
 
+def print_cam() -> None:
+    """Prints what cam.py wrote to cam.json: shares in percent; the last row is the area of the classes."""
+    found = json.loads((HERE / 'cam.json').read_text(encoding='utf-8'))
+    groups: Dict[str, List[List[float]]] = {}
+    for run, shares in [*found['networks'].items(), ('area of the class', found['area'])]:
+        of_classes = [100 * float(np.mean(shares[name])) for name in found['area']]
+        shown = [100 * float(np.mean(shares[name])) for name in CAM_CLASSES]
+        groups.setdefault(run.rsplit('-', 1)[0], []).append([float(np.mean(of_classes)), *shown])
+    print_rows(
+        ['networks', 'mean over the classes', *CAM_CLASSES],
+        list(groups),
+        lambda name: [str(len(groups[name])), *map(mean_and_spread, np.array(groups[name]).T)],
+    )
+
+
 def common_seeds(folder: Path) -> Set[str]:
     """The seeds that all methods in the folder have."""
     seeds: Dict[str, Set[str]] = {}
@@ -163,6 +179,8 @@ if __name__ == '__main__':
     print_cost()
     print('\nEntropy\n')
     print_entropy()
+    print('\nHiResCAM\n')
+    print_cam()
     print("\nThe paper's ablations\n")
     seeds = common_seeds(HERE / 'paper_tables')
     print_table(HERE / 'main', {'student': 'student alone', 'bpkd': 'the whole loss, kernel_size 7'}, seeds)

@@ -1,6 +1,6 @@
 """HiResCAM: which positions of a layer raise the logit of a class (Figure 4 of the BPKD paper)."""
 
-from typing import Dict, Sequence, Tuple
+from typing import Dict, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -53,6 +53,12 @@ def hires_cam(model: BaseModel, inputs: Tensor, layer: str, cls: int, pixels: Te
     return (kept * gradient).sum(1)[0].relu().detach()
 
 
+def share_inside(cam: np.ndarray, inside: np.ndarray) -> Optional[float]:
+    """The share of a map, (H, W), that lies on the pixels `inside`, (H, W) bool. None if the map is zero everywhere."""
+    total = float(cam.sum(dtype=np.float64))
+    return float(cam[inside].sum(dtype=np.float64)) / total if total else None
+
+
 def class_index(name: str, classes: Sequence[str]) -> int:
     """Returns the index of a class.
 
@@ -97,8 +103,7 @@ def cam_figure(
             inputs = network.predictor.preprocess(image)
             cam = hires_cam(network.model, inputs, layer, cls, torch.from_numpy(inside))
             cam = resize(cam[None], image.shape[:2])[0].cpu().numpy()
-            total, largest = float(cam.sum(dtype=np.float64)), float(cam.max())
-            share = float(cam[inside].sum(dtype=np.float64)) / total if total else None
+            largest, share = float(cam.max()), share_inside(cam, inside)
             of_image[network.name] = dict(maximum=largest, inside=share)
             scale = show(axis, cam / (largest or 1), cmap='inferno', vmin=0, vmax=1)
             axis.set_xlabel('all zero' if share is None else f'{100 * share:.0f} % inside', fontsize=9)
