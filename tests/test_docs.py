@@ -322,6 +322,16 @@ def test_the_numbers_in_the_text_about_all_methods_are_those_of_the_results():
     assert f'there BPKD was {in_search[0]:.2f} mIoU above the student alone' in page
 
 
+def test_the_text_about_the_second_runs_says_what_the_results_print():
+    printed = printed_by('experiments/camvid_stride4/table.py').split(' methods with two runs')[1]
+    found = re.findall(r'^(.+): (\S+), (\d+)$', printed, re.MULTILINE)
+    ranks = '{} in mIoU, {} in trimap mIoU and {} in boundary IoU'.format(*(rank for _, rank, _ in found))
+    above = '{} of 15 methods in mIoU, {} in trimap mIoU and {} in boundary IoU'.format(*(n for *_, n in found))
+    page = words_of('docs/results.md')
+    assert f'The rank correlation of the runs is {ranks}.' in page
+    assert f'**Above the student alone in both runs:** {above}.' in page
+
+
 def test_the_text_about_aicsd_and_wavelet_says_what_their_results_say():
     page = words_of('docs/results.md')
     student, wavelet, aicsd = (
