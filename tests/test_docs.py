@@ -273,6 +273,15 @@ def test_the_text_about_the_parts_of_the_loss_says_what_their_results_say():
     assert noise in page  # two standard deviations of the difference of two runs
 
 
+def test_the_text_about_the_cost_says_what_its_results_say():
+    page = words_of('docs/results.md')
+    first, second = (json.loads(read(f'{CAMVID}/{name}.json'))['step'] for name in ('step', 'step_again'))
+    ratios = ['{:.2f}x ({})'.format(step['ratio'], step['config'].split('/')[1].upper()) for step in second[1:]]
+    assert f'a second measurement gave {", ".join(ratios[:-1])} and {ratios[-1]}' in page
+    memory = [step['memory_ratio'] for step in first[1:]]
+    assert f'is {min(memory):.2f}x to {max(memory):.2f}x that of the student alone' in page
+
+
 def test_the_text_about_hires_cam_says_what_its_results_say():
     networks = json.loads(read(f'{CAMVID}/cam.json'))['networks']
     groups = {}
