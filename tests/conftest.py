@@ -1,3 +1,4 @@
+import logging
 import os
 import os.path as osp
 import sys
@@ -10,6 +11,7 @@ sys.path[:0] = [ROOT, osp.join(ROOT, 'tests')]
 import mmseg_bpkd  # noqa: F401
 import mmseg_bpkd_cli
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 
@@ -21,6 +23,10 @@ def _same_state_for_every_test():
     torch.manual_seed(0)
     torch.set_num_threads(1)  # more threads slow down tiny tensors
     init_default_scope('mmseg')
+    logger = MMLogger.get_current_instance()
+    for handler in logger.handlers[:]:
+        if isinstance(handler, logging.FileHandler) and handler.stream is None:
+            logger.removeHandler(handler)  # the closed log of a Runner, to which `init_weights` would write
 
 
 @pytest.fixture
