@@ -30,6 +30,12 @@ LOSSES: Dict[str, Callable[[], nn.Module]] = {
     'bpkd without POM': lambda: make_loss('BPKDLoss', post_mask=False),
     'bpkd with swapped softmax dimensions': lambda: make_loss('BPKDLoss', edge_over='positions', body_over='classes'),
     'bpkd without the edges in the body': lambda: make_loss('BPKDLoss', body_mask='remove'),
+    'bpkd by the words of the paper': lambda: make_loss(
+        'BPKDLoss', pre_mask='suppress', edge_norm='mean', body_mask='binary', edge_weight=50, body_weight=20
+    ),
+    'bpkd with a mean over the edge': lambda: make_loss('BPKDLoss', pre_mask=False, edge_norm='edge'),
+    'bpkd with class weights by area': lambda: make_loss('BPKDLoss', class_weight='inverse_sqrt_area'),
+    'bpkd with binary removal': lambda: make_loss('BPKDLoss', edge_norm='edge', body_mask='binary_remove'),
     'bpkd with standardised logits': lambda: make_loss('BPKDLoss', standardize=True),
     'kd': lambda: make_loss('PixelWiseLoss'),
     'kd as a mean over elements': lambda: make_loss('PixelWiseLoss', norm='elements'),

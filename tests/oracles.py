@@ -102,28 +102,35 @@ def channel_wise_of_some(preds_S: np.ndarray, preds_T: np.ndarray, weights: np.n
     return np.mean(terms)
 
 
-def bpkd_edge(preds_S, preds_T, masks, alpha, tau=1.0, norm='class', pre_mask=True, post_mask=True) -> float:
+def bpkd_edge(preds_S, preds_T, masks, alpha, tau=1.0, norm='class', pre_mask='multiply', post_mask=True) -> float:
     n, num_classes, h, w = preds_S.shape
     per_image = []
     for i in range(n):
         phi = np.zeros((h, w))
         for y in range(h):
             for x in range(w):
-                m = masks[i, :, y, x] if pre_mask else np.ones(num_classes)
-                phi[y, x] = kl(preds_S[i, :, y, x] * m, preds_T[i, :, y, x] * m, tau)
-        if not post_mask:
-            cells = [phi[y, x] for y in range(h) for x in range(w) if any(masks[i, :, y, x] > 0)]
-            per_image.append(np.mean(cells) if cells else 0)
-            continue
-        terms = []
+                student, teacher, m = preds_S[i, :, y, x], preds_T[i, :, y, x], masks[i, :, y, x]
+                if pre_mask == 'suppress':
+                    kept = [c for c in range(num_classes) if m[c] > 0]
+                    student, teacher = [student[c] for c in kept], [teacher[c] for c in kept]
+                elif pre_mask == 'multiply':
+                    student, teacher = student * m, teacher * m
+                phi[y, x] = kl(student, teacher, tau)
+        sums, areas, weights = [], [], 0
         for c in range(num_classes):
-            area = sum(masks[i, c].ravel() > 0)
-            if area:
-                terms.append(alpha[c] * sum((phi * masks[i, c]).ravel()) / area)
+            weight = masks[i, c] if post_mask else np.where(masks[i, c] > 0, 1, 0)
+            sums.append(alpha[c] * sum((phi * weight).ravel()))
+            areas.append(sum(masks[i, c].ravel() > 0))
+            weights += weight.sum()
+        with_edge = [c for c in range(num_classes) if areas[c]]
         if norm == 'class':
-            per_image.append(np.mean(terms) if terms else 0)
+            per_image.append(np.mean([sums[c] / areas[c] for c in with_edge]) if with_edge else 0)
+        elif norm == 'paper':
+            per_image.append(sum(sums[c] / areas[c] for c in with_edge) / (h * w))
+        elif norm == 'mean':
+            per_image.append(sum(sums) / (num_classes * h * w))
         else:
-            per_image.append(sum(terms) / (h * w))
+            per_image.append(sum(sums) / weights if with_edge else 0)
     return np.mean(per_image)
 
 

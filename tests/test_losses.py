@@ -55,8 +55,8 @@ def test_cwd_as_tuned_on_camvid_is_the_default_body_term_without_its_mask():
 
 
 @pytest.mark.parametrize('alpha', [1.0, [0.5, 1.0, 3.0]])
-@pytest.mark.parametrize('norm', ['class', 'paper'])
-@pytest.mark.parametrize('pre_mask', [True, False])
+@pytest.mark.parametrize('norm', ['class', 'paper', 'mean', 'edge'])
+@pytest.mark.parametrize('pre_mask', ['suppress', 'multiply', False])
 @pytest.mark.parametrize('post_mask', [True, False])
 def test_edge_term_equals_the_oracle_with_every_option(post_mask, pre_mask, norm, alpha):
     preds_S, preds_T, gt = scene()
@@ -83,13 +83,15 @@ def test_body_term_equals_the_oracle(body_over, oracle):
 
 
 @pytest.mark.parametrize('tau', [1, 4])
-def test_body_term_without_the_edges_equals_the_oracle(tau):
+@pytest.mark.parametrize('body_mask', ['remove', 'binary_remove'])
+def test_body_term_without_the_edges_equals_the_oracle(body_mask, tau):
     """The first class of the second image has an edge everywhere: its term is 0."""
     preds_S, preds_T, gt = scene(requires_grad=True)
     gt[1] = torch.arange(gt.shape[2]) % 2
-    rest = 1 - oracles.edge_masks(gt.numpy(), 3, (4, 5), 3)
-    assert (rest == 0).any((2, 3)).any() and rest[1, 0].max() == 0 and ((rest > 0) & (rest < 1)).any()
-    term = BPKDLoss(0, 7, kernel_size=3, tau_body=tau, body_mask='remove').terms(preds_S, preds_T, gt)['body']
+    masks = oracles.edge_masks(gt.numpy(), 3, (4, 5), 3)
+    assert ((masks > 0) & (masks < 1)).any() and (masks[1, 0] == 1).all()
+    rest = 1.0 * (masks == 0) if body_mask == 'binary_remove' else 1 - masks
+    term = BPKDLoss(0, 7, kernel_size=3, tau_body=tau, body_mask=body_mask).terms(preds_S, preds_T, gt)['body']
     expected = 7 * oracles.channel_wise_of_some(preds_S.detach().numpy(), preds_T.numpy(), rest, tau)
     assert expected > 0 and term.item() == pytest.approx(expected, rel=1e-6)
     term.backward()
@@ -97,9 +99,83 @@ def test_body_term_without_the_edges_equals_the_oracle(tau):
     assert np.abs(gradient[rest == 0]).max() == 0 < np.abs(gradient[rest > 0]).max()
 
 
-def test_removing_the_edges_from_a_softmax_over_classes_is_refused():
-    with pytest.raises(ValueError, match="body_mask='remove' needs body_over='positions'"):
-        BPKDLoss(body_over='classes', body_mask='remove')
+@pytest.mark.parametrize(
+    ('body_over', 'oracle'), [('positions', oracles.channel_wise), ('classes', oracles.pixel_wise)]
+)
+def test_body_term_with_a_binary_mask_equals_the_oracle(body_over, oracle):
+    preds_S, preds_T, gt = scene()
+    rest = 1.0 * (oracles.edge_masks(gt.numpy(), 3, (4, 5), 3) == 0)
+    loss = BPKDLoss(0, 7, kernel_size=3, tau_body=2, body_over=body_over, body_mask='binary')
+    expected = 7 * oracle(preds_S.numpy() * rest, preds_T.numpy() * rest, 2)
+    assert loss.terms(preds_S, preds_T, gt)['body'].item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize('body_mask', ['remove', 'binary_remove'])
+def test_removing_the_edges_from_a_softmax_over_classes_is_refused(body_mask):
+    with pytest.raises(ValueError, match=f"body_mask='{body_mask}' needs body_over='positions'"):
+        BPKDLoss(body_over='classes', body_mask=body_mask)
+
+
+def test_suppressing_classes_ignores_their_logits_and_a_shift_of_all_logits():
+    preds_S, preds_T, gt = scene()
+    gt.clamp_(max=1)  # the third class has no edge
+    loss = BPKDLoss(1, 0, kernel_size=3, pre_mask='suppress')
+    before = loss(preds_S, preds_T, gt)
+    assert before > 0
+    shifted = preds_S + 2
+    shifted[:, 2] += 5
+    torch.testing.assert_close(loss(shifted, preds_T, gt), before)
+    assert loss(preds_T + 2, preds_T, gt) < 1e-12 < BPKDLoss(1, 0, kernel_size=3)(preds_T + 2, preds_T, gt)
+
+
+def test_edge_term_over_the_suppressed_positions_equals_the_oracle():
+    preds_S, preds_T, gt = scene()
+    kept = 1.0 * (oracles.edge_masks(gt.numpy(), 3, (4, 5), 3) > 0)
+    loss = BPKDLoss(7, 0, kernel_size=3, edge_over='positions', pre_mask='suppress')
+    expected = 7 * oracles.channel_wise_of_some(preds_S.numpy(), preds_T.numpy(), kept, 1)
+    assert loss.terms(preds_S, preds_T, gt)['edge'].item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_class_weights_by_area_follow_the_edges_seen_so_far():
+    torch.manual_seed(1)
+    preds_S, preds_T = torch.randn(2, 2, 4, 4, 5, dtype=torch.float64)  # the fourth class does not occur
+    loss = BPKDLoss(7, 0, 'inverse_sqrt_area', kernel_size=3, edge_norm='edge')
+    loss.build_layers(num_classes=4)
+    areas = np.zeros(4)
+    for _ in range(2):
+        gt = scene()[2].roll(1, 2)
+        masks = oracles.edge_masks(gt.numpy(), 4, (4, 5), 3)
+        areas += [masks[:, c].sum() for c in range(4)]
+        alpha = [1 / area**0.5 if area else 0 for area in areas]
+        alpha = np.array(alpha) / (sum(alpha) / 3)  # mean 1 over the three classes that occur
+        expected = 7 * oracles.bpkd_edge(preds_S.numpy(), preds_T.numpy(), masks, alpha, norm='edge')
+        assert loss(preds_S, preds_T, gt).item() == pytest.approx(expected, rel=1e-6)
+    assert len(set(alpha)) == 4
+    resumed = BPKDLoss(7, 0, 'inverse_sqrt_area', kernel_size=3, edge_norm='edge')
+    resumed.build_layers(num_classes=4)
+    resumed.load_state_dict(loss.state_dict())
+    assert resumed.eval()(preds_S, preds_T, gt).item() == loss.eval()(preds_S, preds_T, gt).item()
+
+
+def test_edges_of_the_teacher_are_those_of_its_prediction():
+    preds_S, preds_T, gt = scene()
+    prediction = torch.nn.functional.interpolate(preds_T, gt.shape[1:], mode='bilinear').argmax(1)
+    from_teacher = BPKDLoss(kernel_size=3, edges='teacher')
+    void = torch.full_like(gt, oracles.VOID)
+    torch.testing.assert_close(
+        from_teacher(preds_S, preds_T, void), BPKDLoss(kernel_size=3)(preds_S, preds_T, prediction)
+    )
+
+
+def test_random_edges_keep_the_values_of_the_masks_and_not_their_place():
+    preds_S, preds_T, gt = scene()
+    loss = BPKDLoss(kernel_size=3, edges='random')
+    at_edges = edge_masks(gt, 3, (4, 5), 3).flatten(2)
+    torch.manual_seed(0)
+    random = loss._masks(preds_T, gt).flatten(2).float()
+    assert not torch.equal(random, at_edges)
+    for i in range(2):
+        assert sorted(random[i].T.tolist()) == sorted(at_edges[i].T.tolist())
 
 
 def test_edge_term_over_positions_equals_the_oracle():
@@ -134,7 +210,18 @@ def test_default_norm_does_not_depend_on_the_crop_size():
 
 
 @pytest.mark.parametrize('fill', [1, oracles.VOID])
-@pytest.mark.parametrize('options', [{}, dict(pre_mask=False), dict(post_mask=False), dict(edge_norm='paper')])
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        dict(pre_mask='suppress'),
+        dict(pre_mask=False),
+        dict(post_mask=False),
+        dict(edge_norm='paper'),
+        dict(edge_norm='mean'),
+        dict(edge_norm='edge', class_weight=9),
+    ],
+)
 def test_edge_term_and_its_gradient_are_exactly_zero_if_there_are_no_edges(options, fill):
     preds_S, preds_T, gt = scene(requires_grad=True)
     value = BPKDLoss(1, 0, **options)(preds_S, preds_T, gt.fill_(fill))
@@ -143,7 +230,18 @@ def test_edge_term_and_its_gradient_are_exactly_zero_if_there_are_no_edges(optio
 
 
 @pytest.mark.parametrize(
-    'options', [{}, dict(pre_mask=False), dict(post_mask=False), dict(edge_norm='paper'), dict(edge_over='positions')]
+    'options',
+    [
+        {},
+        dict(pre_mask='suppress'),
+        dict(pre_mask=False),
+        dict(post_mask=False),
+        dict(edge_norm='paper'),
+        dict(edge_norm='mean'),
+        dict(edge_norm='edge'),
+        dict(edge_over='positions'),
+        dict(edge_over='positions', pre_mask='suppress'),
+    ],
 )
 def test_void_cells_do_not_change_the_edge_term(options):
     preds_S, preds_T, gt = scene()
@@ -155,10 +253,18 @@ def test_void_cells_do_not_change_the_edge_term(options):
 
 
 @pytest.mark.parametrize(
-    ('argument', 'value'), [('edge_norm', 'image'), ('edge_over', 'pixels'), ('body_over', 'pixels')]
+    ('argument', 'value'),
+    [
+        ('edge_norm', 'image'),
+        ('edge_over', 'pixels'),
+        ('body_over', 'pixels'),
+        ('body_mask', 'soft'),
+        ('edges', 'student'),
+        ('pre_mask', True),
+    ],
 )
 def test_an_unknown_choice_is_refused_and_the_error_lists_the_choices(argument, value):
-    with pytest.raises(ValueError, match=f"{argument} must be one of .*'{value}'"):
+    with pytest.raises(ValueError, match=f'{argument} must be one of .*{value!r}'):
         BPKDLoss(**{argument: value})
 
 
@@ -167,9 +273,17 @@ def test_class_weights_for_a_wrong_number_of_classes_are_refused():
         BPKDLoss(class_weight=[1.0, 2.0])(*scene())
 
 
-def test_edge_term_over_positions_requires_the_pre_mask():
-    with pytest.raises(ValueError, match='pre_mask'):
-        BPKDLoss(edge_over='positions', pre_mask=False)
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(edge_over='positions', pre_mask=False), 'pre_mask'),
+        (dict(edges='teacher', void_edges=True), 'predictions have no void'),
+        (dict(class_weight='rare'), "class_weight must be numbers or 'inverse_sqrt_area', got 'rare'"),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        BPKDLoss(**options)
 
 
 def test_unknown_arguments_and_losses_are_refused():
@@ -205,6 +319,8 @@ def test_errors_at_a_boundary_count_in_the_edge_term_and_others_in_the_body_term
         dict(edge_norm='paper'),
         dict(post_mask=False),
         dict(pre_mask=False),
+        dict(pre_mask='suppress', edge_norm='mean'),
+        dict(edge_norm='edge'),
         dict(class_weight=[1 + 0.1 * c for c in range(40)]),
         dict(edge_over='positions'),
     ],
@@ -230,7 +346,7 @@ def test_both_terms_equal_the_oracles_if_few_of_many_classes_are_present(options
             np.broadcast_to(options.get('class_weight', 1), 40),
             options.get('tau_edge', 1),
             options.get('edge_norm', 'class'),
-            options.get('pre_mask', True),
+            options.get('pre_mask', 'multiply'),
             options.get('post_mask', True),
         )
     body_oracle = oracles.channel_wise if body_over == 'positions' else oracles.pixel_wise

@@ -175,12 +175,10 @@ def test_both_terms_of_bpkd_equal_the_oracle(given, post_mask, norm, void_edges)
                 # logits (-z / 2, z / 2), each multiplied by the mask of its class
                 odds = [(of_image[0][place] + of_image[1][place]) / 2 * image[place] for image in (image_S, image_T)]
                 phi[place] = oracles.bernoulli_kl(*odds, 2)
-            if post_mask:
-                for c in (0, 1):
-                    terms.append(alpha[c] * (phi * of_image[c]).sum() / (of_image[c] > 0).sum())
-                edge += sum(terms) / (2 if norm == 'class' else 20)
-            else:
-                edge += phi[of_image.max(0) > 0].mean()
+            for c in (0, 1):
+                on_edge = of_image[c] > 0
+                terms.append(alpha[c] * (phi * (of_image[c] if post_mask else on_edge)).sum() / on_edge.sum())
+            edge += sum(terms) / (2 if norm == 'class' else 20)
             for c, sign in ((0, -0.5), (1, 0.5)):
                 maps = [(sign * image * (1 - of_image[c])).ravel() for image in (image_S, image_T)]
                 body += oracles.kl(*maps, 4) / 2

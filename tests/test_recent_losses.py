@@ -43,7 +43,7 @@ def test_lskd_equals_the_oracle(given, tau):
     assert_equals(loss, taken, lambda preds: 9 * oracles.pixel_wise(oracles.standardized(preds), standard_T, tau))
 
 
-@pytest.mark.parametrize('pre_mask', [True, False])
+@pytest.mark.parametrize('pre_mask', ['suppress', 'multiply', False])
 def test_bpkd_masks_the_standardised_logits_and_keeps_its_body_term(given, pre_mask):
     loss = make_loss(
         'BPKDLoss', edge_weight=7, body_weight=3, kernel_size=3, tau_edge=2, pre_mask=pre_mask, standardize=True

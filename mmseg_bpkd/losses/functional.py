@@ -165,35 +165,48 @@ def channel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0, mask: Optiona
 
 
 def edge_weights(masks: Tensor, class_weight: Tensor, norm: str = 'class', post_mask: bool = True) -> Tensor:
-    """Weight of each cell's divergence in BPKD's edge loss (arXiv 2306.08075, eq. 3).
+    """Weight of each cell's divergence in BPKD's edge loss (arXiv 2306.08075, eq. 3 and appendix B).
 
-    Let phi be the divergence of a cell, M the masks and n_c = #{i: M_c,i > 0} the edge area of class c. The class
-    contributes e_c = class_weight_c * sum_i phi_i M_c,i / n_c. The loss is (phi * weights).sum().
+    Let phi be the divergence of a cell, M the masks, n_c = #{i: M_c,i > 0} the edge area of class c, and
+    s_c = class_weight_c * sum_i phi_i M_c,i. The loss of an image is (phi * weights).sum() * N:
+
+    =========  ====================================================================
+    norm       loss of an image
+    =========  ====================================================================
+    'class'    mean of s_c / n_c over the classes that have an edge in the image
+    'paper'    sum over the classes of s_c / n_c, divided by h * w (equation 3)
+    'mean'     sum over the classes of s_c, divided by C * h * w (appendix B)
+    'edge'     sum over the classes of s_c, divided by the sum of M: a mean over the edge cells
+    =========  ====================================================================
 
     Args:
-        masks: (N, C, H, W) in [0, 1], from `edge_masks`.
+        masks: (N, C, h, w) in [0, 1], from `edge_masks`.
         class_weight: scalar or (C,).
-        norm: 'class': mean of e_c over the classes that have an edge in the image. 'paper': sum of e_c over the
-            classes, divided by H * W. Both are averaged over the images.
-        post_mask: if False, the loss is the mean of phi over the cells with an edge of any class, then over the images,
-            and `class_weight` and `norm` have no effect.
+        post_mask: if False, all M above 0 count as 1. Nothing else changes.
 
     Returns:
-        (N, H, W). All weights of an image without edges are 0.
+        (N, h, w). All weights of an image without edges are 0.
 
     >>> masks = torch.tensor([[[[0.5, 1, 0]], [[0, 1, 0]]]])  # classes 0 and 1, with edge areas 2 and 1
     >>> edge_weights(masks, torch.tensor(1.0))  # (0.5 / 2) / 2 and (1 / 2 + 1 / 1) / 2
     tensor([[[0.1250, 0.7500, 0.0000]]])
+    >>> edge_weights(masks, torch.tensor(1.0), norm='edge')  # 0.5 / 2.5 and 2 / 2.5
+    tensor([[[0.2000, 0.8000, 0.0000]]])
     """
-    if post_mask:
-        area = (masks > 0).sum((2, 3)).to(masks)
-        parts = masks[0, 0].numel() if norm == 'paper' else (area > 0).sum(1, keepdim=True).clamp(min=1)
-        per_class = class_weight / parts / area.clamp(min=1)
-        weights = (masks * per_class[:, :, None, None]).sum(1)  # autocast would run einsum in half precision
+    on_edge = (masks > 0).to(masks)
+    if not post_mask:
+        masks = on_edge
+    if norm == 'edge':
+        divisor = masks.sum((1, 2, 3)).clamp(min=torch.finfo(masks.dtype).eps)[:, None]
+    elif norm == 'mean':
+        divisor = masks[0].numel()
     else:
-        on_edge = (masks.amax(1) > 0).to(masks)
-        weights = on_edge / on_edge.sum((1, 2), keepdim=True).clamp(min=1)
-    return weights / len(masks)
+        area = on_edge.sum((2, 3))
+        parts = masks[0, 0].numel() if norm == 'paper' else (area > 0).sum(1, keepdim=True).clamp(min=1)
+        divisor = parts * area.clamp(min=1)
+    per_class = class_weight / divisor * torch.ones_like(masks[:, :, 0, 0])
+    # Autocast would run einsum in half precision.
+    return (masks * per_class[:, :, None, None]).sum(1) / len(masks)
 
 
 class KLDivergence(Function):
