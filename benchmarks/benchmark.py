@@ -25,7 +25,7 @@ sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # works 
 import torch
 from mmengine.config import DictAction
 
-import mmseg_bpkd  # noqa: F401
+import mmseg_bpkd.engine  # noqa: F401
 from benchmarks import budgets, data, losses, masks, methods, scale, step, testing
 
 

@@ -1,6 +1,6 @@
 """BPKD and CWD against MMRazor's CWD on the same logits, batch 2: forward and backward pass, masks included.
 
-"reference" means the formulas of mmseg_bpkd/losses/reference.py.
+"reference" means the formulas of mmseg_bpkd/models/losses/reference.py.
 """
 
 from functools import partial
@@ -10,7 +10,7 @@ import torch
 from mmrazor.models.losses import ChannelWiseDivergence
 from torch import Tensor
 
-from mmseg_bpkd.losses import BPKDLoss, ChannelWiseLoss, reference
+from mmseg_bpkd.models.losses import BPKDLoss, ChannelWiseLoss, reference
 
 from .masks import regions
 from .measuring import DEVICE, milliseconds_in_turn, peak_growth, ratio

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmseg_bpkd.boundary import edge_masks
+from mmseg_bpkd.ops.boundary import edge_masks
 
 from .measuring import DEVICE, milliseconds_in_turn, peak_growth, ratio
 

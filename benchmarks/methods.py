@@ -15,8 +15,8 @@ from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from mmseg_bpkd.losses.base import contract_of
-from mmseg_bpkd.losses.class_memory import ClassMemory
+from mmseg_bpkd.models.losses.base import contract_of
+from mmseg_bpkd.models.losses.class_memory import ClassMemory
 
 from .masks import STRIDE, regions
 from .measuring import DEVICE, milliseconds_in_turn, peak_growth, ratio

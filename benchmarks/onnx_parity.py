@@ -31,11 +31,13 @@ from mmengine.runner import Runner
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-import mmseg_bpkd  # noqa: F401
-from mmseg_bpkd.deploy import OnnxNetwork, export_onnx
-from mmseg_bpkd.evaluate import compare_with_onnx
-from mmseg_bpkd.files import load_config_file
-from mmseg_bpkd.segmentors import resolve_segmentor, start_from_scratch, student_config
+import mmseg_bpkd.engine  # noqa: F401
+from mmseg_bpkd.deploy.onnx import export_onnx
+from mmseg_bpkd.evaluation.evaluate import compare_with_onnx
+from mmseg_bpkd.evaluation.onnx import OnnxNetwork
+from mmseg_bpkd.fileio.package_files import load_config_file
+from mmseg_bpkd.models.roles import start_from_scratch, student_config
+from mmseg_bpkd.models.segmentors import resolve_segmentor
 
 NETWORKS = {  # config, iterations, whether it can be exported for any size
     'PSPNet-R18': ('mmseg_bpkd::pspnet/pspnet_r18_4xb4-80k_cityscapes-512x1024.py', 300, True),

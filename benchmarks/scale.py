@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.utils import parameters_to_vector
 
-from mmseg_bpkd.launch import CPUDistributedDataParallel
+from mmseg_bpkd.engine.devices import CPUDistributedDataParallel
 
 from .measuring import milliseconds_in_turn, peak_growth
 from .step import RECIPES, build, on_random_images, training_step, two_steps

@@ -20,7 +20,8 @@ from mmengine.utils import get_installed_path
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from mmseg_bpkd.segmentors import resolve_segmentor, student_config
+from mmseg_bpkd.models.roles import student_config
+from mmseg_bpkd.models.segmentors import resolve_segmentor
 
 from .masks import regions
 from .measuring import DEVICE, milliseconds_in_turn, peak_growth, peak_of_tensors, ratio

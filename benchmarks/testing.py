@@ -18,7 +18,8 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from mmseg_bpkd.datasets.synthetic import CLASSES, render_scene
-from mmseg_bpkd.segmentors import build_segmentor, student_config
+from mmseg_bpkd.models.roles import student_config
+from mmseg_bpkd.models.segmentors import build_segmentor
 
 from .measuring import milliseconds, milliseconds_in_turn, ratio
 

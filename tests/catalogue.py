@@ -8,7 +8,7 @@ import oracles
 import torch
 from torch import nn
 
-from mmseg_bpkd import losses
+from mmseg_bpkd.models import losses
 
 CLASSES, FEATS_S, FEATS_T, STAGE_S, STAGE_T = 3, 4, 6, 4, 8
 WIDTHS = dict(num_classes=CLASSES, feats_S=FEATS_S, feats_T=FEATS_T, stage_S=STAGE_S, stage_T=STAGE_T)

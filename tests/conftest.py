@@ -8,8 +8,8 @@ import pytest
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 sys.path[:0] = [ROOT, osp.join(ROOT, 'tests')]
 
-import mmseg_bpkd  # noqa: F401
-import mmseg_bpkd_cli
+import mmseg_bpkd.engine  # noqa: F401
+from mmseg_bpkd.cli import main
 import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
@@ -40,7 +40,7 @@ def bpkd(tmp_path, monkeypatch):
 
     def run(*arguments):
         with pytest.raises(SystemExit) as stop:
-            mmseg_bpkd_cli.main([str(argument) for argument in arguments])
+            main.main([str(argument) for argument in arguments])
         return stop.value.code
 
     return run

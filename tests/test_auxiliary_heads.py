@@ -17,8 +17,8 @@ from test_fast_settings import losses_and_gradients
 from test_one_channel import batch as binary_batch
 from test_one_channel import pspnet
 
-from mmseg_bpkd.losses import DistillLoss, PixelWiseLoss
-from mmseg_bpkd.segmentors import build_segmentor, forward_heads, resolve_segmentor
+from mmseg_bpkd.models.losses import DistillLoss, PixelWiseLoss
+from mmseg_bpkd.models.segmentors import build_segmentor, forward_heads, resolve_segmentor
 
 RECEIVED = {}
 DIST = Config.fromfile(f'{ROOT}/configs/_base_/distillers/dist.py').distiller.to_dict()

@@ -9,8 +9,8 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
-from mmseg_bpkd.backbones import ViTAdapter
-from mmseg_bpkd.backbones.vit_adapter import AttentionGeometry, as_maps, as_tokens, cell_centres
+from mmseg_bpkd.models.backbones import ViTAdapter
+from mmseg_bpkd.models.backbones.vit_adapter import AttentionGeometry, as_maps, as_tokens, cell_centres
 
 SMALL = dict(
     embed_dims=24,

@@ -5,8 +5,8 @@ import pytest
 import torch
 from oracles import VOID, grid
 
-from mmseg_bpkd import boundary
-from mmseg_bpkd.boundary import boundary_band, edge_masks
+from mmseg_bpkd.ops import boundary
+from mmseg_bpkd.ops.boundary import boundary_band, edge_masks
 
 TWO_CLASSES = """
     0 0 0 1 1

@@ -8,7 +8,8 @@ import pytest
 from conftest import ROOT
 from mmengine.config import Config
 
-from mmseg_bpkd.cfg_options import add_cfg_options, merge_options
+from mmseg_bpkd.cli.arguments import add_cfg_options
+from mmseg_bpkd.config.options import merge_options
 
 CONFIG = osp.join(ROOT, 'configs/bpkd/bpkd_deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320.py')
 SWIN = osp.join(ROOT, 'configs/bpkd/bpkd_upernet-swin-b_upernet-swin-t_4xb4-80k_ade20k-512x512.py')
@@ -41,7 +42,7 @@ def value_of(cfg: Config, key: str):
         ('train_cfg.max_iter=9', "IterBasedTrainLoop has no argument 'max_iter'; the nearest is 'max_iters'"),
         ('max_iters=9', 'no key max_iters; the nearest is train_cfg.max_iters'),
         ('model.distiler.type=X', "SegDistill has no argument 'distiler'; the nearest is 'distiller'"),
-        ('model.distiller.losses.loss_bpkd.edge=1', "BPKDLoss has no argument 'edge'; the nearest is 'tau_edge'"),
+        ('model.distiller.losses.loss_bpkd.edge=1', "BPKDLoss has no argument 'edge'; the nearest is 'edges'"),
         ('model.distiller.losses.loss_bpk.tau_edge=1', 'the nearest is model.distiller.losses.loss_bpkd.tau_edge'),
         ('model.student.backbone.dept=18', "ResNetV1c has no argument 'dept'; the nearest is 'depth'"),
         ('model.student.decode_heat.channels=18', "EncoderDecoder has no argument 'decode_heat'; the nearest is"),

@@ -29,13 +29,13 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, TRANSFORMS
 from PIL import Image
 
-from mmseg_bpkd.dataset_check import check_datasets, picture, splits_of
-from mmseg_bpkd.dataset_check.content import largest_size, loaded_value
-from mmseg_bpkd.dataset_check.files import Pair, Probe, describe_suffixes, probe_all, same_files
-from mmseg_bpkd.dataset_check.findings import format_ranges
-from mmseg_bpkd.dataset_check.listing import _fault_of_list
-from mmseg_bpkd.dataset_check.reading import count_values, read_pair, read_pairs
 from mmseg_bpkd.datasets import CamVidDataset
+from mmseg_bpkd.datasets.check import check_datasets, picture, splits_of
+from mmseg_bpkd.datasets.check.content import largest_size, loaded_value
+from mmseg_bpkd.datasets.check.files import Pair, Probe, describe_suffixes, probe_all, same_files
+from mmseg_bpkd.datasets.check.findings import format_ranges
+from mmseg_bpkd.datasets.check.listing import _fault_of_list
+from mmseg_bpkd.datasets.check.reading import count_values, read_pair, read_pairs
 
 sys.path.append(osp.join(ROOT, 'tools'))
 
@@ -293,8 +293,8 @@ def test_exception_in_one_check_does_not_stop_the_others(intact, check, monkeypa
     def fail(*args):
         raise RuntimeError('boom')
 
-    monkeypatch.setattr('mmseg_bpkd.dataset_check.check.check_shared_images', fail)
-    monkeypatch.setattr('mmseg_bpkd.dataset_check.report.draw_samples', fail)
+    monkeypatch.setattr('mmseg_bpkd.datasets.check.check.check_shared_images', fail)
+    monkeypatch.setattr('mmseg_bpkd.datasets.check.report.draw_samples', fail)
     code, problems, text = check('camvid', intact['camvid'])
     assert code == 1 and problems == [
         'error: shared images, samples.png: this check raised RuntimeError (boom); the other checks still ran'
@@ -307,7 +307,7 @@ def test_interrupt_keeps_the_pairs_read_so_far(intact, check, monkeypatch):
         yield read_pair(pairs[0])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('mmseg_bpkd.dataset_check.check.read_pairs', interrupted)
+    monkeypatch.setattr('mmseg_bpkd.datasets.check.check.read_pairs', interrupted)
     code, problems, text = check('camvid', intact['camvid'])
     assert code == 0 and problems == ['warning: reading: interrupted after 1 of 6 pairs: the results cover only these']
     assert ', 1 read' in text

@@ -1,20 +1,18 @@
 """The command `bpkd`."""
 
-import os.path as osp
 import re
 import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
 
 import mmseg_bpkd
-import mmseg_bpkd_cli
+from mmseg_bpkd.cli import main
 
 
 def bare(*args) -> subprocess.CompletedProcess:
-    """Runs the command with Python's standard library only."""
-    command = [sys.executable, '-I', '-S', osp.join(ROOT, 'mmseg_bpkd_cli.py'), *args]
+    """Runs the command in a process of its own."""
+    command = [sys.executable, '-c', 'from mmseg_bpkd.cli.main import main; main()', *args]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -56,7 +54,7 @@ def test_a_command_runs_its_tool_and_ends_with_its_code(bpkd, capsys, tmp_path):
     assert 'data/camvid' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('command', mmseg_bpkd_cli.COMMANDS)
+@pytest.mark.parametrize('command', main.COMMANDS)
 def test_help_names_the_command_as_it_is_called(command, bpkd, capsys):
     assert bpkd(command, '--help') == 0
     text = capsys.readouterr().out

@@ -16,8 +16,8 @@ from test_methods import DISTILLERS
 from test_optim import OPTIM_WRAPPER, model_of
 from torch import nn
 
-from mmseg_bpkd.losses import AdaptivePerspectiveLoss, AdversarialLoss
-from mmseg_bpkd.optim import CombinedOptimizer, FallingPolyLR
+from mmseg_bpkd.engine.optim import CombinedOptimizer, FallingPolyLR
+from mmseg_bpkd.models.losses import AdaptivePerspectiveLoss, AdversarialLoss
 
 WITH_CRITIC = ['skds', 'ifvd', 'skds_original', 'ifvd_original', 'cwd_cirkd']
 OWN_OPTIMIZER = [*WITH_CRITIC, 'apd']

@@ -18,7 +18,7 @@ from mmseg.models.decode_heads import decode_head
 from mmseg.models.losses import cross_entropy
 from mmseg.models.losses import cross_entropy_loss as mmseg_cross_entropy
 
-from mmseg_bpkd import compat
+from mmseg_bpkd.compat.fixes import fixes as compat
 
 ONEDL = compat._has_distribution('onedl-mmengine')
 
@@ -42,7 +42,7 @@ def python(code: str) -> subprocess.CompletedProcess:
 
 LOAD_COMPAT = f"""
 import importlib.util, sys
-spec = importlib.util.spec_from_file_location('compat', {osp.join(ROOT, 'mmseg_bpkd/compat.py')!r})
+spec = importlib.util.spec_from_file_location('compat', {osp.join(ROOT, 'mmseg_bpkd/compat/fixes.py')!r})
 compat = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(compat)
 """
@@ -217,7 +217,7 @@ for call in ((os.system, 'echo hacked'), (getattr, HistoryBuffer, '__init__'), (
 def test_a_download_is_loaded_as_safely_as_a_file(tmp_path):
     done = python(f"""
 import os, torch, mmseg_bpkd
-from mmseg_bpkd.checkpoint import read_checkpoint
+from mmseg_bpkd.fileio.checkpoint import read_checkpoint
 class Attack:
     def __reduce__(self):
         return os.system, ('echo hacked',)

@@ -12,9 +12,10 @@ from conftest import ROOT
 from mmengine.config import Config
 from torch import nn
 
-from mmseg_bpkd.complexity import measure, operations, segmentors
-from mmseg_bpkd.export import plain_config
-from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor, student_config
+from mmseg_bpkd.analysis.complexity import measure, operations, segmentors
+from mmseg_bpkd.deploy.student import plain_config
+from mmseg_bpkd.models.roles import student_config
+from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
 
 PUBLISHED = {  # in the authors' repository, for 150 classes and 512x512: 10^6 parameters, 10^9 operations
     'pspnet-r101': (68.07, 256.89),

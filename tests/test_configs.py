@@ -16,8 +16,9 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.utils import get_installed_path
 
-from mmseg_bpkd.distillers import SegDistiller
-from mmseg_bpkd.segmentors import resolve_segmentor, student_config
+from mmseg_bpkd.models.distillers import SegDistiller
+from mmseg_bpkd.models.roles import student_config
+from mmseg_bpkd.models.segmentors import resolve_segmentor
 
 LEAVES = sorted(path for path in glob(osp.join(ROOT, 'configs/*/*.py')) if '_base_' not in path)
 NAME = re.compile(

@@ -10,9 +10,9 @@ from mmengine.config import Config
 from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 
-from mmseg_bpkd import optim
-from mmseg_bpkd.launch import apply_training_options
-from mmseg_bpkd.losses import BPKDLoss
+from mmseg_bpkd.engine import optim
+from mmseg_bpkd.engine.train import apply_training_options
+from mmseg_bpkd.models.losses import BPKDLoss
 
 on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU, mixed precision is MMEngine's")
 needs_bfloat16 = pytest.mark.skipif(not optim.cpu_has_bfloat16(), reason='this CPU has no bfloat16 instructions')
@@ -49,7 +49,7 @@ def test_float16_on_a_cpu_is_refused_with_the_reason():
 
 
 def test_on_a_gpu_amp_is_mmengines(monkeypatch):
-    monkeypatch.setattr('mmseg_bpkd.launch.get_device', lambda: 'cuda')
+    monkeypatch.setattr('mmseg_bpkd.engine.train.get_device', lambda: 'cuda')
     expected = dict(type='AmpOptimWrapper', clip_grad=None, loss_scale='dynamic', dtype='float16')
     assert wrapper_of(True, dtype='float16') == expected
     monkeypatch.setattr(optim, 'get_device', lambda: 'cuda')

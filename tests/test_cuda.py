@@ -8,8 +8,8 @@ import tiny
 import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, build_optim_wrapper
 
-from mmseg_bpkd.boundary import boundary_band, edge_masks
-from mmseg_bpkd.losses import BPKDLoss
+from mmseg_bpkd.models.losses import BPKDLoss
+from mmseg_bpkd.ops.boundary import boundary_band, edge_masks
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 

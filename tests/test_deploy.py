@@ -14,9 +14,17 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmseg_bpkd import deploy
-from mmseg_bpkd.evaluate import evaluate
-from mmseg_bpkd.predict import AT_BOUNDARY, ELSEWHERE, Predictor, compare, count_images, images_of, side_by_side
+from mmseg_bpkd.deploy.onnx import onnx as deploy
+from mmseg_bpkd.deploy.predict import (
+    AT_BOUNDARY,
+    ELSEWHERE,
+    Predictor,
+    compare,
+    count_images,
+    images_of,
+    side_by_side,
+)
+from mmseg_bpkd.evaluation.evaluate import evaluate
 
 pytest.importorskip('onnxruntime', reason="ONNX files need the packages of pip install 'mmseg-bpkd[onnx]'")
 pytest.importorskip('onnxscript', reason="ONNX files need the packages of pip install 'mmseg-bpkd[onnx]'")

@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from test_methods import DISTILLERS
 from test_optim import OPTIM_WRAPPER
 
-from mmseg_bpkd.launch import CPUDistributedDataParallel
+from mmseg_bpkd.engine.devices import CPUDistributedDataParallel
 
 METHODS = {method: Config.fromfile(path).distiller.to_dict() for method, path in DISTILLERS.items()}
 MORE = dict(

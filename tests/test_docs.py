@@ -26,9 +26,9 @@ from mmseg.evaluation import IoUMetric
 from PIL import Image
 
 from benchmarks import tables
-from mmseg_bpkd.boundary import edge_masks
 from mmseg_bpkd.datasets.synthetic import render_scene
-from mmseg_bpkd.experiments.results import Results
+from mmseg_bpkd.grids.results import Results
+from mmseg_bpkd.ops.boundary import edge_masks
 
 PAGES = ['README.md', *sorted(osp.relpath(path, ROOT) for path in glob(osp.join(ROOT, 'docs/*.md')))]
 GUIDES = [page for page in PAGES if 'adding_a_' in page]

@@ -7,10 +7,10 @@ import pytest
 from mmengine.logging import MMLogger
 
 MODULES = [
-    'mmseg_bpkd.boundary',
-    'mmseg_bpkd.losses.functional',
-    'mmseg_bpkd.metrics.boundary_iou',
-    'mmseg_bpkd.metrics.trimap_iou',
+    'mmseg_bpkd.ops.boundary',
+    'mmseg_bpkd.models.losses.functional',
+    'mmseg_bpkd.evaluation.metrics.boundary_iou',
+    'mmseg_bpkd.evaluation.metrics.trimap_iou',
 ]
 
 

@@ -12,9 +12,9 @@ from mmengine.registry import OPTIM_WRAPPERS
 from mmseg.models.utils import resize
 from torch.nn.utils import parameters_to_vector
 
-from mmseg_bpkd.algorithms import early_gradient
-from mmseg_bpkd.algorithms.early_gradient import EarlyGradient, ImageByImage, make_gradients_early
-from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor
+from mmseg_bpkd.models.algorithms import early_gradient
+from mmseg_bpkd.models.algorithms.early_gradient import EarlyGradient, ImageByImage, make_gradients_early
+from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
 
 CE = dict(type='CrossEntropyLoss', loss_weight=0.7)
 OHEM = dict(type='OHEMPixelSampler', thresh=0.7, min_kept=100)

@@ -21,16 +21,16 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmengine.runner import IterBasedTrainLoop, Runner, find_latest_checkpoint
 
-from mmseg_bpkd.checkpoint import last_checkpoint
-from mmseg_bpkd.experiments import scheduler, worker
-from mmseg_bpkd.experiments.grid import Grid, Run, load_grid
-from mmseg_bpkd.experiments.recorder import RunRecorder
-from mmseg_bpkd.experiments.results import Results
-from mmseg_bpkd.experiments.scheduler import Job, LocalProcess, SubmititJob, run_grid, seconds_left, submitit_executor
-from mmseg_bpkd.experiments.tables import accuracy_table, class_table
-from mmseg_bpkd.experiments.worker import execute
-from mmseg_bpkd.launch import apply_training_options
-from mmseg_bpkd.metrics import load_counts
+from mmseg_bpkd.engine.train import apply_training_options
+from mmseg_bpkd.evaluation.metrics import load_counts
+from mmseg_bpkd.fileio.checkpoint import last_checkpoint
+from mmseg_bpkd.grids import scheduler, worker
+from mmseg_bpkd.grids.grid import Grid, Run, load_grid
+from mmseg_bpkd.grids.recorder import RunRecorder
+from mmseg_bpkd.grids.results import Results
+from mmseg_bpkd.grids.scheduler import Job, LocalProcess, SubmititJob, run_grid, seconds_left, submitit_executor
+from mmseg_bpkd.grids.tables import accuracy_table, class_table
+from mmseg_bpkd.grids.worker import execute
 
 WRITES_ITS_RESULT = 'import json, sys; json.dump(dict(metrics={}), open(sys.argv[1], "w"))'
 

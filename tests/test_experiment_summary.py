@@ -14,12 +14,12 @@ from conftest import ROOT
 from mmseg.evaluation import IoUMetric
 from scipy import stats
 
-from mmseg_bpkd.experiments.plots import COLOURS, plots, style
-from mmseg_bpkd.experiments.results import Results, bands, main_metrics, title
-from mmseg_bpkd.experiments.statistics import bootstrap_interval, mean_iou, paired_difference
-from mmseg_bpkd.experiments.summary import summarize
-from mmseg_bpkd.experiments.tables import accuracy_table, cost_table, difference_table
-from mmseg_bpkd.metrics import BoundaryIoU, TrimapIoU, keep_per_image, load_counts, save_counts
+from mmseg_bpkd.evaluation.metrics import BoundaryIoU, TrimapIoU, keep_per_image, load_counts, save_counts
+from mmseg_bpkd.grids.plots import COLOURS, plots, style
+from mmseg_bpkd.grids.results import Results, bands, main_metrics, title
+from mmseg_bpkd.grids.statistics import bootstrap_interval, mean_iou, paired_difference
+from mmseg_bpkd.grids.summary import summarize
+from mmseg_bpkd.grids.tables import accuracy_table, cost_table, difference_table
 
 CLASSES = ('road', 'car', 'person', 'never')
 IMAGES = 12
@@ -377,7 +377,7 @@ def test_results_without_counts_have_no_interval_over_images(folder, tmp_path):
 
 
 def test_the_page_about_experiments_shows_a_grid_that_can_be_read(tmp_path, monkeypatch):
-    from mmseg_bpkd.experiments.grid import load_grid
+    from mmseg_bpkd.grids.grid import load_grid
 
     with open(osp.join(ROOT, 'docs/experiments.md')) as file:
         blocks = re.findall(r'```(python|yaml)\n(.*?)```', file.read(), re.DOTALL)

@@ -11,9 +11,11 @@ import torch
 from conftest import ROOT
 from mmengine.config import Config
 
-from mmseg_bpkd import deploy, evaluate
-from mmseg_bpkd.export import dataset_meta, export_student, plain_config
-from mmseg_bpkd.segmentors import build_segmentor, student_config
+from mmseg_bpkd.deploy.onnx import onnx as deploy
+from mmseg_bpkd.deploy.student import dataset_meta, export_student, plain_config
+from mmseg_bpkd.evaluation import evaluate
+from mmseg_bpkd.models.roles import student_config
+from mmseg_bpkd.models.segmentors import build_segmentor
 
 
 @pytest.fixture
@@ -56,9 +58,9 @@ def test_an_export_does_not_overwrite_the_config_of_a_network_or_of_a_method(bpk
 
 def test_an_exported_config_imports_what_its_config_imported():
     cfg = Config.fromfile(osp.join(ROOT, 'configs', runs.DEMO))
-    cfg.custom_imports = dict(imports=['my_backbone', 'mmseg_bpkd'], allow_failed_imports=False)
+    cfg.custom_imports = dict(imports=['my_backbone', 'mmseg_bpkd.engine'], allow_failed_imports=False)
     exported = plain_config(cfg).custom_imports
-    assert exported == dict(imports=['mmseg_bpkd', 'my_backbone'], allow_failed_imports=True)
+    assert exported == dict(imports=['mmseg_bpkd.engine', 'my_backbone'], allow_failed_imports=True)
 
 
 def test_an_exported_config_has_the_pipeline_of_the_test_data():

@@ -1,10 +1,10 @@
-"""Values and gradients of the optimised BPKD, CWD and KD equal those of `mmseg_bpkd/losses/reference.py`."""
+"""Values and gradients of the optimised BPKD, CWD and KD equal those of `mmseg_bpkd/models/losses/reference.py`."""
 
 import pytest
 import torch
 
-from mmseg_bpkd.losses import BPKDLoss, ChannelWiseLoss, PixelWiseLoss, reference
-from mmseg_bpkd.losses.functional import KLDivergence
+from mmseg_bpkd.models.losses import BPKDLoss, ChannelWiseLoss, PixelWiseLoss, reference
+from mmseg_bpkd.models.losses.functional import KLDivergence
 
 VOID = 255
 TOLERANCE = {torch.float32: dict(rtol=2e-5, atol=1e-7), torch.float64: dict(rtol=1e-10, atol=1e-14)}

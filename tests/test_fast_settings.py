@@ -10,8 +10,8 @@ from mmseg.models import SegDataPreProcessor
 from test_configs import load, named
 from torch import nn
 
-from mmseg_bpkd.algorithms.folding import fold_batch_norm
-from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor
+from mmseg_bpkd.models.algorithms.folding import fold_batch_norm
+from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
 
 
 @pytest.fixture(scope='module')

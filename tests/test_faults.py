@@ -15,10 +15,10 @@ from conftest import ROOT
 from mmengine.config import Config
 from mmengine.hooks import Hook
 
-from mmseg_bpkd import launch
-from mmseg_bpkd.hooks import SaveOnSignalHook, StopOnNaNHook
-from mmseg_bpkd.hooks.atomic_checkpoint import AtomicLocalBackend
-from mmseg_bpkd.launch import add_safety_hooks, train
+from mmseg_bpkd.engine import train as launch
+from mmseg_bpkd.engine.hooks import SaveOnSignalHook, StopOnNaNHook
+from mmseg_bpkd.engine.hooks.atomic_checkpoint import AtomicLocalBackend
+from mmseg_bpkd.engine.train import add_safety_hooks, train
 
 FULL = '/dev/full'  # each write to it fails as on a full disk
 needs_full_device = pytest.mark.skipif(not os.path.exists(FULL), reason=f'this system has no {FULL}')

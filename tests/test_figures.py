@@ -13,8 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-import mmseg_bpkd_cli
-from mmseg_bpkd.figures import (
+from mmseg_bpkd.analysis.figures import (
     TestImages,
     activation,
     channel_entropy,
@@ -23,9 +22,10 @@ from mmseg_bpkd.figures import (
     hires_cam,
     load_networks,
 )
-from mmseg_bpkd.figures.entropy import unit_scale
-from mmseg_bpkd.figures.grid import band, errors
-from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor
+from mmseg_bpkd.analysis.figures.entropy import unit_scale
+from mmseg_bpkd.analysis.figures.grid import band, errors
+from mmseg_bpkd.cli import main
+from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
 
 PLAIN = 'mmseg_bpkd::pspnet/pspnet_r18w8_1xb8-600_synthetic-112x112.py'
 
@@ -217,7 +217,7 @@ def bpkd(monkeypatch, tmp_path):
 
     def run(*arguments):
         with pytest.raises(SystemExit) as stop:
-            mmseg_bpkd_cli.main(['figures', *arguments, '--out', f'{tmp_path}/figure.png'])
+            main.main(['figures', *arguments, '--out', f'{tmp_path}/figure.png'])
         if stop.value.code:
             return stop.value.code
         assert min(Image.open(tmp_path / 'figure.png').size) > 300

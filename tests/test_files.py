@@ -11,9 +11,9 @@ from conftest import ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS, VISUALIZERS
 
-from mmseg_bpkd import files
-from mmseg_bpkd.checkpoint import read_checkpoint
-from mmseg_bpkd.files import find_checkpoint, find_config, load_config_file
+from mmseg_bpkd.fileio import package_files as files
+from mmseg_bpkd.fileio.checkpoint import read_checkpoint
+from mmseg_bpkd.fileio.package_files import find_checkpoint, find_config, load_config_file
 
 STUDENT = 'pspnet/pspnet_r18w8_1xb8-600_synthetic-112x112.py'
 BPKD = 'bpkd/bpkd_pspnet-r18w16_pspnet-r18w8_1xb8-600_synthetic-112x112.py'
@@ -37,7 +37,9 @@ def test_the_working_directory_comes_before_the_package(elsewhere):
     assert find_config(f'mmseg_bpkd::{STUDENT}') == osp.join(ROOT, 'configs', STUDENT)
 
 
-@pytest.mark.parametrize('path', ['tools/train.py', 'mmseg_bpkd/files.py', 'README.md', '/configs/x.py', 'configs'])
+@pytest.mark.parametrize(
+    'path', ['tools/train.py', 'mmseg_bpkd/fileio/package_files.py', 'README.md', '/configs/x.py', 'configs']
+)
 def test_other_paths_are_not_looked_up_in_the_package(path, elsewhere):
     assert find_config(path) == find_checkpoint(path) == path
 

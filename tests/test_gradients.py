@@ -10,8 +10,8 @@ import tiny
 import torch
 from conftest import ROOT
 
-from mmseg_bpkd.gradients import gradient_norms, measure_gradients
-from mmseg_bpkd.launch import read_config
+from mmseg_bpkd.analysis.gradients import gradient_norms, measure_gradients
+from mmseg_bpkd.config.reading import read_config
 
 CRITIC = dict(type='AdversarialLoss', student_weight=0.1, critic_weight=1.0)
 

@@ -20,9 +20,9 @@ from mmengine.optim import OptimWrapper
 from mmseg.models import MaskFormerHead, SegDataPreProcessor
 from torch import Tensor, nn
 
-from mmseg_bpkd.algorithms.folding import fold_batch_norm
-from mmseg_bpkd.distillers.records import mask_logits
-from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor
+from mmseg_bpkd.models.algorithms.folding import fold_batch_norm
+from mmseg_bpkd.models.distillers.records import mask_logits
+from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
 
 sys.path.append(osp.join(ROOT, 'tools/analysis'))
 import heads

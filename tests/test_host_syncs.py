@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from mmseg_bpkd.losses import BPKDLoss
+from mmseg_bpkd.models.losses import BPKDLoss
 
 
 def on_meta(num_classes: int, stride: int = 8) -> tuple:

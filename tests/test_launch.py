@@ -18,12 +18,14 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS, VISUALIZERS
 from mmengine.runner import Runner, checkpoint
 
-from mmseg_bpkd import launch
-from mmseg_bpkd.dataset_check import check_classes
-from mmseg_bpkd.launch import read_config, short_errors
-from mmseg_bpkd.methods import known_methods, replace_method
-from mmseg_bpkd.segmentors import start_from_scratch, student_config
-from mmseg_bpkd.signatures import arguments_of
+from mmseg_bpkd.cli.arguments import add_common_arguments
+from mmseg_bpkd.config import errors, reading
+from mmseg_bpkd.config.errors import short_errors
+from mmseg_bpkd.config.methods import known_methods, replace_method
+from mmseg_bpkd.config.reading import read_config
+from mmseg_bpkd.config.signatures import arguments_of
+from mmseg_bpkd.datasets.check import check_classes
+from mmseg_bpkd.models.roles import start_from_scratch, student_config
 
 BPKD = 'configs/bpkd/bpkd_deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320.py'
 METHODS = [name for name in known_methods() if '/' not in name]
@@ -36,8 +38,8 @@ def path(config: str) -> str:
 def loaded(*arguments: str) -> Config:
     parser = argparse.ArgumentParser()
     parser.add_argument('config')
-    launch.add_common_arguments(parser)
-    return launch.load_config(parser.parse_args(list(map(str, arguments))))
+    add_common_arguments(parser)
+    return reading.load_config(parser.parse_args(list(map(str, arguments))))
 
 
 @pytest.mark.parametrize('method', METHODS)
@@ -89,7 +91,7 @@ def test_a_file_of_ones_own_is_a_method(tmp_path):
     loss = dict(type='SegDistiller', losses=dict(loss_mine=dict(type='PixelWiseLoss')))
     (tmp_path / 'my_method.py').write_text(f'distiller = {loss}\ncustom_imports = dict(imports=["json"])')
     cfg = loaded(path(BPKD), '--method', tmp_path / 'my_method.py')
-    assert cfg.model.distiller == loss and cfg.custom_imports.imports == ['mmseg_bpkd', 'json']
+    assert cfg.model.distiller == loss and cfg.custom_imports.imports == ['mmseg_bpkd.engine', 'json']
     assert cfg.work_dir.startswith('work_dirs/my_method_deeplabv3plus-r18w32')
     (tmp_path / 'other.py').write_text(f'distiller = {loss}\ncustom_hooks = []')
     with pytest.raises(ValueError, match='other.py defines custom_hooks, distiller, expected distiller and'):
@@ -181,12 +183,12 @@ def test_each_documented_line_logs_to_its_backend(line, tmp_path, scalars):
 
 def test_vis_backends_of_the_visualizer_are_kept():
     own = [dict(type='TensorboardVisBackend')]
-    cfg = Config(dict(vis_backends=launch.LOCAL_BACKEND, visualizer=dict(vis_backends=own)))
-    launch._share_vis_backends(cfg)
+    cfg = Config(dict(vis_backends=reading.LOCAL_BACKEND, visualizer=dict(vis_backends=own)))
+    reading._share_vis_backends(cfg)
     assert cfg.visualizer.vis_backends == own
     cfg.vis_backends = [dict(type='WandbVisBackend')]
     with pytest.raises(ValueError, match='vis_backends and visualizer.vis_backends are different lists'):
-        launch._share_vis_backends(cfg)
+        reading._share_vis_backends(cfg)
 
 
 SCRATCH = {
@@ -207,7 +209,7 @@ def test_from_scratch_leaves_no_pretrained_weights_in_the_student(config, monkey
     def read(*args, **kwargs):
         raise FileNotFoundError('read a checkpoint')
 
-    for place in ('mmengine.runner.checkpoint', 'mmseg_bpkd.checkpoint'):
+    for place in ('mmengine.runner.checkpoint', 'mmseg_bpkd.fileio.checkpoint'):
         module = importlib.import_module(place)
         monkeypatch.setattr(module.CheckpointLoader, 'load_checkpoint', read)
     monkeypatch.setattr(checkpoint, '_load_checkpoint', read)
@@ -333,7 +335,7 @@ def test_arguments_of_a_class_include_those_that_it_passes_on():
 BROKEN = {
     'an argument of a loss': (
         dict(model__distiller__losses__loss_bpkd__edge=1),
-        r"model.distiller.losses.loss_bpkd.edge=1: BPKDLoss has no argument 'edge'; the nearest is 'tau_edge'; its "
+        r"model.distiller.losses.loss_bpkd.edge=1: BPKDLoss has no argument 'edge'; the nearest is 'edges'; its "
         'arguments are body_mask, .*tau_edge',
     ),
     'an argument of the model': (
@@ -359,7 +361,7 @@ def test_a_typo_in_a_config_ends_with_one_line_on_the_first_rank(case, rank, mon
     monkeypatch.setenv('RANK', str(rank))
     monkeypatch.setenv('MMSEG_BPKD_ERROR_FILE', str(tmp_path / 'error'))
     waited = []
-    monkeypatch.setattr(launch, 'time', types.SimpleNamespace(sleep=waited.append))
+    monkeypatch.setattr(errors, 'time', types.SimpleNamespace(sleep=waited.append))
     with pytest.raises(SystemExit, match=f'error: {message}' if rank == 0 else '^1$') as stop, short_errors(cfg):
         MODELS.build(cfg.model)
     assert '\n' not in str(stop.value) and bool(waited) == (rank == 1)

@@ -11,9 +11,9 @@ from mmengine.registry import MODELS
 from mmrazor.models.losses import ChannelWiseDivergence
 from torch import nn
 
-from mmseg_bpkd import losses
-from mmseg_bpkd.losses import BPKDLoss, DistillLoss
-from mmseg_bpkd.losses.base import CONTRACT, check_attributes, contract_of
+from mmseg_bpkd.models import losses
+from mmseg_bpkd.models.losses import BPKDLoss, DistillLoss
+from mmseg_bpkd.models.losses.base import CONTRACT, check_attributes, contract_of
 
 
 @MODELS.register_module()

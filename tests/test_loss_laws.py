@@ -7,13 +7,15 @@ import torch
 from catalogue import DIVERGENCES, LOSSES
 from mmengine.registry import MODELS
 
-from mmseg_bpkd import losses
+from mmseg_bpkd.models import losses
 
 every_loss = pytest.mark.parametrize('name', LOSSES)
 
 
 def test_every_exported_loss_is_registered_and_in_the_catalogue():
-    registered = {name for name, cls in MODELS.module_dict.items() if cls.__module__.startswith('mmseg_bpkd.losses')}
+    registered = {
+        name for name, cls in MODELS.module_dict.items() if cls.__module__.startswith('mmseg_bpkd.models.losses')
+    }
     exported = set(losses.__all__) - {'DistillLoss'}  # the base class of the losses
     assert {type(make()).__name__ for make in LOSSES.values()} == registered == exported
 

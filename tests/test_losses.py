@@ -10,8 +10,8 @@ import torch
 from mmengine.registry import MODELS
 from mmrazor.models.losses import ChannelWiseDivergence
 
-from mmseg_bpkd.boundary import edge_masks
-from mmseg_bpkd.losses import BPKDLoss, ChannelWiseFeatureLoss, ChannelWiseLoss, PixelWiseLoss
+from mmseg_bpkd.models.losses import BPKDLoss, ChannelWiseFeatureLoss, ChannelWiseLoss, PixelWiseLoss
+from mmseg_bpkd.ops.boundary import edge_masks
 
 
 def scene(dtype=torch.float64, requires_grad=False):

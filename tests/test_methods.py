@@ -12,8 +12,9 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
-from mmseg_bpkd.checkpoint import segmentor_state
-from mmseg_bpkd.segmentors import build_segmentor, student_config
+from mmseg_bpkd.fileio.checkpoint import segmentor_state
+from mmseg_bpkd.models.roles import student_config
+from mmseg_bpkd.models.segmentors import build_segmentor
 
 FOLDER = osp.join(ROOT, 'configs/_base_/distillers')
 PATHS = sorted(glob(f'{FOLDER}/*.py')) + sorted(glob(f'{FOLDER}/variants/*.py'))

@@ -7,7 +7,7 @@ from mmengine.registry import METRICS
 from mmseg.evaluation import IoUMetric
 from oracles import VOID
 
-from mmseg_bpkd.metrics import BoundaryIoU, TrimapIoU, keep_per_class
+from mmseg_bpkd.evaluation.metrics import BoundaryIoU, TrimapIoU, keep_per_class
 
 CLASSES = ('a', 'b', 'c', 'd')
 

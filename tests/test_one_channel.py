@@ -20,10 +20,10 @@ from mmengine.registry import MODELS, TRANSFORMS
 from mmengine.runner import Runner
 from torch import nn
 
-from mmseg_bpkd.boundary import edge_masks
-from mmseg_bpkd.losses import BPKDLoss, DistillLoss
-from mmseg_bpkd.losses.functional import two_class_logits
-from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor
+from mmseg_bpkd.models.losses import BPKDLoss, DistillLoss
+from mmseg_bpkd.models.losses.functional import two_class_logits
+from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
+from mmseg_bpkd.ops.boundary import edge_masks
 
 WITHOUT_MEANING = {  # {name in the catalogue: error}
     'lskd': 'standardize=True needs at least 3 classes',

@@ -13,7 +13,7 @@ from conftest import ROOT
 
 from benchmarks import onnx_parity
 from mmseg_bpkd.datasets.synthetic import render_scene
-from mmseg_bpkd.deploy import OnnxNetwork
+from mmseg_bpkd.evaluation.onnx import OnnxNetwork
 
 SCENES = 4
 

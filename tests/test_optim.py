@@ -10,8 +10,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.optim.scheduler import PolyLR
 from test_methods import DISTILLERS
 
-from mmseg_bpkd.hooks import LossPartsHook
-from mmseg_bpkd.optim import FallingPolyLR
+from mmseg_bpkd.engine.hooks import LossPartsHook
+from mmseg_bpkd.engine.optim import FallingPolyLR
 
 OPTIM_WRAPPER = dict(
     type='OptimWrapper',

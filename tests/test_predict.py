@@ -9,8 +9,9 @@ import runs
 import torch
 from mmengine.config import Config
 
-from mmseg_bpkd.predict import count_images, distinct_ends, images_of
-from mmseg_bpkd.segmentors import build_segmentor, student_config
+from mmseg_bpkd.deploy.predict import count_images, distinct_ends, images_of
+from mmseg_bpkd.models.roles import student_config
+from mmseg_bpkd.models.segmentors import build_segmentor
 
 
 def random_image(height: int = 48, width: int = 64) -> np.ndarray:

@@ -18,10 +18,10 @@ from mmengine.config import Config
 from oracles import VOID
 from scipy import ndimage
 
-from mmseg_bpkd.boundary import boundary_band, edge_masks
-from mmseg_bpkd.cfg_options import merge_options
-from mmseg_bpkd.metrics import BoundaryIoU, TrimapIoU, keep_per_class
-from mmseg_bpkd.signatures import paths_of
+from mmseg_bpkd.config.options import merge_options
+from mmseg_bpkd.evaluation.metrics import BoundaryIoU, TrimapIoU, keep_per_class
+from mmseg_bpkd.fileio.package_files import paths_of
+from mmseg_bpkd.ops.boundary import boundary_band, edge_masks
 
 quick = settings(
     max_examples=int(os.environ.get('HYPOTHESIS_EXAMPLES', 25)),

@@ -7,8 +7,8 @@ from conftest import ROOT
 from mmengine.config import Config
 from test_methods import DISTILLERS
 
-from mmseg_bpkd.losses import ChannelWiseFeatureLoss, FitNetLoss
-from mmseg_bpkd.segmentors import resolve_segmentor
+from mmseg_bpkd.models.losses import ChannelWiseFeatureLoss, FitNetLoss
+from mmseg_bpkd.models.segmentors import resolve_segmentor
 
 KD = dict(type='PixelWiseLoss')
 # CIRKD's train_kd.py: lambda-adv 0.001, lambda-d 0.1, Adam with 4e-4 and betas (0.9, 0.99), as IFVD's kd_model.py

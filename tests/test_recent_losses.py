@@ -10,10 +10,10 @@ import pytest
 import torch
 from catalogue import make_loss
 
-from mmseg_bpkd.losses.aicsd import class_divergences
-from mmseg_bpkd.losses.functional import standardize_logits
-from mmseg_bpkd.losses.nfd import normalize_channels
-from mmseg_bpkd.losses.wavelet import haar_details
+from mmseg_bpkd.models.losses.aicsd import class_divergences
+from mmseg_bpkd.models.losses.functional import standardize_logits
+from mmseg_bpkd.models.losses.nfd import normalize_channels
+from mmseg_bpkd.models.losses.wavelet import haar_details
 
 
 @pytest.fixture
@@ -268,5 +268,5 @@ def test_the_loss_is_a_mean_over_the_images(name, given):
 
 @pytest.mark.parametrize('module', ['functional', 'nfd', 'aicsd', 'kt_channel', 'wavelet'])
 def test_examples_in_docstrings_print_what_they_say(module):
-    results = doctest.testmod(import_module(f'mmseg_bpkd.losses.{module}'))
+    results = doctest.testmod(import_module(f'mmseg_bpkd.models.losses.{module}'))
     assert results.attempted > 0 and results.failed == 0

@@ -10,8 +10,8 @@ from conftest import ROOT
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmseg_bpkd.evaluate import evaluate
-from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor
+from mmseg_bpkd.evaluation.evaluate import evaluate
+from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
 
 METHODS = ('bpkd', 'cwd', 'kd', 'skds', 'ifvd', 'cirkd')
 PAIRS = [

@@ -14,9 +14,10 @@ import torch
 from conftest import ROOT
 from mmengine.config import Config
 
-from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint, segmentor_state
-from mmseg_bpkd.export import dataset_meta
-from mmseg_bpkd.segmentors import build_segmentor, student_config
+from mmseg_bpkd.deploy.student import dataset_meta
+from mmseg_bpkd.fileio.checkpoint import load_strictly, read_checkpoint, segmentor_state
+from mmseg_bpkd.models.roles import student_config
+from mmseg_bpkd.models.segmentors import build_segmentor
 
 with open(osp.join(ROOT, 'tests/released_students.json')) as file:
     RELEASED = json.load(file)

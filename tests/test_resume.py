@@ -12,9 +12,9 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader, SequentialSampler
 
 from mmseg_bpkd.datasets import ResumableSampler
-from mmseg_bpkd.hooks import AtomicCheckpointHook, ExactResumeHook
-from mmseg_bpkd.hooks.atomic_checkpoint import AtomicLocalBackend
-from mmseg_bpkd.hooks.exact_resume import _ResumedIterator
+from mmseg_bpkd.engine.hooks import AtomicCheckpointHook, ExactResumeHook
+from mmseg_bpkd.engine.hooks.atomic_checkpoint import AtomicLocalBackend
+from mmseg_bpkd.engine.hooks.exact_resume import _ResumedIterator
 
 
 @pytest.fixture(scope='module')

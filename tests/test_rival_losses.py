@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from catalogue import make_loss
 from mmrazor.models.losses import ATLoss, DISTLoss, KLDivergence, L2Loss, MGDLoss
 
-from mmseg_bpkd.losses.afdcd import dense_contrast
-from mmseg_bpkd.losses.cirkd import pooled
-from mmseg_bpkd.losses.class_memory import ClassMemory, class_embeddings
-from mmseg_bpkd.losses.critic import Critic
-from mmseg_bpkd.losses.dist import column_correlation
-from mmseg_bpkd.losses.functional import class_maps
+from mmseg_bpkd.models.losses.afdcd import dense_contrast
+from mmseg_bpkd.models.losses.cirkd import pooled
+from mmseg_bpkd.models.losses.class_memory import ClassMemory, class_embeddings
+from mmseg_bpkd.models.losses.critic import Critic
+from mmseg_bpkd.models.losses.dist import column_correlation
+from mmseg_bpkd.models.losses.functional import class_maps
 
 
 @pytest.fixture
@@ -414,7 +414,7 @@ def test_large_maps_are_pooled_until_they_have_at_most_the_given_number_of_posit
 
 
 def test_cross_image_loss_respects_max_positions_and_the_number_of_contrast_vectors(given, monkeypatch):
-    from mmseg_bpkd.losses import cirkd
+    from mmseg_bpkd.models.losses import cirkd
 
     sizes = []
     original = cirkd.relation_kl
@@ -427,7 +427,7 @@ def test_cross_image_loss_respects_max_positions_and_the_number_of_contrast_vect
 
 
 def test_the_size_of_the_memories_is_logged(monkeypatch):
-    from mmseg_bpkd.losses import cirkd
+    from mmseg_bpkd.models.losses import cirkd
 
     messages = []
     monkeypatch.setattr(cirkd, 'print_log', lambda message, logger: messages.append(message))

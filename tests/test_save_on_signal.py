@@ -11,8 +11,9 @@ import toy
 from mmengine.config import Config
 from mmengine.hooks import Hook
 
-from mmseg_bpkd.hooks.save_on_signal import StoppedBySignal
-from mmseg_bpkd.launch import train, use_available_devices
+from mmseg_bpkd.engine.devices import use_available_devices
+from mmseg_bpkd.engine.hooks.save_on_signal import StoppedBySignal
+from mmseg_bpkd.engine.train import train
 
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 

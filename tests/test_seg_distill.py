@@ -16,10 +16,11 @@ from mmengine.runner import Runner
 from mmseg.models import ResNetV1c
 from mmseg.registry import MODELS as SEGMENTORS
 
-from mmseg_bpkd.algorithms import SegDistill
-from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint, segmentor_state
-from mmseg_bpkd.distillers import SegDistiller
-from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor, student_config
+from mmseg_bpkd.fileio.checkpoint import load_strictly, read_checkpoint, segmentor_state
+from mmseg_bpkd.models.algorithms import SegDistill
+from mmseg_bpkd.models.distillers import SegDistiller
+from mmseg_bpkd.models.roles import student_config
+from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
 
 
 @pytest.fixture(scope='module')

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from mmseg.models.utils import resize
 from torch import nn
 
-from mmseg_bpkd.losses import DistillLoss
+from mmseg_bpkd.models.losses import DistillLoss
 
 RECEIVED = {}
 
@@ -121,7 +121,7 @@ def test_logits_of_a_cascade_are_those_of_its_last_stage():
             '1': dict(in_channels=[4, 8, 16, 32], channels=16, ocr_channels=8),
         },
     )
-    from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor
+    from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
 
     teacher = build_segmentor(resolve_segmentor(hrnet, 3, tiny.PREPROCESSOR))
     model, losses = run(None, dict(loss_kd=dict(type='PixelWiseLoss')), teacher=teacher)
@@ -275,7 +275,7 @@ def test_mappings_for_unknown_losses_or_arguments_are_refused(teacher_ckpt, mapp
 def test_different_numbers_of_classes_are_an_error_that_states_both_shapes(tmp_path):
     path = tiny.save_teacher(tmp_path / 'five.pth', num_classes=5)
     teacher = tiny.pspnet(8)
-    from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor
+    from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
 
     built = build_segmentor(resolve_segmentor(teacher, 5, tiny.PREPROCESSOR))
     built.load_state_dict(torch.load(path)['state_dict'])

@@ -12,8 +12,8 @@ import toy
 from mmengine.hooks import Hook
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 
-from mmseg_bpkd.checkpoint import load_strictly
-from mmseg_bpkd.hooks import StopOnNaNHook
+from mmseg_bpkd.engine.hooks import StopOnNaNHook
+from mmseg_bpkd.fileio.checkpoint import load_strictly
 
 
 class Spoil(Hook):

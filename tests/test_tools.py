@@ -18,13 +18,15 @@ from conftest import ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from mmseg_bpkd import evaluate as evaluate_module
+from mmseg_bpkd.datasets.check.roots import check_data_roots
 from mmseg_bpkd.datasets.synthetic import render_scene
-from mmseg_bpkd.evaluate import evaluate
-from mmseg_bpkd.export import export_student
-from mmseg_bpkd.hooks import DrawPredictionsHook
-from mmseg_bpkd.launch import check_data_roots, end_process_group, warn_of_another_batch_size
-from mmseg_bpkd.metrics import load_counts
+from mmseg_bpkd.deploy.student import export_student
+from mmseg_bpkd.engine.devices import end_process_group
+from mmseg_bpkd.engine.hooks import DrawPredictionsHook
+from mmseg_bpkd.engine.train import warn_of_another_batch_size
+from mmseg_bpkd.evaluation import evaluate as evaluate_module
+from mmseg_bpkd.evaluation.evaluate import evaluate
+from mmseg_bpkd.evaluation.metrics import load_counts
 
 
 @pytest.fixture(scope='module')
@@ -257,7 +259,7 @@ def test_a_plain_mmseg_state_dict_loads_strictly_into_the_exported_student():
     from mmseg.apis import init_model
 
     cfg = Config.fromfile(osp.join(ROOT, 'configs/bpkd/bpkd_pspnet-r101_pspnet-r18_4xb4-80k_cityscapes-512x1024.py'))
-    from mmseg_bpkd.segmentors import student_config
+    from mmseg_bpkd.models.roles import student_config
 
     student = init_model(Config(dict(model=student_config(cfg.model))), device='cpu')
     stock = Config.fromfile(

@@ -16,8 +16,8 @@ from mmcv.transforms import LoadImageFromFile
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
-from mmseg_bpkd.checkpoint import load_strictly, read_checkpoint
-from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor
+from mmseg_bpkd.fileio.checkpoint import load_strictly, read_checkpoint
+from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
 
 
 class Attack:

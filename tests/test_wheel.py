@@ -77,7 +77,7 @@ import mmseg_bpkd
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import MODELS, init_default_scope
-from mmseg_bpkd.files import find_checkpoint, load_config_file
+from mmseg_bpkd.fileio.package_files import find_checkpoint, load_config_file
 mim = {str(site / 'mmseg_bpkd/.mim')!r}
 assert mmseg_bpkd.__file__.startswith({str(site)!r})
 own, named = Config.fromfile('own.py'), load_config_file('mmseg_bpkd::pspnet/{STUDENT}')
@@ -189,6 +189,8 @@ def test_mim_trains_tests_and_runs_tools(fresh):
 @pytest.mark.slow
 def test_mmsegmentations_own_tool_trains_a_config_of_the_package(fresh):
     """The config names its bases by relative paths, and imports the package after them."""
-    code = f"from mmseg_bpkd.files import find_config; print(find_config('mmseg_bpkd::pspnet/{STUDENT}'))"
+    code = (
+        f"from mmseg_bpkd.fileio.package_files import find_config; print(find_config('mmseg_bpkd::pspnet/{STUDENT}'))"
+    )
     config = fresh('python', '-W', 'ignore', '-c', code).stdout.strip()
     fresh('mim', 'train', 'mmsegmentation', config, '--work-dir', 'plain', '--cfg-options', *SHORT)

@@ -4,8 +4,8 @@ import torch
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
-from mmseg_bpkd.algorithms import SegDistill
-from mmseg_bpkd.segmentors import build_segmentor, resolve_segmentor
+from mmseg_bpkd.models.algorithms import SegDistill
+from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
 
 RESNET18 = 'mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
 PREPROCESSOR = dict(

@@ -1,4 +1,4 @@
-custom_imports = dict(imports=['mmseg_bpkd'], allow_failed_imports=False)
+custom_imports = dict(imports=['mmseg_bpkd.engine'], allow_failed_imports=False)
 default_scope = 'mmseg'
 env_cfg = dict(
     cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='nccl')

@@ -13,9 +13,9 @@ import torch
 from entropy import HERE, main_networks
 from mmengine.registry import init_default_scope
 
-from mmseg_bpkd.figures import TestImages
-from mmseg_bpkd.figures.cam import DEFINITION, hires_cam, share_inside
-from mmseg_bpkd.figures.networks import Network, resize
+from mmseg_bpkd.analysis.figures import TestImages
+from mmseg_bpkd.analysis.figures.cam import DEFINITION, hires_cam, share_inside
+from mmseg_bpkd.analysis.figures.networks import Network, resize
 
 LAYER = 'backbone:-1'
 IMAGES = 11

@@ -12,9 +12,9 @@ from typing import List
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
-from mmseg_bpkd.figures import TestImages, load_networks
-from mmseg_bpkd.figures.entropy import DEFINITION, measure_entropy
-from mmseg_bpkd.figures.networks import Network
+from mmseg_bpkd.analysis.figures import TestImages, load_networks
+from mmseg_bpkd.analysis.figures.entropy import DEFINITION, measure_entropy
+from mmseg_bpkd.analysis.figures.networks import Network
 
 HERE = Path(__file__).parent
 NAMES = ['student', 'kd', 'nfd', 'cwd', 'bpkd']

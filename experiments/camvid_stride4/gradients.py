@@ -13,9 +13,9 @@ from pathlib import Path
 
 from mmengine.logging import MMLogger
 
-import mmseg_bpkd  # noqa: F401
-from mmseg_bpkd.experiments.grid import load_grid
-from mmseg_bpkd.gradients import measure_gradients
+import mmseg_bpkd.engine  # noqa: F401
+from mmseg_bpkd.analysis.gradients import measure_gradients
+from mmseg_bpkd.grids.grid import load_grid
 
 BATCHES = 4
 

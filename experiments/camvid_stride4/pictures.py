@@ -12,9 +12,9 @@ from typing import Dict
 
 from matplotlib.figure import Figure
 
-from mmseg_bpkd import figures
-from mmseg_bpkd.experiments.plots import curves_plot
-from mmseg_bpkd.experiments.results import Results
+from mmseg_bpkd.analysis import figures
+from mmseg_bpkd.grids.plots import curves_plot
+from mmseg_bpkd.grids.results import Results
 
 MAIN = str(Path(__file__).parent / 'main')
 DOCS = Path(__file__).parents[2] / 'docs'

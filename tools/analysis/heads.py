@@ -24,7 +24,7 @@ sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '../..'))  # run
 
 warnings.filterwarnings('ignore')  # of the dependencies
 
-import mmseg_bpkd  # noqa: F401
+import mmseg_bpkd.engine  # noqa: F401
 import mmseg
 import numpy as np
 import torch
@@ -33,8 +33,8 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
 from mmseg.datasets.transforms import GenerateEdge, PackSegInputs
-from mmseg_bpkd.algorithms import SegDistill
-from mmseg_bpkd.segmentors import build_segmentor, check_distillable, resolve_segmentor
+from mmseg_bpkd.models.algorithms import SegDistill
+from mmseg_bpkd.models.segmentors import build_segmentor, check_distillable, resolve_segmentor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 NUM_CLASSES = 3

@@ -1,0 +1,1 @@
+"""The command `bpkd`: one module per command."""

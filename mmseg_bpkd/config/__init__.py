@@ -1,0 +1,1 @@
+"""Reading a config: options of the command line, methods, and errors that name the place."""

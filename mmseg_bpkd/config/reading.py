@@ -1,0 +1,61 @@
+"""Reads the config that a command line names, with its options."""
+
+import argparse
+import os
+import os.path as osp
+from typing import Optional
+
+from mmengine.config import Config
+
+from mmseg_bpkd.fileio.package_files import load_config_file
+
+from .methods import replace_method
+from .options import merge_options
+
+LOCAL_BACKEND = [dict(type='LocalVisBackend')]  # of configs/_base_/default_runtime.py
+
+
+def read_config(path: str, options: dict, method: Optional[str] = None) -> Config:
+    """Returns a config with the options `--method` and `--cfg-options` applied. They apply to the distiller of `method`.
+
+    Raises:
+        FileNotFoundError: if there is no such config.
+        ValueError: for an unknown method, or an option that would have no effect.
+    """
+    cfg = load_config_file(path)
+    if method is not None:
+        cfg = replace_method(cfg, method)
+    merge_options(cfg, options)
+    _share_vis_backends(cfg)
+    return cfg
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Returns the config that the command line names, with its options merged and `work_dir` set.
+
+    Args:
+        args: `config`, and the options of `cli.arguments.add_common_arguments`.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_config`.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = read_config(args.config, args.cfg_options, args.method)
+    cfg.launcher = args.launcher
+    name = osp.splitext(osp.basename(cfg.filename))[0]
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
+    return cfg
+
+
+def _share_vis_backends(cfg: Config) -> None:
+    """Gives `vis_backends` of the top level to the visualizer, which has its own copy of the list.
+
+    Raises:
+        ValueError: if both were changed, to different lists.
+    """
+    shared, visualizer = cfg.get('vis_backends'), cfg.get('visualizer')
+    if shared and visualizer and shared != visualizer.get('vis_backends'):
+        if visualizer.get('vis_backends', LOCAL_BACKEND) == LOCAL_BACKEND:
+            visualizer.vis_backends = shared
+        elif shared != LOCAL_BACKEND:
+            raise ValueError('vis_backends and visualizer.vis_backends are different lists: set one of them')

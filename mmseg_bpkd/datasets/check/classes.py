@@ -1,0 +1,81 @@
+"""Compares the classes of the datasets with those of the pipeline, of the student and of the teacher."""
+
+from contextlib import suppress
+from functools import partial
+from typing import Iterator, List, Tuple
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
+
+from mmseg_bpkd.models.roles import is_seg_distill, student_config
+from mmseg_bpkd.models.segmentors import head_classes, resolve_segmentor
+
+from .splits import Split, splits_of
+
+
+def check_classes(cfg: Config, *loaders: str) -> None:
+    """Compares the classes of all parts of a config, before anything is trained or tested.
+
+    Args:
+        loaders: 'train', 'val' or 'test', those whose datasets are used. The teacher is compared for 'train' only.
+
+    Raises:
+        ValueError: if a dataset has no class names, or parts have different numbers of classes.
+    """
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        splits = splits_of({f'{loader}_dataloader': cfg.get(f'{loader}_dataloader') for loader in loaders})
+        for split in splits:
+            with suppress(Exception):  # the Runner says why a dataset cannot be built
+                split.dataset = DATASETS.build(dict(split.cfg, pipeline=[], lazy_init=True))
+        splits = [split for split in splits if hasattr(split.dataset, 'metainfo')]
+        model = cfg.model if 'train' in loaders else student_config(cfg.model)
+        for check in (class_problems, partial(model_problems, model=model)):
+            for split in splits:
+                for problem in check(split):
+                    raise ValueError(f'{split.name}: {problem}')
+
+
+def class_problems(split: Split) -> List[str]:
+    """One sentence if the dataset has no class names, or another number of classes than its pipeline.
+
+    Args:
+        split: its dataset must be built.
+    """
+    names, stated = split.dataset.metainfo.get('classes'), split.label_transform.get('num_classes')
+    if not names:
+        return [
+            f'{split.type} has no class names, which validation needs: set metainfo=dict(classes=(...)) in '
+            f'{split.loader}_dataloader.dataset'
+        ]
+    if stated not in (None, len(names)):
+        return [
+            f'num_classes is {stated} in the pipeline, but {split.type} has {len(names)} classes: set '
+            f'num_classes to {len(names)}, in LoadCheckedAnnotations and in the config'
+        ]
+    return []
+
+
+def model_problems(split: Split, model: dict) -> List[str]:
+    """One sentence for each network of a model that has another number of classes than the names of a dataset.
+
+    Args:
+        split: its dataset must be built.
+        model: the config of a distillation or of a plain segmentor.
+    """
+    names = split.dataset.metainfo.get('classes')
+    return [
+        f'{split.type} has {len(names)} classes, but the {head} of the {network} has num_classes={count}: set '
+        f'num_classes of the model to {len(names)}, or use other data'
+        for network, head, count in _class_counts(model)
+        if names and count != len(names)
+    ]
+
+
+def _class_counts(model: dict) -> Iterator[Tuple[str, str, int]]:
+    """Yields (network, head, number of classes)."""
+    networks = dict(student=student_config(model))
+    if is_seg_distill(model) and isinstance(model.teacher, dict):
+        networks['teacher'] = resolve_segmentor(model.teacher, model.get('num_classes'))
+    for network, config in networks.items():
+        for head, count in head_classes(config):
+            yield network if len(networks) > 1 else 'network', head, count

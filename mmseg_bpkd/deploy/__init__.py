@@ -1,0 +1,1 @@
+"""A trained student outside of this package: export, ONNX, predictions."""

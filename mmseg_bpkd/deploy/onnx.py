@@ -1,0 +1,172 @@
+"""Export of segmentors to ONNX.
+
+An ONNX file holds the network from the normalised image to the logits at the size of the image, which is what
+MMSegmentation calls `encode_decode`. Sliding windows, resizing and metrics therefore work on it unchanged.
+"""
+
+import json
+import os
+from typing import List, Optional, Tuple
+
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmseg.models.utils import Upsample
+from torch import Tensor, nn
+
+from mmseg_bpkd.evaluation.onnx import OnnxNetwork, preprocessing, require
+from mmseg_bpkd.fileio.checkpoint import read_checkpoint
+
+from .student import dataset_meta, load_segmentor
+
+OPSET = 20
+
+
+def export_onnx(
+    cfg: Config, checkpoint: str, out: str, size: Optional[Tuple[int, int]] = None, tolerance: float = 1e-4
+) -> float:
+    """Writes the student of a checkpoint as an ONNX file, in inference mode, and compares it with PyTorch.
+
+    The input 'image' is (N, 3, H, W), float32, normalised by the mean and std that the metadata of the file holds. The
+    output 'logits' is (N, C, H, W). The metadata also hold the class names and the palette, as JSON.
+
+    Args:
+        cfg: the config of the distillation, or of a plain run.
+        checkpoint: path or URL of a checkpoint of that run.
+        out: path of the file to write, NAME.onnx.
+        size: height and width of the images, for a file with a batch size of 1. None: any size and any batch size.
+        tolerance: largest difference of the logits, as a fraction of the largest logit.
+
+    Returns:
+        The largest difference found, as a fraction of the largest logit.
+
+    Raises:
+        FileNotFoundError: if there is no such checkpoint.
+        ImportError: if a package for ONNX is not installed.
+        ValueError: if `out` does not end with '.onnx', if the checkpoint does not fit, if the network cannot be
+            exported, or if the logits differ by more than `tolerance`; then nothing is written.
+    """
+    loaded = read_checkpoint(checkpoint)
+    return write_onnx(load_segmentor(cfg, loaded, checkpoint), out, size, tolerance, _metadata(cfg, loaded))
+
+
+def write_onnx(
+    segmentor: BaseModel, out: str, size: Optional[Tuple[int, int]], tolerance: float = 1e-4, metadata: dict = {}
+) -> float:
+    """Does what `export_onnx` does, for a segmentor that is already built. Returns and raises the same.
+
+    Args:
+        segmentor: in eval mode, on the CPU. Some of its layers are replaced.
+        out, size, tolerance: as in `export_onnx`.
+        metadata: {key: text}.
+    """
+    if not out.endswith('.onnx'):
+        raise ValueError(f'the exported file must be named *.onnx, got {out}')
+    require('onnx', 'onnxruntime', 'onnxscript')
+    os.makedirs(os.path.dirname(out) or '.', exist_ok=True)  # fail early
+    network = Network(segmentor).eval()
+    images = [torch.randn(1, 3, *size)] if size else [torch.randn(2, 3, 64, 96), torch.randn(1, 3, 128, 64)]
+    with torch.no_grad():
+        expected = [network(image) for image in images]
+    make_exportable(network)
+    part = f'{out}.part'
+    try:
+        program = _export(network, images[0], dynamic=size is None)
+        for node in program.model.graph:
+            node.metadata_props.clear()  # stack traces with the paths of this machine
+        program.model.metadata_props.update(metadata)
+        program.save(part)
+        difference = _largest_difference(OnnxNetwork(part), images, expected)
+        if not difference <= tolerance:
+            raise ValueError(
+                f'the logits of the ONNX file differ from those of PyTorch by {difference:.1e} of the largest logit; '
+                f'at most {tolerance:.1e} is allowed. Nothing was written'
+            )
+        os.replace(part, out)
+    finally:
+        if os.path.exists(part):
+            os.remove(part)
+    return difference
+
+
+class Network(nn.Module):
+    """A segmentor from the normalised image, (N, 3, H, W), to the logits at its size, (N, C, H, W)."""
+
+    def __init__(self, segmentor: BaseModel) -> None:
+        super().__init__()
+        self.segmentor = segmentor
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.segmentor.encode_decode(image, [dict(img_shape=image.shape[2:])])
+
+
+class AdaptiveAveragePool(nn.Module):
+    """`nn.AdaptiveAvgPool2d` as two matrix products, which ONNX can express for maps of any size.
+
+    Args:
+        output_size: rows and columns of the result.
+    """
+
+    def __init__(self, output_size: Tuple[int, int]) -> None:
+        super().__init__()
+        self.output_size = output_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = (_averages(n, out, x) for n, out in zip(x.shape[2:], self.output_size))
+        return rows @ x @ columns.t()
+
+
+def _averages(n: int, out: int, like: Tensor) -> Tensor:
+    """Returns the (out, n) matrix whose row i averages the cells from floor(i * n / out) to ceil((i + 1) * n / out)."""
+    i = torch.arange(out, device=like.device).unsqueeze(1)
+    cell = torch.arange(n, device=like.device)
+    inside = ((cell >= i * n // out) & (cell < ((i + 1) * n + out - 1) // out)).to(like.dtype)
+    return inside / inside.sum(1, keepdim=True)
+
+
+def make_exportable(model: nn.Module) -> None:
+    """Replaces layers that cannot be exported for any size by layers that compute the same, in place."""
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.AdaptiveAvgPool2d):
+                size = child.output_size if isinstance(child.output_size, tuple) else (child.output_size,) * 2
+                if None not in size:
+                    setattr(module, name, AdaptiveAveragePool(size))
+            elif isinstance(child, Upsample) and child.scale_factor:  # MMSegmentation's would be exported for one size
+                layer = nn.Upsample(None, child.scale_factor, child.mode, child.align_corners)
+                setattr(module, name, layer)
+
+
+def _largest_difference(run: OnnxNetwork, images: List[Tensor], expected: List[Tensor]) -> float:
+    try:
+        return max(float((run(x) - y).abs().max() / y.abs().max()) for x, y in zip(images, expected))
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f'ONNX Runtime cannot run this network ({reason}). If it was exported for any size, give a fixed one with '
+            '--size HEIGHT WIDTH'
+        ) from error
+
+
+def _export(network: nn.Module, image: Tensor, dynamic: bool):
+    free = torch.export.Dim.DYNAMIC
+    shapes = {'image': {0: free, 2: free, 3: free}} if dynamic else None
+    try:
+        return torch.onnx.export(
+            network,
+            (image,),
+            input_names=['image'],
+            output_names=['logits'],
+            dynamic_shapes=shapes,
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        advice = '. A fixed size may work: --size HEIGHT WIDTH' if dynamic else ''
+        raise ValueError(f'PyTorch {torch.__version__} cannot export this network ({reason}){advice}') from error
+
+
+def _metadata(cfg: Config, loaded: dict) -> dict:
+    return {key: json.dumps(value) for key, value in {**dataset_meta(cfg, loaded), **preprocessing(cfg)}.items()}

@@ -1,0 +1,281 @@
+"""Predictions for images, folders and videos: label maps, overlays, and the comparison of two models."""
+
+import os
+import os.path as osp
+from typing import Dict, Iterator, Optional, Sequence, Tuple
+
+import cv2
+import numpy as np
+import torch
+from mmcv.transforms import Compose
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.utils import ProgressBar
+from torch import Tensor
+
+from mmseg_bpkd.evaluation.onnx import load_onnx
+from mmseg_bpkd.fileio.checkpoint import read_checkpoint
+from mmseg_bpkd.ops.boundary import boundary_band
+
+from .student import dataset_meta, load_segmentor, test_dataset
+
+IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
+AT_BOUNDARY, ELSEWHERE = (0, 94, 213), (178, 114, 0)  # BGR; orange and blue, which colour-blind people tell apart
+OPACITY = 0.5  # of the colours of classes over the image
+COMPLETE = 0.9  # of the frames of a video; with fewer, it breaks off
+
+
+class Predictor:
+    """Predicts the classes of the pixels of images, as testing does, without a teacher.
+
+    Args:
+        cfg: the config of a distillation, whose student predicts, or of a plain segmentor.
+        checkpoint: path or URL of a checkpoint of that run or of an exported student, or path of an ONNX file.
+        device: where to run, such as 'cpu' or 'cuda:1'; default: the GPU, if there is one.
+
+    Raises:
+        FileNotFoundError: if there is no such checkpoint.
+        ImportError: if the checkpoint is an ONNX file, and ONNX Runtime is not installed.
+        ValueError: if the checkpoint does not fit the config, if nothing names the classes, or if PyTorch cannot use
+            the device.
+    """
+
+    def __init__(self, cfg: Config, checkpoint: str, device: Optional[str] = None) -> None:
+        onnx = load_onnx(cfg, checkpoint, device) if checkpoint.endswith('.onnx') else None
+        loaded = dict(meta=dict(dataset_meta=onnx.dataset_meta)) if onnx else read_checkpoint(checkpoint)
+        self.meta = dataset_meta(cfg, loaded)
+        self.model = load_segmentor(cfg, None if onnx else loaded, checkpoint)
+        try:
+            self.model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        except (AssertionError, RuntimeError) as error:
+            raise ValueError(f'PyTorch cannot use the device {device!r}: {str(error).splitlines()[0]}') from error
+        if onnx:
+            self.model.encode_decode = onnx
+        steps = [step for step in test_dataset(cfg).pipeline if not loads(step)]
+        self.pipeline = Compose([dict(type='LoadImageFromNDArray'), *steps])
+
+    @torch.no_grad()
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Returns the class of each pixel, (H, W) uint8.
+
+        Args:
+            image: (H, W, 3) uint8, BGR.
+        """
+        result = self.model.test_step(self._batch(image))[0]
+        return result.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8)
+
+    def preprocess(self, image: np.ndarray) -> Tensor:
+        """Returns the image as the network gets it, (1, 3, h, w), after the test pipeline and the normalisation.
+
+        Args:
+            image: (H, W, 3) uint8, BGR.
+        """
+        return self.model.data_preprocessor(self._batch(image), False)['inputs']
+
+    def _batch(self, image: np.ndarray) -> dict:
+        return pseudo_collate([self.pipeline(dict(img=image))])
+
+    def overlay(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Returns the image with the colours of the classes over it, (H, W, 3) uint8, BGR."""
+        colours = np.array(self.meta['palette'], np.uint8)[:, ::-1][labels]
+        return cv2.addWeighted(image, 1 - OPACITY, colours, OPACITY, 0)
+
+
+def predict(predictors: Dict[str, Predictor], source: str, out: str) -> None:
+    """Writes labels/NAME.png and overlays/NAME.png for each image, and compared/NAME.png if there are two models.
+
+    Args:
+        predictors: one or two, by the names that a comparison shows.
+        source: path of an image, a folder or a video, see `images_of`.
+        out: the folder to write to.
+
+    Raises:
+        FileNotFoundError, ValueError: as `images_of` and `check_same_classes`.
+        OSError: if a picture cannot be written.
+    """
+    names, (first, *others) = list(predictors), predictors.values()
+    check_same_classes(names, list(predictors.values()))
+    total = count_images(source)
+    for folder in ('labels', 'overlays', *(['compared'] if others else [])):
+        os.makedirs(osp.join(out, folder), exist_ok=True)
+    progress, sums, count = ProgressBar(total or 0), {}, 0
+    try:
+        for name, image in images_of(source):
+            labels = first(image)
+            _write(out, 'labels', name, labels)
+            _write(out, 'overlays', name, first.overlay(image, labels))
+            for second in others:
+                other_labels = second(image)
+                differences, fractions = compare(image, labels, other_labels)
+                pictures = [
+                    ('image', image),
+                    (names[0], first.overlay(image, labels)),
+                    (names[1], second.overlay(image, other_labels)),
+                    ('different: orange at boundaries, blue elsewhere', differences),
+                ]
+                _write(out, 'compared', name, side_by_side(pictures))
+                sums = {key: sums.get(key, 0) + value for key, value in fractions.items()}
+            count += 1
+            progress.update()
+    finally:  # also when a video breaks off
+        print(f'\nwrote the predictions of {count} image{"s" * (count != 1)} to {out}')
+        for key, value in sums.items():
+            print(f'pixels that differ {key}: {100 * value / count:.2f} %')
+
+
+def _write(out: str, folder: str, name: str, picture: np.ndarray) -> None:
+    path = osp.join(out, folder, f'{name}.png')
+    if not cv2.imwrite(path, picture):
+        raise OSError(f'cannot write {path}')
+
+
+def check_same_classes(names: Sequence[str], predictors: Sequence[Predictor]) -> None:
+    """Checks that models can be compared.
+
+    Args:
+        names: of the models, for the error message.
+
+    Raises:
+        ValueError: if the names of their classes differ.
+    """
+    first, *others = (predictor.meta['classes'] for predictor in predictors)
+    for name, classes in zip(names[1:], others):
+        if classes != first:
+            raise ValueError(f'{names[0]} and {name} have different classes: {", ".join(first)}; {", ".join(classes)}')
+
+
+def loads(step: dict) -> bool:
+    """Whether a step of a pipeline reads the image or the label."""
+    return step['type'].startswith(('Load', 'Render'))
+
+
+def images_of(source: str) -> Iterator[Tuple[str, np.ndarray]]:
+    """Yields (name, image) of an image, of the images of a folder in the order of their names, or of a video.
+
+    Args:
+        source: path of an image, a folder or a video. Hidden files of a folder are left out.
+
+    Yields:
+        The name without its extension (frames of a video are `frame_000000`, ...), and (H, W, 3) uint8, BGR.
+
+    Raises:
+        FileNotFoundError: if there is nothing at the path, or no image in the folder.
+        ValueError: if a file cannot be read, if two images have the same name without extension, or, after the last
+            frame, if a video breaks off.
+    """
+    if _is_video(source):
+        yield from _frames(source)
+        return
+    files = _image_files(source)
+    for file in files:
+        image = cv2.imread(file, cv2.IMREAD_COLOR)
+        if image is None:
+            raise ValueError(f'{file} cannot be read as an image')
+        yield osp.splitext(osp.basename(file))[0], image
+
+
+def count_images(source: str) -> Optional[int]:
+    """Returns how many images `images_of` yields; None for a video that does not say."""
+    if _is_video(source):
+        frames = int(cv2.VideoCapture(source).get(cv2.CAP_PROP_FRAME_COUNT))
+        return frames if frames > 0 else None
+    return len(_image_files(source))
+
+
+def _is_video(source: str) -> bool:
+    return osp.isfile(source) and not source.lower().endswith(IMAGES) and not cv2.haveImageReader(source)
+
+
+def _image_files(source: str) -> list:
+    if osp.isdir(source):
+        names = [name for name in sorted(os.listdir(source)) if name.lower().endswith(IMAGES) and name[0] != '.']
+        if not names:
+            raise FileNotFoundError(f'no image in {source}: expected files with the endings {", ".join(IMAGES)}')
+        with_stem: Dict[str, str] = {}
+        for name in names:
+            other = with_stem.setdefault(osp.splitext(name)[0], name)
+            if other != name:
+                raise ValueError(
+                    f'the predictions of {other} and {name} in {source} would have the same name: rename one of them'
+                )
+        return [osp.join(source, name) for name in names]
+    if not osp.isfile(source):
+        raise FileNotFoundError(f'no image, folder or video at {source}')
+    return [source]
+
+
+def _frames(video: str) -> Iterator[Tuple[str, np.ndarray]]:
+    capture = cv2.VideoCapture(video)
+    found, frame = capture.read()
+    if not found:
+        raise ValueError(f'{video} cannot be read as an image or a video')
+    expected, index = capture.get(cv2.CAP_PROP_FRAME_COUNT), 0  # not positive if the file does not say
+    while found:
+        yield f'frame_{index:06d}', frame
+        seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        found, frame = capture.read()
+        index += 1
+    # OpenCV computes the number of frames from the duration and a rate, if it is not in the file. Either the number or
+    # the time tells that the end was reached, also if the rate varies.
+    if max(index, seconds * capture.get(cv2.CAP_PROP_FPS)) < COMPLETE * expected:
+        raise ValueError(f'{video} breaks off after {index} of about {expected:.0f} frames')
+
+
+def compare(
+    image: np.ndarray, first: np.ndarray, second: np.ndarray, half_width: int = 3
+) -> Tuple[np.ndarray, Dict[str, float]]:
+    """Marks where two predictions differ: near a boundary of either prediction, and elsewhere.
+
+    Args:
+        image: (H, W, 3) uint8, BGR.
+        first, second: the classes that the models predict, (H, W) uint8.
+        half_width: how far from a boundary a pixel may be, in pixels.
+
+    Returns:
+        The grey image with the pixels that differ, orange near boundaries and blue elsewhere, (H, W, 3) uint8, BGR;
+        and the fractions of the pixels of the image that differ: {'at boundaries': ..., 'elsewhere': ...}.
+    """
+    both = torch.from_numpy(np.stack([first, second])).long()
+    near = boundary_band(both, half_width).any(0).numpy()
+    differs = first != second
+    return mark(image, differs, near), {
+        'at boundaries': float((differs & near).mean()),
+        'elsewhere': float((differs & ~near).mean()),
+    }
+
+
+def mark(image: np.ndarray, differs: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """Returns the grey image with some pixels marked, orange near boundaries and blue elsewhere, (H, W, 3) uint8, BGR.
+
+    Args:
+        image: (H, W, 3) uint8, BGR.
+        differs: the pixels to mark, (H, W) bool.
+        near: the pixels near boundaries, (H, W) bool.
+    """
+    picture = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    picture[differs & near] = AT_BOUNDARY
+    picture[differs & ~near] = ELSEWHERE
+    return picture
+
+
+def distinct_ends(first: str, second: str) -> Tuple[str, str]:
+    """Returns the shortest ends of two paths that differ: 'kd/x.pth' and 'at/x.pth' for 'runs/kd/x.pth' and
+    'runs/at/x.pth'. Returns the names of the files if the paths are the same.
+    """
+    a, b = (osp.abspath(path).split(osp.sep) for path in (first, second))
+    count = next((n for n in range(1, len(a) + 1) if a[-n:] != b[-n:]), 1)
+    return osp.sep.join(a[-count:]), osp.sep.join(b[-count:])
+
+
+def side_by_side(pictures: Sequence[Tuple[str, np.ndarray]]) -> np.ndarray:
+    """Returns pictures of one size in a row, each under its title.
+
+    Args:
+        pictures: (title, picture of shape (H, W, 3), uint8, BGR).
+    """
+    columns = []
+    for title, picture in pictures:
+        bar = np.full((24, picture.shape[1], 3), 255, np.uint8)
+        cv2.putText(bar, title, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+        columns.append(np.concatenate([bar, picture]))
+    return np.concatenate(columns, axis=1)

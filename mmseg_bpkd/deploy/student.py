@@ -1,0 +1,176 @@
+"""Turning a distillation checkpoint into a plain MMSegmentation config and checkpoint."""
+
+import copy
+import os
+import os.path as osp
+from typing import Optional, Sequence
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.model import BaseModel, revert_sync_batchnorm
+from mmengine.registry import DefaultScope
+from mmseg.registry import DATASETS
+
+from mmseg_bpkd.fileio.checkpoint import load_strictly, read_checkpoint, segmentor_state
+from mmseg_bpkd.fileio.package_files import find_config, paths_of
+from mmseg_bpkd.models.roles import student_config
+from mmseg_bpkd.models.segmentors import build_segmentor
+
+CONFIG_KEYS = (
+    'default_scope',
+    'env_cfg',
+    'vis_backends',
+    'visualizer',
+    'log_processor',
+    'log_level',
+    'default_hooks',
+    'test_cfg',
+    'test_dataloader',
+    'test_evaluator',
+    'crop_size',  # for tools/analysis/complexity.py
+)
+
+
+def export_student(cfg: Config, checkpoint: str, out: str, half: bool = False) -> str:
+    """Writes the student of a checkpoint as `out`, and its plain config beside it.
+
+    Args:
+        cfg: the config of the distillation, or of a plain run.
+        checkpoint: path or URL of a checkpoint of that run.
+        out: path of the checkpoint to write, NAME.pth. It holds the student's weights, the class names and the palette.
+        half: whether to store floating-point weights as float16.
+
+    Returns:
+        The path of the config, NAME.py.
+
+    Raises:
+        FileNotFoundError: if there is no such checkpoint.
+        ValueError: if `out` does not end with '.pth', if a file would be written over the checkpoint or over a file of
+            the config, if the checkpoint cannot be read or does not fit the student, or if neither the checkpoint nor
+            the data set names the classes.
+    """
+    config = config_path(out)
+    _check_not_read((out, config), cfg, checkpoint)
+    os.makedirs(osp.dirname(out) or '.', exist_ok=True)  # fail early
+    loaded = read_checkpoint(checkpoint)
+    plain = plain_config(cfg)
+    model = build_segmentor(plain.model)
+    load_strictly(model, segmentor_state(loaded), checkpoint)
+    state = {
+        key: value.half() if half and value.is_floating_point() else value for key, value in model.state_dict().items()
+    }
+    torch.save(dict(meta=dict(dataset_meta=dataset_meta(cfg, loaded)), state_dict=state), out)
+    plain.dump(config)
+    return config
+
+
+def config_path(out: str) -> str:
+    """Returns where the config of an exported checkpoint goes: NAME.py for NAME.pth.
+
+    Raises:
+        ValueError: if `out` does not end with '.pth'.
+    """
+    if not out.endswith('.pth'):
+        raise ValueError(f'the exported checkpoint must be named *.pth, got {out}')
+    return out.removesuffix('.pth') + '.py'
+
+
+def _check_not_read(written: Sequence[str], cfg: Config, checkpoint: str) -> None:
+    # The text of a config has the path of each of its files before the content of the file.
+    networks = [find_config(value) for path, value in paths_of(cfg) if path.endswith('.cfg_path') and value]
+    read = {osp.abspath(path) for path in (checkpoint, cfg.filename, *networks) if path} | {*cfg.text.splitlines()}
+    for path in written:
+        if osp.abspath(path) in read:
+            raise ValueError(
+                f'the export would overwrite {path}, which is the given checkpoint or a file of the given config: '
+                f'choose another name than {written[0]}'
+            )
+
+
+def plain_config(cfg: Config) -> Config:
+    """Returns the config of the student, with what testing and `init_model` need.
+
+    Args:
+        cfg: the config of a distillation, or of a plain run.
+    """
+    plain = Config({key: cfg[key] for key in CONFIG_KEYS if key in cfg})
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        plain.model = student_config(cfg.model)
+    plain.model.pop('pretrained', None)
+    plain.model.backbone.pop('init_cfg', None)
+    plain.test_pipeline = copy.deepcopy(test_dataset(cfg).pipeline)  # for `inference_model`
+    for _, transform in list(paths_of(plain)):
+        if isinstance(transform, dict) and transform.get('type') == 'LoadCheckedAnnotations':
+            transform['type'] = 'LoadAnnotations'  # `inference_model` finds the transform by its original name
+            transform.pop('num_classes')
+            transform.pop('ignore_index', None)
+    # Registers metrics and data sets of this package and of the user. May fail, since most students run without them.
+    imports = ['mmseg_bpkd.engine', *cfg.get('custom_imports', {}).get('imports', [])]
+    plain.custom_imports = dict(imports=list(dict.fromkeys(imports)), allow_failed_imports=True)
+    plain.default_hooks.pop('checkpoint', None)
+    return plain
+
+
+def test_dataset(cfg: Config) -> ConfigDict:
+    """Returns the config of the test data set: of several that are joined, that of the first."""
+    dataset = cfg.test_dataloader.dataset
+    while 'datasets' in dataset or 'dataset' in dataset:  # wrappers, such as ConcatDataset
+        dataset = dataset['datasets'][0] if 'datasets' in dataset else dataset['dataset']
+    return dataset
+
+
+def dataset_meta(cfg: Config, checkpoint: dict) -> dict:
+    """Returns the names and colours of the classes.
+
+    They come from the checkpoint, as MMSegmentation 1.x or 0.x stores them, or else from the test data set.
+
+    Args:
+        cfg: a config with `test_dataloader`.
+        checkpoint: a loaded checkpoint.
+
+    Returns:
+        {'classes': tuple of names, 'palette': list of [red, green, blue]}
+
+    Raises:
+        ValueError: if neither has them.
+    """
+    dataset, meta = test_dataset(cfg), checkpoint.get('meta', {})
+    kind = DATASETS.get(dataset.type) if isinstance(dataset.type, str) else dataset.type
+    if meta.get('dataset_meta'):
+        meta = meta['dataset_meta']
+    else:
+        old = {key.lower(): meta[key] for key in ('CLASSES', 'PALETTE') if meta.get(key)}
+        meta = {**getattr(kind, 'METAINFO', {}), **dataset.get('metainfo', {}), **old}
+    if not {'classes', 'palette'} <= meta.keys():
+        name = getattr(kind, '__name__', f'{dataset.type}, which is not registered,')
+        raise ValueError(
+            f'neither the checkpoint nor {name} has the names and colours of the classes: set '
+            'metainfo=dict(classes=..., palette=...) of this data set in test_dataloader'
+        )
+    return dict(classes=tuple(meta['classes']), palette=[list(colour) for colour in meta['palette']])
+
+
+def load_segmentor(cfg: Config, loaded: Optional[dict], checkpoint: str) -> BaseModel:
+    """Returns the student of a loaded checkpoint on the CPU, in eval mode, without its auxiliary head.
+
+    Args:
+        cfg: the config of the distillation, or of a plain run. If the network has no auxiliary head there, that of the
+            checkpoint is ignored.
+        loaded: the checkpoint; None: random weights.
+        checkpoint: its name, for error messages.
+
+    Raises:
+        ValueError: if the checkpoint does not fit.
+    """
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        config = student_config(cfg.model)
+        config.pretrained = None
+        config.backbone.pop('init_cfg', None)
+        model = revert_sync_batchnorm(build_segmentor(config))
+    if loaded is not None:
+        state = segmentor_state(loaded)
+        if not config.get('auxiliary_head'):
+            state = {key: value for key, value in state.items() if not key.startswith('auxiliary_head.')}
+        load_strictly(model, state, checkpoint)
+    model.auxiliary_head = None
+    return model.eval()

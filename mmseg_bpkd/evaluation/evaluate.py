@@ -1,0 +1,97 @@
+"""Testing a plain or distilled segmentor, without its teacher."""
+
+import copy
+import math
+import os.path as osp
+from typing import Dict, Optional, Tuple
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from mmseg.evaluation import IoUMetric
+
+from mmseg_bpkd.fileio.checkpoint import load_strictly, read_checkpoint, segmentor_state
+from mmseg_bpkd.models.roles import student_config
+
+from .metrics import keep_per_class, keep_per_image, save_counts
+from .onnx import load_onnx
+
+
+def evaluate(cfg: Config, checkpoint: str, per_image: Optional[str] = None) -> Dict[str, dict]:
+    """Tests a segmentor on the test set of its config.
+
+    Args:
+        cfg: the config of a distillation, whose student is tested, or of a plain segmentor. It is changed in place.
+        checkpoint: path or URL of a checkpoint of a distillation, of a plain run, or of an exported student; or path of
+            an exported ONNX file.
+        per_image: if given, the pixel counts of each image are written to this file, see `save_counts`.
+
+    Returns:
+        {'metrics': {name: percent}, 'per_class': {name: {class: percent, or None if the class does not occur}}}
+
+    Raises:
+        FileNotFoundError: if there is no such checkpoint.
+        ValueError: if the checkpoint cannot be read or does not fit the segmentor, see also `load_onnx`.
+    """
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        cfg.model = student_config(cfg.model)
+    cfg.load_from, cfg.resume = None, False
+    runner = Runner.from_cfg(cfg)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if checkpoint.endswith('.onnx'):
+        model.encode_decode = load_onnx(cfg, checkpoint)
+    else:  # `load_from` is not used, because the Runner only warns about missing weights
+        load_strictly(model, segmentor_state(read_checkpoint(checkpoint)), checkpoint)
+
+    runner._test_loop = runner.build_test_loop(runner._test_loop)
+    measures = [metric for metric in runner.test_loop.evaluator.metrics if isinstance(metric, IoUMetric)]
+    kept = [keep_per_class(metric) for metric in measures]
+    counts = [keep_per_image(metric) for metric in measures] if per_image else []
+    metrics = runner.test()
+    dataset = runner.test_dataloader.dataset
+    if per_image and is_main_process():
+        images = [osp.basename(dataset.get_data_info(i)['img_path']) for i in range(len(dataset))]
+        save_counts(per_image, images, {name: array for of_metric in counts for name, array in of_metric.items()})
+    classes = dataset.metainfo['classes']
+    per_class = {
+        name: {cls: None if math.isnan(value) else round(value, 2) for cls, value in zip(classes, values)}
+        for of_metric in kept
+        for name, values in of_metric.items()
+    }
+    return dict(metrics={name: round(float(value), 4) for name, value in metrics.items()}, per_class=per_class)
+
+
+def metrics_only(metrics: Dict[str, float]) -> Dict[str, float]:
+    """Returns the metrics in percent, rounded to four digits, without the times that MMEngine adds."""
+    return {name: round(float(value), 4) for name, value in metrics.items() if name not in ('time', 'data_time')}
+
+
+def compare_with_onnx(
+    cfg: Config, checkpoint: str, onnx: str, tolerance: float = 0.01
+) -> Dict[str, Tuple[float, float]]:
+    """Tests a checkpoint and its ONNX file on the test set of a config.
+
+    Args:
+        cfg: as in `evaluate`; it is not changed.
+        checkpoint: the checkpoint that was exported.
+        onnx: path of the ONNX file.
+        tolerance: largest difference of a metric, in percentage points.
+
+    Returns:
+        {name of a metric: (percent of PyTorch, percent of the ONNX file)}
+
+    Raises:
+        ValueError: if a metric differs by more than `tolerance`, or is NaN for one of them.
+    """
+    found = [metrics_only(evaluate(copy.deepcopy(cfg), path)['metrics']) for path in (checkpoint, onnx)]
+    pairs = {name: (value, found[1][name]) for name, value in found[0].items()}
+    for name, (of_torch, of_onnx) in pairs.items():
+        # MMSegmentation rounds metrics to 0.01, and 33.34 - 33.33 > 0.01 in floating point.
+        if not np.isclose(of_torch, of_onnx, rtol=0, atol=tolerance + 1e-6, equal_nan=True):
+            raise ValueError(
+                f'{name} is {of_torch} in PyTorch but {of_onnx} with {onnx}: they may differ by {tolerance}'
+            )
+    return pairs

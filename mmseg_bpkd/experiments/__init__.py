@@ -1,1 +1,0 @@
-"""Grids of training runs: what is behind `tools/experiment.py`."""

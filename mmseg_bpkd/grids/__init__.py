@@ -1,0 +1,1 @@
+"""Grids of runs: training, statistics, tables and plots."""

@@ -1,0 +1,99 @@
+"""A hook that records what a training run costs and how its validation develops."""
+
+import json
+import os
+import resource
+import sys
+import time
+from typing import List, Optional
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmseg_bpkd.evaluation.evaluate import metrics_only
+
+
+class RunRecorder(Hook):
+    """Records time, peak memory and the validation curve of a run. Checkpoints store them, so resuming continues them.
+
+    Steps after the last checkpoint of an interrupted run are repeated, and count once.
+
+    Args:
+        progress: a file that is updated at most once per second, with the number of steps done and their time.
+        start: what to record of this start, such as the device.
+
+    Attributes:
+        training_seconds: time of the steps, of loading their data and of writing checkpoints.
+        total_seconds: also validation.
+        peak_memory: MiB. On a GPU, its memory allocated by tensors; on a CPU, the resident memory of the process.
+        curve: one dict per validation, with `step`, `seconds` (training time until then) and the metrics.
+        starts: `start` of each start whose steps count, with its first `step`.
+    """
+
+    priority = 'LOW'  # before the CheckpointHook, which writes what is recorded here
+
+    def __init__(self, progress: str, start: Optional[dict] = None) -> None:
+        self.progress = progress
+        self.start = start or {}
+        self.training_seconds = self.total_seconds = self.peak_memory = 0.0
+        self.curve: List[dict] = []
+        self.starts: List[dict] = []
+        self.resumed: Optional[dict] = None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        self.resumed = checkpoint.get('meta', {}).get('run_record')
+
+    def before_train(self, runner: Runner) -> None:
+        if runner.iter > 0 and self.resumed:  # otherwise the checkpoint only gave the initial weights
+            for name, value in self.resumed.items():
+                setattr(self, name, value)
+        self.starts = [*self.starts, dict(step=runner.iter, **self.start)]
+        self.step_began = self.counted_until = time.perf_counter()
+        self.shown = 0.0
+        self._show_progress(runner.iter, runner.max_iters)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        now = time.perf_counter()
+        self.training_seconds += now - self.step_began
+        self.step_began = now
+        self._update()
+        if now - self.shown > 1:
+            self._show_progress(runner.iter + 1, runner.max_iters)
+            self.shown = now
+
+    def after_val_epoch(self, runner: Runner, metrics: Optional[dict] = None) -> None:
+        point = dict(step=runner.iter, seconds=round(self.training_seconds, 3), **metrics_only(metrics or {}))
+        self.curve = [earlier for earlier in self.curve if earlier['step'] != runner.iter] + [point]
+        self.step_began = time.perf_counter()
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        self._update()
+        checkpoint['meta']['run_record'] = self._state()
+
+    def after_train(self, runner: Runner) -> None:
+        self._update()
+        self._show_progress(runner.iter, runner.max_iters)
+
+    def _state(self) -> dict:
+        names = ('training_seconds', 'total_seconds', 'peak_memory', 'curve', 'starts')
+        return {name: getattr(self, name) for name in names}
+
+    def _update(self) -> None:
+        now = time.perf_counter()
+        self.total_seconds += now - self.counted_until
+        self.counted_until = now
+        self.peak_memory = max(self.peak_memory, peak_memory())
+
+    def _show_progress(self, step: int, steps: int) -> None:
+        with open(f'{self.progress}.part', 'w', encoding='utf-8') as file:
+            json.dump(dict(step=step, steps=steps, seconds=self.total_seconds), file)
+        os.replace(f'{self.progress}.part', self.progress)
+
+
+def peak_memory() -> float:
+    """The peak memory so far in MiB: allocated on the GPU if there is one, else resident in this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == 'darwin' else 2**10)  # macOS counts bytes, Linux KiB

@@ -1,0 +1,158 @@
+"""Trains and tests one run of a grid, in a process of its own."""
+
+import ast
+import fcntl
+import json
+import os
+import os.path as osp
+import platform
+import subprocess
+import sys
+from argparse import Namespace
+from contextlib import contextmanager
+from typing import Iterator, List, Optional
+
+import mmengine
+import mmseg
+import torch
+from mmengine.runner import Runner
+
+import mmseg_bpkd
+from mmseg_bpkd.config.errors import short_errors
+from mmseg_bpkd.datasets.check import check_classes
+from mmseg_bpkd.datasets.check.roots import check_data_roots
+from mmseg_bpkd.engine.hooks.atomic_checkpoint import AtomicLocalBackend
+from mmseg_bpkd.engine.train import add_safety_hooks, apply_training_options, train, warn_of_another_batch_size
+from mmseg_bpkd.evaluation.evaluate import evaluate, metrics_only
+from mmseg_bpkd.fileio.checkpoint import last_checkpoint
+
+from .grid import SETTINGS, Grid, Run, check_checkpoints
+from .recorder import RunRecorder
+
+ROOT = osp.dirname(osp.dirname(osp.abspath(mmseg_bpkd.__file__)))
+
+
+def command(grid: Grid, run: Run) -> List[str]:
+    """The command that trains and tests a run. It needs `ROOT` on the Python path."""
+    spec = dict(vars(run), folder=grid.folder(run), result=grid.result(run))
+    return [sys.executable, '-m', 'mmseg_bpkd.grids.worker', repr(spec)]
+
+
+def progress_file(folder: str) -> str:
+    return osp.join(folder, 'progress.json')
+
+
+def execute(run: Run, folder: str, result: str) -> None:
+    """Trains or resumes a run, tests its last checkpoint, and writes its JSON. Does nothing if the JSON exists.
+
+    Args:
+        run: the run.
+        folder: its work directory.
+        result: path of the JSON. The counts of each image are written to a .npz beside it.
+
+    Raises:
+        RuntimeError: if another process works on the run.
+        ValueError: if the folder has a checkpoint of other settings.
+    """
+    with _only_process(folder):
+        if osp.isfile(result):
+            return
+        check_checkpoints(run, folder)
+        AtomicLocalBackend().put_text(json.dumps(run.settings, indent=2) + '\n', osp.join(folder, SETTINGS))
+        os.makedirs(osp.dirname(result), exist_ok=True)
+        record = dict(name=run.name, **run.settings, versions=versions(), **_train(run, folder))
+        record.update(_test(run, folder, f'{osp.splitext(result)[0]}.npz'))
+        AtomicLocalBackend().put_text(json.dumps(record, indent=2) + '\n', result)
+
+
+def _train(run: Run, folder: str) -> dict:
+    cfg = run.load()
+    cfg.launcher, cfg.work_dir = 'none', folder
+    unused = dict(amp=False, deterministic=False, auto_scale_lr=False, from_scratch=False)  # a grid sets `options`
+    apply_training_options(cfg, Namespace(seed=run.seed, resume='auto', **unused))
+    check_data_roots(cfg, 'train_dataloader', 'val_dataloader')
+    check_classes(cfg, 'train', 'val')
+    add_safety_hooks(cfg)
+    with short_errors(cfg):
+        runner = Runner.from_cfg(cfg)
+    warn_of_another_batch_size(runner)
+    recorder = RunRecorder(progress_file(folder), dict(commit=commit(), **hardware()))
+    runner.register_hook(recorder)
+    train(runner)
+    return dict(
+        **hardware(),
+        starts=recorder.starts,
+        steps=runner.max_iters,
+        wall_clock_s=round(recorder.total_seconds, 1),
+        training_s=round(recorder.training_seconds, 1),
+        ms_per_step=round(1000 * recorder.training_seconds / runner.max_iters, 2),
+        peak_memory_mib=round(recorder.peak_memory, 1),
+        curve=recorder.curve,
+    )
+
+
+def _test(run: Run, folder: str, counts: str) -> dict:
+    cfg = run.load()
+    cfg.launcher, cfg.work_dir = 'none', osp.join(folder, 'test')
+    check_data_roots(cfg, 'test_dataloader')
+    check_classes(cfg, 'test')
+    checkpoint = last_checkpoint(folder)
+    results = evaluate(cfg, checkpoint, counts)
+    return dict(checkpoint=checkpoint, metrics=metrics_only(results['metrics']), per_class=results['per_class'])
+
+
+def hardware() -> dict:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'
+    return dict(device=device, threads=torch.get_num_threads())
+
+
+def versions() -> dict:
+    """The versions of the packages that decide a result, and the commit if this is a checkout."""
+    return dict(
+        mmseg_bpkd=mmseg_bpkd.__version__,
+        commit=commit(),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        mmengine=mmengine.__version__,
+        mmseg=mmseg.__version__,
+    )
+
+
+def commit() -> Optional[str]:
+    """The commit of this checkout, with "-dirty" if tracked files were changed; None if the package is installed."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(['git', '-C', ROOT, *arguments], capture_output=True, text=True)
+        return done.stdout.strip()
+
+    try:
+        if osp.realpath(git('rev-parse', '--show-toplevel')) != osp.realpath(ROOT):  # in another project's checkout
+            return None
+        return git('describe', '--always', '--dirty', '--abbrev=12', '--exclude', '*') or None
+    except OSError:  # no git
+        return None
+
+
+@contextmanager
+def _only_process(folder: str) -> Iterator[None]:
+    os.makedirs(folder, exist_ok=True)
+    with open(osp.join(folder, '.lock'), 'w') as file:
+        try:
+            # Unlocked by the system when this process ends. Unlike flock, data loader workers do not inherit it.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RuntimeError(
+                f'another process is training in {folder}: wait for it or end it, then start the grid again'
+            ) from None
+        yield
+
+
+def main() -> None:
+    spec = ast.literal_eval(sys.argv[1])
+    folder, result = spec.pop('folder'), spec.pop('result')
+    with short_errors(None, FileNotFoundError, ValueError):
+        execute(Run(**spec), folder, result)
+
+
+if __name__ == '__main__':
+    main()

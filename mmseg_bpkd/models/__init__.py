@@ -1,0 +1,1 @@
+"""Networks, losses, and the algorithm that distils one into another."""

@@ -1,0 +1,269 @@
+"""Distillation of one frozen teacher into one student."""
+
+import copy
+import os.path as osp
+from typing import Dict, List, Optional, Sequence, Tuple, Union
+
+import torch
+from mmengine.model import BaseModel, revert_sync_batchnorm
+from mmengine.registry import MODELS
+from mmrazor.models.algorithms import SingleTeacherDistill
+from mmrazor.models.task_modules.recorder import FunctionOutputsRecorder, MethodOutputsRecorder
+from mmrazor.models.utils import add_prefix
+from mmrazor.registry import MODELS as RAZOR_MODELS
+from mmseg.models import SegDataPreProcessor
+from mmseg.structures import SegDataSample
+from torch import Tensor
+
+from mmseg_bpkd.fileio.checkpoint import check_pretrained, load_strictly, read_checkpoint, segmentor_state
+from mmseg_bpkd.fileio.package_files import find_checkpoint
+
+from ..losses.class_memory import ClassMemory
+from ..segmentors import build_segmentor, check_distillable, forward_heads, resolve_segmentor
+from .early_gradient import make_gradients_early
+from .failures import explained
+from .folding import fold_batch_norm
+
+
+@MODELS.register_module()
+class SegDistill(SingleTeacherDistill):
+    """Trains a student segmentor on its task losses and on the losses between it and a frozen teacher.
+
+    The teacher runs without gradient, in eval mode, and up to its logits only. It is not a submodule, so the optimiser,
+    DDP, EMA and checkpoints handle the student and the trained layers of the losses only. Validation runs the student.
+    The teacher's auxiliary head is built, loaded and run only if a loss reads it (`aux_preds_T`, `aux_feats_T`).
+
+    Args:
+        distiller: config of a `SegDistiller`.
+        teacher: `dict(cfg_path=..., **changes)` or a model config, see `resolve_segmentor`. `init_weights()` loads its
+            weights from `teacher_ckpt`. A segmentor that is already built is used unchanged.
+        student: as `teacher`. It keeps its ImageNet initialisation.
+        teacher_ckpt: path or URL of the teacher's checkpoint. From a distillation checkpoint, the student's weights are
+            loaded.
+        teacher_eval: False leaves the teacher's dropout on, as MMRazor does.
+        num_classes: replaces `num_classes` of every head of both networks.
+        data_preprocessor: replaces the student's. The teacher gets it too if its config has none. Only the student's
+            preprocessor runs. If the teacher has another mean, std or channel order, the teacher's input is converted.
+        test_cfg: replaces the student's.
+        fold_teacher: whether to fold the teacher's batch norm into its convolutions, which is faster. The logits are
+            equal within float error. A teacher that is already built is not folded.
+        early_gradients: whether the student's heads compute the gradients of their own losses in the forward pass,
+            which takes less memory. Losses and gradients are equal within float error. It has no effect if a recorder
+            of the student records a function or a method.
+        channels_last: whether both networks and their input use the channels-last memory format.
+        compile: 'teacher', 'student' or both: the networks whose backbone is compiled with `torch.compile`.
+
+    Raises:
+        FileNotFoundError: by `init_weights()`, if the teacher's checkpoint does not exist.
+        ValueError: if `compile` names another network. By `init_weights()`, if the teacher has no checkpoint or one
+            that does not fit, if it cannot be folded, or if the student's pretrained checkpoint does not fit.
+        RuntimeError: by `loss()`, if the teacher's weights were not loaded.
+        TypeError: if the student's input cannot be converted to the teacher's.
+    """
+
+    def __init__(
+        self,
+        distiller: dict,
+        teacher: Union[dict, BaseModel],
+        student: Union[dict, BaseModel],
+        teacher_ckpt: Optional[str] = None,
+        teacher_eval: bool = True,
+        num_classes: Optional[int] = None,
+        data_preprocessor: Optional[dict] = None,
+        test_cfg: Optional[dict] = None,
+        fold_teacher: bool = True,
+        early_gradients: bool = True,
+        channels_last: bool = False,
+        compile: Sequence[str] = (),
+    ) -> None:
+        if not isinstance(student, BaseModel):  # before the teacher, to draw the same random weights as without one
+            student = resolve_segmentor(student, num_classes, data_preprocessor, test_cfg)
+            check_distillable(student, 'student')
+            student = build_segmentor(student)
+        built_distiller = RAZOR_MODELS.build(distiller)  # before the teacher: it knows which heads are needed
+        teacher_auxiliary = built_distiller.reads_auxiliary_head_of_teacher()
+        already_built = isinstance(teacher, BaseModel)
+        if not already_built:
+            teacher = build_segmentor(_teacher_config(teacher, num_classes, data_preprocessor, teacher_auxiliary))
+        super().__init__(
+            distiller=dict(type=lambda: built_distiller),  # MMRazor takes a config only
+            teacher=revert_sync_batchnorm(teacher),
+            architecture=student,
+        )
+        self.teacher_auxiliary = teacher_auxiliary
+        # Kept outside the module tree, so that EMA, DDP and checkpoints ignore it.
+        self.__dict__['teacher'] = self._modules.pop('teacher')
+        self.teacher_ckpt = teacher_ckpt
+        self.teacher_eval = teacher_eval
+        self.teacher_loaded = already_built
+        self.teacher.eval()
+        self._compare_preprocessing()
+        self.fold_teacher = fold_teacher and not already_built
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.compiled = _networks(compile)
+        # Early gradients call the losses image by image. A recorder of a function or method may record these calls.
+        calls_are_recorded = any(
+            isinstance(recorder, (FunctionOutputsRecorder, MethodOutputsRecorder))
+            for recorder in self.distiller.student_recorders.recorders.values()
+        )
+        if early_gradients and not calls_are_recorded:
+            make_gradients_early(self.student)
+        self.student.to(memory_format=self.memory_format)  # before DDP, whose gradients have the weights' layout
+        if 'student' in self.compiled:
+            self.student.backbone.compile()
+
+    def init_weights(self) -> None:
+        """Initialises the student and the losses, and loads and optimises the teacher."""
+        check_pretrained(self.student)
+        self.student.to(memory_format=torch.contiguous_format)  # random weights depend on the memory format
+        super().init_weights()
+        self.student.to(memory_format=self.memory_format)
+        if not self.teacher_loaded:
+            self._load_teacher()
+        self.optimize_teacher()
+
+    def optimize_teacher(self) -> None:
+        """Folds, converts and compiles the teacher, as the arguments say. Its weights must be loaded."""
+        if self.fold_teacher:
+            fold_batch_norm(self.teacher)
+        self.teacher.to(memory_format=self.memory_format)
+        if 'teacher' in self.compiled:
+            self.teacher.backbone.compile()
+
+    def _load_teacher(self) -> None:
+        if self.teacher_ckpt is None:
+            raise ValueError(
+                'the teacher has no checkpoint, but it must be trained: set model.teacher_ckpt to the path or URL of '
+                'a checkpoint'
+            )
+        if '://' not in self.teacher_ckpt and not osp.isfile(find_checkpoint(self.teacher_ckpt)):
+            raise FileNotFoundError(
+                f'no checkpoint {self.teacher_ckpt} of the teacher: train it (see docs/recipes.md), or set '
+                'model.teacher_ckpt to another file or URL'
+            )
+        state = segmentor_state(read_checkpoint(self.teacher_ckpt))
+        if not self.teacher_auxiliary:
+            state = {key: value for key, value in state.items() if not key.startswith('auxiliary_head.')}
+        elif not any(key.startswith('auxiliary_head.') for key in state):
+            raise ValueError(
+                f'teacher_ckpt={self.teacher_ckpt!r} has no weights of an auxiliary head, but a loss reads that head '
+                '(aux_preds_T or aux_feats_T): give a checkpoint that has them, or leave out the loss'
+            )
+        self._compare_classes(state)
+        load_strictly(self.teacher, state, f'teacher_ckpt={self.teacher_ckpt!r}')
+        self.teacher_loaded = True
+
+    def _compare_classes(self, state: Dict[str, Tensor]) -> None:
+        for name, weight in self.teacher.decode_head.state_dict(prefix='decode_head.').items():
+            if name.endswith('conv_seg.weight') and name in state and len(state[name]) != len(weight):
+                raise ValueError(
+                    f'the teacher of teacher_ckpt={self.teacher_ckpt!r} has {len(state[name])} classes, but the data '
+                    f'has {len(weight)}, which is num_classes of the model: give a teacher that was trained on this '
+                    'data set'
+                )
+
+    def loss(self, inputs: Tensor, data_samples: List[SegDataSample]) -> dict:
+        """Computes the losses of a training step.
+
+        Args:
+            inputs: preprocessed images, (N, 3, H, W).
+            data_samples: N samples with labels.
+
+        Returns:
+            {'student.decode.loss_ce': ..., 'distill.loss_bpkd_edge': ..., ...}
+        """
+        if not self.teacher_loaded:
+            raise RuntimeError('the weights of the teacher were not loaded: call init_weights() before training')
+        if self.distillation_stopped:  # set by the StopDistillationHook
+            losses = add_prefix(self.student(inputs, data_samples, mode='loss'), 'student')
+            idle = [0 * parameter.sum() for parameter in self.distiller.parameters()]  # DDP expects a gradient of each
+            return {**losses, 'distill.loss_stopped': sum(idle)} if idle else losses
+        inputs = inputs.contiguous(memory_format=self.memory_format)
+        with explained(self.teacher, 'the teacher fails on this batch', inputs):
+            with self.distiller.teacher_recorders, torch.no_grad():
+                if self.teacher_auxiliary:
+                    forward_heads(self.teacher, self._teacher_input(inputs))
+                else:
+                    self.teacher(self._teacher_input(inputs), mode='tensor')
+        with explained(self.student, 'the student fails on this batch', inputs, data_samples):
+            with self.distiller.student_recorders:
+                losses = add_prefix(self.student(inputs, data_samples, mode='loss'), 'student')
+        gt = torch.cat([sample.gt_sem_seg.data for sample in data_samples])
+        losses.update(add_prefix(self.distiller.compute_distill_losses(gt), 'distill'))
+        return losses
+
+    def train(self, mode: bool = True) -> 'SegDistill':
+        """Sets the student's mode. The teacher stays in eval mode, except for its dropout if `teacher_eval` is off."""
+        if not self.teacher_eval:
+            self.teacher.train(mode)
+        super().train(mode)  # puts the teacher's batch norm back into eval mode
+        return self
+
+    def _apply(self, fn, recurse: bool = True) -> 'SegDistill':
+        self.teacher._apply(fn)  # .to(device), .half() ...
+        return super()._apply(fn, recurse)
+
+    def __deepcopy__(self, memo: dict) -> 'SegDistill':
+        """Copies the model, as EMA does. The copy shares the teacher, its recorders, and the memories of features."""
+        memories = [module for module in self.distiller.modules() if isinstance(module, ClassMemory)]
+        for shared in (self.teacher, self.distiller.teacher_recorders, *memories):
+            memo[id(shared)] = shared
+        new = memo[id(self)] = type(self).__new__(type(self))
+        new.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return new
+
+    def _compare_preprocessing(self) -> None:
+        """Sets `teacher_scale` and `teacher_shift`, which convert the student's normalised input to the teacher's.
+
+        Raises:
+            TypeError: if one of them has another preprocessor than `SegDataPreProcessor`.
+        """
+        ours, theirs = self.data_preprocessor, self.teacher.data_preprocessor
+        for owner, preprocessor in (('student', ours), ('teacher', theirs)):
+            if type(preprocessor) is not SegDataPreProcessor:
+                raise TypeError(
+                    f'the {owner} has a {type(preprocessor).__name__}, expected a SegDataPreProcessor: otherwise the '
+                    "student's input cannot be converted to the teacher's. Set its data_preprocessor"
+                )
+        self.flip_channels = ours.channel_conversion != theirs.channel_conversion
+        mean_S, std_S = _normalisation(ours, self.flip_channels)
+        mean_T, std_T = _normalisation(theirs, flip=False)
+        same = not self.flip_channels and torch.equal(mean_S, mean_T) and torch.equal(std_S, std_T)
+        self.register_buffer('teacher_scale', None if same else std_S / std_T, persistent=False)
+        self.register_buffer('teacher_shift', None if same else (mean_S - mean_T) / std_T, persistent=False)
+
+    def _teacher_input(self, inputs: Tensor) -> Tensor:
+        if self.teacher_scale is None:
+            return inputs
+        if self.flip_channels:
+            inputs = inputs.flip(1)
+        return inputs * self.teacher_scale + self.teacher_shift
+
+
+def _networks(compile: Sequence[str]) -> Sequence[str]:
+    if set(compile) - {'teacher', 'student'}:
+        raise ValueError(f"compile must name 'teacher', 'student' or both, got {list(compile)}")
+    return compile
+
+
+def _teacher_config(
+    teacher: dict, num_classes: Optional[int], data_preprocessor: Optional[dict], auxiliary: bool
+) -> dict:
+    """Returns the teacher's config without pretrained weights to download, with its auxiliary head if `auxiliary`."""
+    model = resolve_segmentor(teacher, num_classes)
+    check_distillable(model, 'teacher')
+    if not auxiliary:
+        model.pop('auxiliary_head', None)
+    model.pop('pretrained', None)
+    model.backbone.pop('pretrained', None)
+    model.backbone.pop('init_cfg', None)
+    if data_preprocessor is not None:
+        model.setdefault('data_preprocessor', data_preprocessor)
+    return model
+
+
+def _normalisation(preprocessor: SegDataPreProcessor, flip: bool) -> Tuple[Tensor, Tensor]:
+    if not preprocessor._enable_normalize:
+        return torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
+    stats = preprocessor.mean.clone(), preprocessor.std.clone()
+    return tuple(x.flip(0) for x in stats) if flip else stats

@@ -1,0 +1,204 @@
+"""Segmentors: resolving a config path plus changes, building a network, running all heads."""
+
+import copy
+import os.path as osp
+from logging import WARNING
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from unittest import mock
+
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+from mmengine.model import BaseModel, BaseModule
+from mmengine.registry import MODELS, DefaultScope
+from mmseg.models import Mask2FormerHead
+from mmseg.registry import MODELS as SEGMENTORS
+from torch import Tensor, nn
+
+from mmseg_bpkd.fileio.package_files import find_config
+
+COMMON = ('num_classes', 'data_preprocessor', 'test_cfg')  # what `SegDistill` and `PlainSegmentor` replace in a network
+
+MASK_CLASSIFIERS = ('MaskFormerHead', 'Mask2FormerHead')
+NOT_DISTILLABLE = dict(
+    MultimodalEncoderDecoder='classifies masks with the text encoder of CLIP and has no backbone',
+    DepthEstimator='estimates depth and has no classes',
+)
+BINARY_HEADS = ('STDCHead',)  # their classes are boundary and no boundary
+
+
+def resolve_segmentor(
+    segmentor: dict,
+    num_classes: Optional[int] = None,
+    data_preprocessor: Optional[dict] = None,
+    test_cfg: Optional[dict] = None,
+) -> ConfigDict:
+    """Returns the plain model config that `segmentor` describes.
+
+    Args:
+        segmentor: a model config, or `dict(cfg_path=..., **changes)`. `cfg_path` is 'package::path', relative to the
+            configs of an installed package ('mmseg::pspnet/...py'), or the path of a config file. `changes` are
+            merged into its `model` in the same way as a child config is.
+        num_classes: replaces `num_classes` of every head, if given. Auxiliary heads that classify boundaries
+            (`STDCHead`) keep theirs.
+        data_preprocessor, test_cfg: replace those of the model, if given.
+
+    With `num_classes`, losses of the heads lose a `class_weight` of another length, with a warning: it was made for
+    other data.
+
+    Raises:
+        FileNotFoundError: if `cfg_path` does not exist.
+    """
+    changes = copy.deepcopy(ConfigDict(segmentor))
+    path = changes.pop('cfg_path', None)
+    model = changes
+    if path is not None:
+        cfg = Config(dict(model=_read_model(path)))
+        cfg.merge_from_dict(dict(model=changes))
+        model = cfg.model
+    if num_classes is not None:
+        for _, head in _heads(model):
+            if _type_name(head) not in BINARY_HEADS:
+                head.num_classes = num_classes
+            _drop_other_class_weights(head)
+    if data_preprocessor is not None:
+        model.data_preprocessor = copy.deepcopy(data_preprocessor)
+    if test_cfg is not None:
+        model.test_cfg = copy.deepcopy(test_cfg)
+    return model
+
+
+def check_distillable(model: dict, role: str) -> None:
+    """Checks that a model config is that of a network that `SegDistill` can use.
+
+    Args:
+        role: 'teacher' or 'student', for the message.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    kind = _type_name(model)
+    if kind in NOT_DISTILLABLE:
+        raise ValueError(
+            f'the {role} is a {kind}, which cannot be distilled, since it {NOT_DISTILLABLE[kind]}: use an '
+            'EncoderDecoder or a CascadeEncoderDecoder'
+        )
+
+
+def build_segmentor(model: dict) -> BaseModel:
+    """Builds a model config in MMSegmentation's scope, whatever the default scope is.
+
+    Raises:
+        ImportError: if a head needs MMDetection, which is not installed.
+    """
+    needs_mmdet = any(_type_name(head) in MASK_CLASSIFIERS for _, head in _heads(ConfigDict(model)))
+    if needs_mmdet and Mask2FormerHead.__base__ is BaseModule:  # MMSegmentation's substitute for MMDetection's head
+        raise ImportError(
+            'MaskFormerHead and Mask2FormerHead need MMDetection, but it is not installed or does not load: '
+            'pip install mmdet==3.3.0'
+        )
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        return SEGMENTORS.build(model)
+
+
+def forward_heads(model: BaseModel, inputs: Tensor) -> List[Tensor]:
+    """Runs a segmentor up to the logits of all its heads, with one pass through its backbone.
+
+    Args:
+        model: with or without auxiliary heads. `mode='tensor'` leaves these out.
+        inputs: preprocessed images, (N, 3, H, W).
+
+    Returns:
+        The logits before upsampling, (N, C, h, w): of the decode head, in a cascade the last one, then of each
+        auxiliary head.
+    """
+    auxiliary = list_heads(getattr(model, 'auxiliary_head', None))
+    if not auxiliary:
+        return [model(inputs, mode='tensor')]
+    kept, extract_feat = [], model.extract_feat
+
+    def extract_and_keep(images: Tensor) -> Sequence[Tensor]:
+        kept.append(extract_feat(images))
+        return kept[-1]
+
+    with mock.patch.object(model, 'extract_feat', extract_and_keep):
+        logits = model(inputs, mode='tensor')
+    return [logits, *(head(kept[0]) for head in auxiliary)]
+
+
+def list_heads(head: Optional[nn.Module]) -> List[nn.Module]:
+    """Returns the heads in an attribute of a built segmentor, which is a head, a list of heads or None."""
+    if head is None:
+        return []
+    return list(head) if isinstance(head, nn.ModuleList) else [head]
+
+
+@MODELS.register_module(name='PlainSegmentor')
+def plain_segmentor(
+    num_classes: Optional[int] = None,
+    data_preprocessor: Optional[dict] = None,
+    test_cfg: Optional[dict] = None,
+    **segmentor,
+) -> BaseModel:
+    """Builds a teacher or a student as a stand-alone model. The arguments are those of `resolve_segmentor`."""
+    return build_segmentor(resolve_segmentor(segmentor, num_classes, data_preprocessor, test_cfg))
+
+
+def _read_model(path: str) -> ConfigDict:
+    file = find_config(path)
+    if not osp.isfile(file):
+        raise FileNotFoundError(
+            f'cfg_path={path!r}: there is no config {file}. Give the path of a config file, or "package::path" for a '
+            'config of an installed package'
+        )
+    cfg = Config.fromfile(file)
+    if 'data_preprocessor' in cfg:
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    return cfg.model
+
+
+def head_classes(model: ConfigDict) -> Iterator[Tuple[str, int]]:
+    """Yields the name of each head of a resolved model config that states its number of classes, and that number."""
+    for name, head in _heads(model):
+        if 'num_classes' in head and _type_name(head) not in BINARY_HEADS:
+            yield name, head.num_classes
+
+
+def _heads(model: ConfigDict) -> Iterator[Tuple[str, ConfigDict]]:
+    """Yields the name and the config of each head that has a number of classes."""
+    for name in ('decode_head', 'auxiliary_head'):
+        for head in _as_list(model.get(name) or []):
+            if 'kernel_generate_head' in head:  # K-Net's head consists of other heads
+                yield from ((name, part) for part in (head.kernel_generate_head, *head.kernel_update_head))
+            else:
+                yield name, head
+
+
+def _drop_other_class_weights(head: ConfigDict) -> None:
+    """Drops each `class_weight` of the losses of a head that does not have one value per class."""
+    num_classes, classifier = head.get('num_classes'), head.get('loss_cls')
+    if num_classes is None:
+        return
+    for loss in (loss for key, value in head.items() if key.startswith('loss') for loss in _as_list(value)):
+        weight = loss.get('class_weight')
+        allowed = (num_classes, head.get('out_channels'), 1 if loss.get('use_sigmoid') else num_classes)
+        if isinstance(weight, (list, tuple)) and len(weight) not in allowed and loss is not classifier:
+            del loss['class_weight']
+            print_log(
+                f'class_weight of {_type_name(loss)} in {_type_name(head)} has {len(weight)} values, but there are '
+                f'{num_classes} classes: it is dropped. To use weights, set class_weight in the loss of the head',
+                'current',
+                WARNING,
+            )
+    if classifier is not None and len(classifier.class_weight) != num_classes + 1:
+        # Mask classifiers need these weights: 1 for each class, and that of "no object".
+        classifier.class_weight = [1.0] * num_classes + [classifier.class_weight[-1]]
+
+
+def _as_list(value: Any) -> list:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _type_name(cfg: dict) -> str:
+    """Returns the name of the class that a config builds, without its scope."""
+    kind = cfg.get('type')
+    return getattr(kind, '__name__', str(kind)).rpartition('.')[2]
