@@ -10,7 +10,7 @@ import torch
 from mmrazor.models.losses import ChannelWiseDivergence
 from torch import Tensor
 
-from mmseg_bpkd.models.losses import BPKDLoss, ChannelWiseLoss, reference
+from mmseg_bpkd.models.losses import BPKDLoss, CWDLoss, reference
 
 from .masks import regions
 from .measuring import DEVICE, milliseconds_in_turn, peak_growth, ratio
@@ -22,7 +22,7 @@ FORMAT = (
 RIVAL = "MMRazor's CWD"
 LOSSES: Dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     RIVAL: lambda preds_S, preds_T, gt: ChannelWiseDivergence(tau=1, loss_weight=5)(preds_S, preds_T),
-    'CWD': lambda preds_S, preds_T, gt: ChannelWiseLoss(weight=5, tau=1)(preds_S, preds_T),
+    'CWD': lambda preds_S, preds_T, gt: CWDLoss(weight=5, tau=1)(preds_S, preds_T),
     'BPKD': lambda preds_S, preds_T, gt: BPKDLoss(edge_weight=20, body_weight=5)(preds_S, preds_T, gt),
     'CWD, reference': lambda preds_S, preds_T, gt: 5 * reference.channel_kl(preds_S, preds_T).mean(),
     'BPKD, reference': lambda preds_S, preds_T, gt: (

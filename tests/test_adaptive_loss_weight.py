@@ -22,7 +22,7 @@ def make_hook(**settings):
 
 @pytest.fixture
 def runner(tmp_path):
-    losses = dict(loss_kd=dict(type='PixelWiseLoss', weight=10.0), loss_icsd=dict(type='InterClassLoss', weight=0.1))
+    losses = dict(loss_kd=dict(type='KDLoss', weight=10.0), loss_icsd=dict(type='AICSDLoss', weight=0.1))
     return SimpleNamespace(
         model=tiny.distillation(tiny.save_teacher(tmp_path / 'teacher.pth'), losses), iter=0, max_iters=8
     )
@@ -97,4 +97,8 @@ def test_the_leaf_of_aicsd_names_losses_of_its_model(tmp_path):
     hook = HOOKS.build(cfg.weights)
     hook.before_train(SimpleNamespace(model=model))
     assert len(hook.initial) == 4
-    assert [hook.type for hook in cfg.custom_hooks] == ['ExactResumeHook', 'LossPartsHook', 'AdaptiveLossWeightHook']
+    assert [hook.type for hook in cfg.custom_hooks] == [
+        'ExactResumeHook',
+        'ClipLossGradHook',
+        'AdaptiveLossWeightHook',
+    ]

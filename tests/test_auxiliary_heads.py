@@ -17,7 +17,7 @@ from test_fast_settings import losses_and_gradients
 from test_one_channel import batch as binary_batch
 from test_one_channel import pspnet
 
-from mmseg_bpkd.models.losses import DistillLoss, PixelWiseLoss
+from mmseg_bpkd.models.losses import DistillLoss, KDLoss
 from mmseg_bpkd.models.segmentors import build_segmentor, forward_heads, resolve_segmentor
 
 RECEIVED = {}
@@ -115,9 +115,7 @@ def test_each_network_runs_its_backbone_and_its_auxiliary_head_once(teacher_ckpt
     assert len(calls) == len(set(calls)) == 6
 
 
-@pytest.mark.parametrize(
-    'losses', [dict(loss_kd=dict(type='PixelWiseLoss')), dict(loss_x=dict(type='StudentAuxiliaryLoss'))]
-)
+@pytest.mark.parametrize('losses', [dict(loss_kd=dict(type='KDLoss')), dict(loss_x=dict(type='StudentAuxiliaryLoss'))])
 def test_the_teacher_has_no_auxiliary_head_unless_a_loss_reads_it(teacher_ckpt, losses):
     model = tiny.distillation(teacher_ckpt, losses)
     assert not model.teacher.with_auxiliary_head and not model.teacher_auxiliary
@@ -132,7 +130,7 @@ def test_the_weights_of_the_teachers_auxiliary_head_are_those_of_the_checkpoint(
 
 
 def test_a_teacher_that_is_already_built_runs_its_auxiliary_head_only_for_a_loss_that_reads_it(teacher_ckpt):
-    for changes, expected in ((dict(losses=dict(loss_kd=dict(type='PixelWiseLoss'))), 0), (dict(distiller=DIST), 1)):
+    for changes, expected in ((dict(losses=dict(loss_kd=dict(type='KDLoss'))), 0), (dict(distiller=DIST), 1)):
         teacher, calls = plain_teacher(teacher_ckpt), []
         teacher.auxiliary_head.conv_seg.register_forward_hook(lambda *_, calls=calls: calls.append(1))
         tiny.losses_of(tiny.distillation(None, teacher=teacher, **changes))
@@ -154,7 +152,7 @@ def test_dist_is_the_sum_of_its_terms_on_both_heads(teacher_ckpt):
 
 
 def test_the_gradient_of_the_auxiliary_term_reaches_the_students_auxiliary_head_and_not_its_decode_head(teacher_ckpt):
-    model = tiny.distillation(teacher_ckpt, **on_auxiliary_heads(loss_kd=dict(type='PixelWiseLoss'))).train()
+    model = tiny.distillation(teacher_ckpt, **on_auxiliary_heads(loss_kd=dict(type='KDLoss'))).train()
     tiny.losses_of(model)['distill.loss_kd'].backward()
     student = model.student
     assert all(parameter.grad.abs().max() > 0 for parameter in student.auxiliary_head.conv_seg.parameters())
@@ -164,7 +162,7 @@ def test_the_gradient_of_the_auxiliary_term_reaches_the_students_auxiliary_head_
 
 
 def test_early_gradients_leave_the_gradients_of_the_auxiliary_head_as_they_are(teacher_ckpt):
-    weight = dict(type='PixelWiseLoss', weight=10.0)
+    weight = dict(type='KDLoss', weight=10.0)
     models = [
         tiny.distillation(teacher_ckpt, early_gradients=early, **on_auxiliary_heads(loss_kd=weight))
         for early in (True, False)
@@ -294,7 +292,7 @@ def test_a_recorder_of_ones_own_reads_another_auxiliary_head(several):
     recorder = dict(second=dict(type='ModuleOutputs', source='auxiliary_head.1.conv_seg'))
     mapping = {side: dict(mapping, recorder='second') for side, mapping in AUX_PREDS.items()}
     settings = distiller(
-        losses=dict(loss_kd=dict(type='PixelWiseLoss')),
+        losses=dict(loss_kd=dict(type='KDLoss')),
         student_recorders=recorder,
         teacher_recorders=recorder,
         loss_forward_mappings=dict(loss_kd=mapping),
@@ -323,7 +321,7 @@ def test_an_auxiliary_head_with_one_channel_becomes_two_classes():
 
 
 def test_another_number_of_classes_is_refused_as_for_the_decode_head(teacher_ckpt):
-    fit = tiny.distillation(teacher_ckpt, dict(loss_x=dict(type='PixelWiseLoss'))).distiller._fit
+    fit = tiny.distillation(teacher_ckpt, dict(loss_x=dict(type='KDLoss'))).distiller._fit
     with pytest.raises(ValueError, match='aux_preds is .* different numbers of classes'):
         fit('loss_x', 'aux_preds', torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4, 4))
 
@@ -331,7 +329,7 @@ def test_another_number_of_classes_is_refused_as_for_the_decode_head(teacher_ckp
 def test_an_aligner_on_auxiliary_features_has_their_widths(teacher_ckpt):
     mapping = {f'feats_{side}': dict(recorder='aux_feats', from_student=side == 'S', data_idx=0) for side in 'ST'}
     settings = distiller(
-        losses=dict(loss_cwd=dict(type='ChannelWiseFeatureLoss')), loss_forward_mappings=dict(loss_cwd=mapping)
+        losses=dict(loss_cwd=dict(type='CWDFeatureLoss')), loss_forward_mappings=dict(loss_cwd=mapping)
     )
     model = tiny.distillation(teacher_ckpt, **settings).train()
     assert torch.isfinite(tiny.losses_of(model)['distill.loss_cwd'])
@@ -347,7 +345,7 @@ def test_the_example_of_the_docs_distils_the_auxiliary_head_with_another_loss(te
     losses = model(**data, mode='loss')
     S, T = outputs(student, data['inputs']), outputs(plain_teacher(teacher_ckpt), data['inputs'])
     for name, record, weight in (('loss_kd', 'preds', 1), ('loss_kd_aux', 'aux_preds', 0.4)):
-        expected = weight * PixelWiseLoss()(S[record], T[record])
+        expected = weight * KDLoss()(S[record], T[record])
         torch.testing.assert_close(losses[f'distill.{name}'], expected, rtol=1e-3, atol=1e-5)
 
 

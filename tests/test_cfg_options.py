@@ -133,7 +133,7 @@ def test_a_variable_of_the_file_is_refused_with_the_places_it_was_copied_to(opti
         'vis_backends.0.type=TensorboardVisBackend',
         'model.compile=[teacher,student]',
         '+vis_backends.1.type=TensorboardVisBackend',
-        '+model.distiller.losses.loss_kd.type=PixelWiseLoss',
+        '+model.distiller.losses.loss_kd.type=KDLoss',
         '+custom_hooks.2.type=EMAHook',
         '+new.key=1',
         '+train_dataloader.dataset.pipeline.8=x',
@@ -161,10 +161,10 @@ def test_keys_of_a_network_are_those_of_the_config_that_it_names():
 
 def test_a_type_and_the_arguments_of_the_new_class_may_come_in_any_order():
     loss = 'model.distiller.losses.loss_bpkd'
-    options = [f'{loss}.tau=4', f'{loss}.type=ChannelWiseLoss']
+    options = [f'{loss}.tau=4', f'{loss}.type=CWDLoss']
     assert merged(*options).model == merged(*reversed(options)).model
-    with pytest.raises(ValueError, match="ChannelWiseLoss has no argument 'tau_edge'"):
-        merged(f'{loss}.tau_edge=4', f'{loss}.type=ChannelWiseLoss')
+    with pytest.raises(ValueError, match="CWDLoss has no argument 'tau_edge'"):
+        merged(f'{loss}.tau_edge=4', f'{loss}.type=CWDLoss')
     student = ['model.student.backbone.arch=tiny', 'model.student.backbone.type=mmpretrain.ConvNeXt']
     assert merged(*student).model.student.backbone.arch == 'tiny'  # not registered here, so anything may be right
 

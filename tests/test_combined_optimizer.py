@@ -17,7 +17,7 @@ from test_optim import OPTIM_WRAPPER, model_of
 from torch import nn
 
 from mmseg_bpkd.engine.optim import CombinedOptimizer, FallingPolyLR
-from mmseg_bpkd.models.losses import AdaptivePerspectiveLoss, AdversarialLoss
+from mmseg_bpkd.models.losses import APDLoss, SKDSCriticLoss
 
 WITH_CRITIC = ['skds', 'ifvd', 'skds_original', 'ifvd_original', 'cwd_cirkd']
 OWN_OPTIMIZER = [*WITH_CRITIC, 'apd']
@@ -109,7 +109,7 @@ def test_settings_of_paramwise_cfg_apply_to_the_student_and_not_to_the_own_optim
 
 
 def test_without_an_own_optimiser_the_layer_follows_the_students():
-    loss = AdversarialLoss(critic_lr=1e-3, critic_optimizer=None)
+    loss = SKDSCriticLoss(critic_lr=1e-3, critic_optimizer=None)
     model = distillation(loss)
     optimizer = build(model).optimizer
     assert type(optimizer) is torch.optim.SGD
@@ -139,7 +139,7 @@ def distillation(loss) -> nn.Module:
     ],
 )
 def test_wrong_options_of_a_layer_are_an_error_that_names_it(options, message):
-    model = distillation(AdversarialLoss())
+    model = distillation(SKDSCriticLoss())
     model.distiller.distill_losses['loss_x'].optim_options = options
     with pytest.raises(ValueError, match=message):
         build(model)
@@ -151,7 +151,7 @@ def test_wrong_options_of_a_layer_are_an_error_that_names_it(options, message):
 def test_the_gradient_penalty_of_the_critic_falls_below_a_tenth_within_100_steps():
     """On random logits of a fixed student. With the student's SGD, it is still 0.96 after 40 steps."""
     torch.manual_seed(0)
-    loss = AdversarialLoss()
+    loss = SKDSCriticLoss()
     wrapper = build(distillation(loss))
     penalties = []
     for _ in range(50):
@@ -296,7 +296,7 @@ def test_a_state_of_one_optimiser_is_refused_with_the_setting_that_continues_it(
 
 def test_the_settings_of_version_0_1_load_its_optimiser_states():
     """It had one parameter group for each parameter, since a layer had its own learning rate."""
-    model = distillation(AdversarialLoss(critic_optimizer=None))
+    model = distillation(SKDSCriticLoss(critic_optimizer=None))
     wrapper = build(model)
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
@@ -307,4 +307,4 @@ def test_the_settings_of_version_0_1_load_its_optimiser_states():
 
 
 def test_apd_without_an_own_optimiser_has_the_learning_rates_of_version_0_1():
-    assert AdaptivePerspectiveLoss(teacher_optimizer=None).optim_options['adaptor_T'] == dict(lr=1e-5, optimizer=None)
+    assert APDLoss(teacher_optimizer=None).optim_options['adaptor_T'] == dict(lr=1e-5, optimizer=None)

@@ -162,7 +162,7 @@ def build(model: str) -> set:
     """The numbers of classes of all heads of a model."""
     model = json.loads(model)
     if model['type'] == 'SegDistill':
-        model['distiller'] = dict(type='SegDistiller', losses=dict(loss_kd=dict(type='PixelWiseLoss')))
+        model['distiller'] = dict(type='SegDistiller', losses=dict(loss_kd=dict(type='KDLoss')))
     built = MODELS.build(model)
     segmentors = (built.teacher, built.student) if model['type'] == 'SegDistill' else (built,)
     return {
@@ -401,7 +401,7 @@ def test_teacher_student_and_method_can_be_swapped_from_the_command_line(method)
             'model.student.backbone.depth': 18,
             'model.student.decode_head.in_channels': 512,
             'model.student.auxiliary_head.in_channels': 256,
-            'model.distiller.losses.loss_extra.type': 'PixelWiseLoss',
+            'model.distiller.losses.loss_extra.type': 'KDLoss',
         }
     )
     model = MODELS.build(cfg.model)

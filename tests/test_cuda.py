@@ -93,7 +93,7 @@ def test_training_changes_the_student_and_losses_stay_finite(tmp_path, dtype, se
 
 @pytest.mark.parametrize('dtype', ['float16', 'bfloat16'])
 def test_mixed_precision_trains_a_critic_with_an_optimiser_of_its_own(tmp_path, dtype):
-    losses = dict(loss_adversarial=dict(type='AdversarialLoss'))
+    losses = dict(loss_adversarial=dict(type='SKDSCriticLoss'))
     model = tiny.distillation(tiny.save_teacher(tmp_path / 'teacher.pth'), losses).cuda().train()
     optimizer = dict(type='SGD', lr=0.01, momentum=0.9)
     settings = dict(type='AmpOptimWrapper', dtype=dtype, constructor='DistillOptimWrapperConstructor')

@@ -24,8 +24,8 @@ MORE = dict(
     bpkd_plain=dict(
         loss_bpkd=dict(type='BPKDLoss', pre_mask=False, post_mask=False, edge_over='classes', body_over='classes')
     ),
-    cirkd_batch=dict(loss_cirkd=dict(type='CrossImageLoss', pixel_weight=0, region_weight=0)),
-    kd_of_skds=dict(loss_kd=dict(type='PixelWiseLoss', weight=10.0, norm='positions', cross_entropy=True)),
+    cirkd_batch=dict(loss_cirkd=dict(type='CIRKDLoss', pixel_weight=0, region_weight=0)),
+    kd_of_skds=dict(loss_kd=dict(type='KDLoss', weight=10.0, norm='positions', cross_entropy=True)),
 )
 METHODS.update({method: dict(type='SegDistiller', losses=losses) for method, losses in MORE.items()})
 # SKDS's KD sums over the images of a process, as published. Two processes therefore give half the value of one.

@@ -250,7 +250,7 @@ def test_what_a_recorder_finds_in_a_loss_is_the_whole_batch_and_trains_the_stude
     inputs = dict(recorder='loss', from_student=True)
     distiller = dict(
         type='SegDistiller',
-        losses=dict(loss_bpkd=dict(type='BPKDLoss'), loss_cwd=dict(type='ChannelWiseLoss')),
+        losses=dict(loss_bpkd=dict(type='BPKDLoss'), loss_cwd=dict(type='CWDLoss')),
         student_recorders=dict(loss=recorder),
         loss_forward_mappings=dict(
             loss_bpkd=dict(gt=dict(inputs, data_idx=1)), loss_cwd=dict(preds_S=dict(inputs, data_idx=0))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmseg_bpkd.models.losses import BPKDLoss, ChannelWiseLoss, PixelWiseLoss, reference
+from mmseg_bpkd.models.losses import BPKDLoss, CWDLoss, KDLoss, reference
 from mmseg_bpkd.models.losses.functional import KLDivergence
 
 VOID = 255
@@ -76,9 +76,7 @@ def test_bpkd_equals_the_reference_if_one_image_has_all_classes_and_the_other_th
 @pytest.mark.parametrize('dtype', TOLERANCE)
 @pytest.mark.parametrize('tau', [1.0, 4.0])
 @pytest.mark.parametrize('size', [(8, 8), (5, 7)])
-@pytest.mark.parametrize(
-    ('loss', 'formula'), [(ChannelWiseLoss, reference.channel_kl), (PixelWiseLoss, reference.pixel_kl)]
-)
+@pytest.mark.parametrize(('loss', 'formula'), [(CWDLoss, reference.channel_kl), (KDLoss, reference.pixel_kl)])
 def test_cwd_and_kd_equal_the_reference(loss, formula, size, tau, dtype):
     preds_S, preds_T, _ = scene(19, size, 8, dtype)
     fast = value_and_gradient(loss(weight=2, tau=tau)(preds_S, preds_T), preds_S)
@@ -102,7 +100,7 @@ def test_kl_divergence_equals_the_reference_and_passes_gradcheck(tau, dim):
     )
 
 
-@pytest.mark.parametrize(('loss', 'tensors'), [(ChannelWiseLoss(), 1), (BPKDLoss(), 2), (BPKDLoss(body_weight=0), 1)])
+@pytest.mark.parametrize(('loss', 'tensors'), [(CWDLoss(), 1), (BPKDLoss(), 2), (BPKDLoss(body_weight=0), 1)])
 def test_each_term_saves_one_tensor_for_the_backward_pass(loss, tensors):
     """Counts the saved tensors that have at least as many elements as the logits."""
     preds_S, preds_T, gt = scene(7, (8, 8), 8, torch.float32)

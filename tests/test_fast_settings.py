@@ -87,7 +87,7 @@ def test_what_is_recorded_between_a_convolution_and_its_norm_is_not_changed(teac
     element = dict(data_idx=0) if kind == 'ModuleInputs' else {}
     distiller = dict(
         type='SegDistiller',
-        losses=dict(loss_cwd=dict(type='ChannelWiseLoss')),
+        losses=dict(loss_cwd=dict(type='CWDLoss')),
         student_recorders=recorder,
         teacher_recorders=recorder,
         loss_forward_mappings=dict(

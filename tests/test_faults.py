@@ -114,9 +114,9 @@ def test_a_checkpoint_with_nan_is_not_resumed(tmp_path):
 @pytest.mark.parametrize(
     ('given', 'expected'),
     [
-        (None, ['LossPartsHook', 'StopOnNaNHook', 'SaveOnSignalHook']),
-        (['ExactResumeHook'], ['ExactResumeHook', 'LossPartsHook', 'StopOnNaNHook', 'SaveOnSignalHook']),
-        (['SaveOnSignalHook', StopOnNaNHook], ['SaveOnSignalHook', StopOnNaNHook, 'LossPartsHook']),
+        (None, ['ClipLossGradHook', 'StopOnNaNHook', 'SaveOnSignalHook']),
+        (['ExactResumeHook'], ['ExactResumeHook', 'ClipLossGradHook', 'StopOnNaNHook', 'SaveOnSignalHook']),
+        (['SaveOnSignalHook', StopOnNaNHook], ['SaveOnSignalHook', StopOnNaNHook, 'ClipLossGradHook']),
     ],
     ids=['none', 'other', 'two'],
 )
@@ -140,5 +140,5 @@ def test_a_config_that_replaces_the_list_of_hooks_is_told_what_it_lost(monkeypat
     assert not said
     cfg.custom_hooks = [dict(type='EMAHook')]
     add_safety_hooks(cfg)
-    assert [hook['type'] for hook in cfg.custom_hooks][:2] == ['EMAHook', 'LossPartsHook']
+    assert [hook['type'] for hook in cfg.custom_hooks][:2] == ['EMAHook', 'ClipLossGradHook']
     assert 'custom_hooks has no ExactResumeHook, so that a resumed run will not continue exactly' in said[0]

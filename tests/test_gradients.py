@@ -13,7 +13,7 @@ from conftest import ROOT
 from mmseg_bpkd.analysis.gradients import gradient_norms, measure_gradients
 from mmseg_bpkd.config.reading import read_config
 
-CRITIC = dict(type='AdversarialLoss', student_weight=0.1, critic_weight=1.0)
+CRITIC = dict(type='SKDSCriticLoss', student_weight=0.1, critic_weight=1.0)
 
 
 def model(folder, **changes):

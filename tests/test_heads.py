@@ -57,7 +57,7 @@ def distillation(teacher: BaseModel, losses: dict, student: dict = None):
 
 def records_of_teacher(name: str, image: Tensor) -> Tuple[BaseModel, Tensor, Tensor]:
     """Returns a teacher, its logits and its feature, as a loss gets them."""
-    losses = dict(loss_kd=dict(type='PixelWiseLoss'), loss_cwd=dict(type='ChannelWiseFeatureLoss'))
+    losses = dict(loss_kd=dict(type='KDLoss'), loss_cwd=dict(type='CWDFeatureLoss'))
     model = distillation(network(name), losses)
     with torch.no_grad(), model.distiller.teacher_recorders:
         model.teacher(image, mode='tensor')
@@ -221,7 +221,7 @@ def test_pointrends_records_are_those_of_its_coarse_head():
 @pytest.mark.parametrize('name', ['DDRNet', 'PIDNet'])
 def test_the_last_stage_is_the_same_in_training_and_in_eval_mode(name):
     teacher = network(name)
-    model = distillation(teacher, dict(loss_mgd=dict(type='MaskedGenerativeLoss')), copy.deepcopy(teacher))
+    model = distillation(teacher, dict(loss_mgd=dict(type='MGDLoss')), copy.deepcopy(teacher))
     image = torch.randn(2, 3, 64, 64)
     seen = []
     teacher.decode_head.register_forward_pre_hook(lambda head, inputs: seen.append(inputs[0]))
@@ -239,7 +239,7 @@ def test_a_copy_of_a_segmenter_trains_like_the_original():
     student = heads.model_config(heads.NETWORKS['Segmenter'])
     student = network('Segmenter', decode_head={**student['decode_head'], 'drop_path_rate': 0})
     student.backbone.layers.apply(lambda module: setattr(module, 'drop_prob', 0))
-    model = distillation(network('PSPNet'), dict(loss_kd=dict(type='PixelWiseLoss')), student)
+    model = distillation(network('PSPNet'), dict(loss_kd=dict(type='KDLoss')), student)
     copied = copy.deepcopy(model)
     batch = heads.batch(64)
     for each in (model, copied):
@@ -262,9 +262,9 @@ def test_a_head_without_logits_is_an_error_that_names_it():
     teacher = network('PSPNet')
     teacher.decode_head = FlatHead()
     with pytest.raises(ValueError, match='FlatHead has no conv_seg, and its forward returns .2, 64., expected logits'):
-        tiny.losses_of(distillation(teacher, dict(loss_kd=dict(type='PixelWiseLoss'))), heads.batch(64))
+        tiny.losses_of(distillation(teacher, dict(loss_kd=dict(type='KDLoss'))), heads.batch(64))
     with pytest.raises(ValueError, match='FlatHead has no conv_seg, so its feature is unknown: use losses without'):
-        distillation(teacher, dict(loss_cwd=dict(type='ChannelWiseFeatureLoss')))
+        distillation(teacher, dict(loss_cwd=dict(type='CWDFeatureLoss')))
 
 
 # Mask classifiers
@@ -298,7 +298,7 @@ class StubMaskHead(MaskFormerHead):
 def test_a_mask_classifier_teaches_by_the_logits_of_its_last_layer():
     teacher = network('PSPNet')
     teacher.decode_head = StubMaskHead()
-    model = distillation(teacher, dict(loss_kd=dict(type='PixelWiseLoss')))
+    model = distillation(teacher, dict(loss_kd=dict(type='KDLoss')))
     assert torch.isfinite(tiny.losses_of(model, heads.batch(64))['distill.loss_kd'])
     with torch.no_grad(), model.distiller.teacher_recorders:
         scores, masks = teacher(torch.randn(2, 3, 64, 64), mode='tensor')
@@ -438,7 +438,7 @@ def test_a_head_that_does_not_fit_its_backbone_is_named(key, value, message):
 
 
 def test_an_error_without_a_known_reason_is_raised_unchanged(monkeypatch):
-    model = distillation(network('PSPNet'), dict(loss_kd=dict(type='PixelWiseLoss')))
+    model = distillation(network('PSPNet'), dict(loss_kd=dict(type='KDLoss')))
 
     def fail(*args):
         raise RuntimeError('of another kind')

@@ -55,7 +55,7 @@ def test_a_method_option_equals_naming_another_distiller_file(method, tmp_path):
 
 def test_options_apply_to_the_distiller_of_the_method():
     cfg = loaded(path(BPKD), '--method', 'cwd', '--cfg-options', 'model.distiller.losses.loss_cwd.tau=2')
-    assert cfg.model.distiller.losses == dict(loss_cwd=dict(type='ChannelWiseLoss', tau=2, weight=3.0))
+    assert cfg.model.distiller.losses == dict(loss_cwd=dict(type='CWDLoss', tau=2, weight=3.0))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_the_work_directory_of_a_saved_config_follows_the_method(tmp_path):
 
 
 def test_a_file_of_ones_own_is_a_method(tmp_path):
-    loss = dict(type='SegDistiller', losses=dict(loss_mine=dict(type='PixelWiseLoss')))
+    loss = dict(type='SegDistiller', losses=dict(loss_mine=dict(type='KDLoss')))
     (tmp_path / 'my_method.py').write_text(f'distiller = {loss}\ncustom_imports = dict(imports=["json"])')
     cfg = loaded(path(BPKD), '--method', tmp_path / 'my_method.py')
     assert cfg.model.distiller == loss and cfg.custom_imports.imports == ['mmseg_bpkd.engine', 'json']
@@ -125,7 +125,7 @@ def trained(tmp_path_factory) -> tuple:
 
 def test_a_run_with_another_method_is_named_after_it(trained):
     _, folder = trained
-    assert Config.fromfile(folder / 'cwd_mine.py').model.distiller.losses.loss_cwd.type == 'ChannelWiseLoss'
+    assert Config.fromfile(folder / 'cwd_mine.py').model.distiller.losses.loss_cwd.type == 'CWDLoss'
     assert osp.isfile(folder / 'iter_1.pth')
 
 

@@ -10,7 +10,7 @@ import torch
 from mmengine.registry import MODELS
 from mmrazor.models.losses import ChannelWiseDivergence
 
-from mmseg_bpkd.models.losses import BPKDLoss, ChannelWiseFeatureLoss, ChannelWiseLoss, PixelWiseLoss
+from mmseg_bpkd.models.losses import BPKDLoss, CWDFeatureLoss, CWDLoss, KDLoss
 from mmseg_bpkd.ops.boundary import edge_masks
 
 
@@ -30,11 +30,11 @@ def scene(dtype=torch.float64, requires_grad=False):
 def test_pixel_wise_loss_equals_the_oracle(tau):
     preds_S, preds_T, _ = scene()
     expected = 2 * oracles.pixel_wise(preds_S.numpy(), preds_T.numpy(), tau)
-    assert PixelWiseLoss(weight=2, tau=tau)(preds_S, preds_T).item() == pytest.approx(expected, rel=1e-9)
+    assert KDLoss(weight=2, tau=tau)(preds_S, preds_T).item() == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize('tau', [1.0, 4.0])
-@pytest.mark.parametrize('loss', [ChannelWiseLoss, ChannelWiseFeatureLoss])
+@pytest.mark.parametrize('loss', [CWDLoss, CWDFeatureLoss])
 def test_channel_wise_losses_equal_the_oracle(loss, tau):
     preds_S, preds_T, _ = scene()
     expected = 3 * oracles.channel_wise(preds_S.numpy(), preds_T.numpy(), tau)
@@ -45,13 +45,13 @@ def test_channel_wise_losses_equal_the_oracle(loss, tau):
 def test_channel_wise_loss_equals_mmrazors(tau):
     preds_S, preds_T, _ = scene()
     expected = ChannelWiseDivergence(tau, loss_weight=5)(preds_S, preds_T)
-    torch.testing.assert_close(ChannelWiseLoss(weight=5, tau=tau)(preds_S, preds_T), expected)
+    torch.testing.assert_close(CWDLoss(weight=5, tau=tau)(preds_S, preds_T), expected)
 
 
 def test_cwd_as_tuned_on_camvid_is_the_default_body_term_without_its_mask():
     preds_S, preds_T, gt = scene()
     body = BPKDLoss(edge_weight=0).terms(preds_S, preds_T, torch.zeros_like(gt))['body']  # no edges, so no mask
-    torch.testing.assert_close(ChannelWiseLoss(weight=5, tau=1)(preds_S, preds_T), body)
+    torch.testing.assert_close(CWDLoss(weight=5, tau=1)(preds_S, preds_T), body)
 
 
 @pytest.mark.parametrize('alpha', [1.0, [0.5, 1.0, 3.0]])

@@ -141,7 +141,7 @@ def test_a_run_applies_the_learning_rates_and_gradient_clipping_of_the_losses(tm
     cfg = Config.fromfile(config_of('afdcd', tmp_path, 2))
     cfg.work_dir = str(tmp_path)
     cfg.model.distiller.losses.loss_afdcd.max_grad_norm = 1e-12
-    cfg.model.distiller.losses.loss_adversarial = dict(type='AdversarialLoss', critic_lr=1e-7)
+    cfg.model.distiller.losses.loss_adversarial = dict(type='SKDSCriticLoss', critic_lr=1e-7)
     state = torch.load(f'{train(cfg, "rates")}/iter_2.pth')
     torch.manual_seed(cfg.randomness.seed)
     fresh = MODELS.build(cfg.model).state_dict()

@@ -28,7 +28,7 @@ from mmseg_bpkd.ops.boundary import edge_masks
 WITHOUT_MEANING = {  # {name in the catalogue: error}
     'lskd': 'standardize=True needs at least 3 classes',
     'bpkd with standardised logits': 'standardize=True needs at least 3 classes',
-    'aicsd with normalised rows': r'InterClassLoss\(normalize=True\) needs at least 3 classes',
+    'aicsd with normalised rows': r'AICSDLoss\(normalize=True\) needs at least 3 classes',
 }
 ON_LOGITS = [name for name, make in catalogue.LOSSES.items() if 'preds_S' in signature(make().forward).parameters]
 WITH_MEANING = [name for name in ON_LOGITS if name not in WITHOUT_MEANING]
@@ -45,7 +45,7 @@ OF_PROBABILITIES = {
     'local affinity': {},
     'dist': dict(tau=2),
 }
-CLASS_OF = {'bpkd': 'BPKDLoss', 'kd': 'PixelWiseLoss', 'local affinity': 'LocalAffinityLoss', 'dist': 'PearsonLoss'}
+CLASS_OF = {'bpkd': 'BPKDLoss', 'kd': 'KDLoss', 'local affinity': 'LocalAffinityLoss', 'dist': 'DISTLoss'}
 
 
 @MODELS.register_module()
@@ -157,7 +157,7 @@ def test_kd_is_the_divergence_of_two_coins(given, tau):
         pairs = zip(z.ravel(), teacher_of(given).ravel())
         return 5 * np.mean([oracles.bernoulli_kl(student, teacher, tau) for student, teacher in pairs])
 
-    assert_equals(make_loss('PixelWiseLoss', weight=5, tau=tau), given, expected)
+    assert_equals(make_loss('KDLoss', weight=5, tau=tau), given, expected)
 
 
 @pytest.mark.parametrize('void_edges', [False, True])
@@ -194,7 +194,7 @@ def test_channel_wise_distillation_compares_the_maps_of_both_classes(given):
         maps = [(sign * s.ravel() / 2, sign * t.ravel() / 2) for s, t in pairs for sign in (1, -1)]
         return 3 * np.mean([oracles.kl(student, teacher, 4) for student, teacher in maps])
 
-    assert_equals(make_loss('ChannelWiseLoss'), given, expected)
+    assert_equals(make_loss('CWDLoss'), given, expected)
 
 
 def test_local_affinity_equals_the_oracle(given):
@@ -212,7 +212,7 @@ def test_dist_is_the_correlation_of_the_probabilities_over_the_pixels(given):
         ]
         return 5 * 2**2 * (1 - oracles.correlation(*probabilities))
 
-    loss = make_loss('PearsonLoss', intra_weight=5, tau=2)
+    loss = make_loss('DISTLoss', intra_weight=5, tau=2)
     assert_equals(loss, given, expected)
     assert list(loss.terms(given['preds_S'], given['preds_T'])) == ['intra']
 
@@ -225,7 +225,7 @@ def test_aicsd_compares_the_maps_of_both_classes(given):
         ]
         return 3 * sum((s - t) ** 2 for s, t in zip(*pair)) / 8  # two images with four entries, two of them zero
 
-    assert_equals(make_loss('InterClassLoss', weight=3), given, expected)
+    assert_equals(make_loss('AICSDLoss', weight=3), given, expected)
 
 
 def test_terms_see_the_same_logits_as_forward(given):
@@ -315,7 +315,7 @@ def all_losses() -> dict:
             if not loss.get('standardize') and loss not in losses.values():
                 losses[f'loss_{len(losses)}_{loss.type}'] = loss.to_dict()
     for loss in losses.values():
-        if loss['type'] == 'CrossImageLoss':
+        if loss['type'] == 'CIRKDLoss':
             loss.update(pixel_memory=40, region_memory=40)
     return losses
 
@@ -386,7 +386,7 @@ def test_a_loss_of_another_library_receives_two_classes_and_one_that_declares_it
 def test_student_and_teacher_with_other_numbers_of_classes_are_refused():
     teacher = build_segmentor(resolve_segmentor(tiny.pspnet(8), 3, tiny.PREPROCESSOR))
     model = tiny.distillation(
-        None, dict(loss_kd=dict(type='PixelWiseLoss')), student=pspnet(4, 1), teacher=teacher, num_classes=2
+        None, dict(loss_kd=dict(type='KDLoss')), student=pspnet(4, 1), teacher=teacher, num_classes=2
     )
     with pytest.raises(ValueError, match=r'\(2, 1, 4, 4\) in the student and \(2, 3, 4, 4\).*numbers of classes'):
         tiny.losses_of(model.train(), batch())

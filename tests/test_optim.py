@@ -10,7 +10,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.optim.scheduler import PolyLR
 from test_methods import DISTILLERS
 
-from mmseg_bpkd.engine.hooks import LossPartsHook
+from mmseg_bpkd.engine.hooks import ClipLossGradHook
 from mmseg_bpkd.engine.optim import FallingPolyLR
 
 OPTIM_WRAPPER = dict(
@@ -94,7 +94,7 @@ def test_gradients_of_the_layers_of_a_loss_are_clipped_and_those_of_the_student_
     model = model_of('afdcd', teacher_ckpt)
     loss = model.distiller.distill_losses['loss_afdcd']
     wrapper = build_optim_wrapper(model, OPTIM_WRAPPER)
-    LossPartsHook().before_train(SimpleNamespace(model=model, optim_wrapper=wrapper))
+    ClipLossGradHook().before_train(SimpleNamespace(model=model, optim_wrapper=wrapper))
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 3.0)
     wrapper.step()
@@ -107,7 +107,7 @@ def test_the_layers_that_align_adds_are_clipped(teacher_ckpt):
     model = model_of('fitnet', teacher_ckpt)
     model.distiller.distill_losses['loss_fitnet'].max_grad_norm = 2.0
     wrapper = build_optim_wrapper(model, OPTIM_WRAPPER)
-    LossPartsHook().before_train(SimpleNamespace(model=model, optim_wrapper=wrapper))
+    ClipLossGradHook().before_train(SimpleNamespace(model=model, optim_wrapper=wrapper))
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 3.0)
     wrapper.step()
@@ -121,7 +121,7 @@ def test_clipping_norm_is_scaled_for_an_optimiser_that_unscales_the_gradients(te
     model = model_of('afdcd', teacher_ckpt)
     loss = model.distiller.distill_losses['loss_afdcd']
     wrapper = build_optim_wrapper(model, OPTIM_WRAPPER)
-    hook = LossPartsHook()
+    hook = ClipLossGradHook()
     hook.before_train(SimpleNamespace(model=model, optim_wrapper=wrapper))
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 3.0)
@@ -133,7 +133,7 @@ def test_clipping_norm_is_scaled_for_an_optimiser_that_unscales_the_gradients(te
 def test_no_gradient_is_clipped_without_max_grad_norm(teacher_ckpt):
     for model in (model_of('mgd', teacher_ckpt), torch.nn.Conv2d(1, 1, 1)):
         wrapper = build_optim_wrapper(model, OPTIM_WRAPPER)
-        LossPartsHook().before_train(SimpleNamespace(model=model, optim_wrapper=wrapper))
+        ClipLossGradHook().before_train(SimpleNamespace(model=model, optim_wrapper=wrapper))
         assert not wrapper.optimizer._optimizer_step_pre_hooks
 
 
@@ -141,4 +141,4 @@ def test_learning_rates_that_no_constructor_applied_are_an_error_also_in_mmrazor
     ours = model_of('skds', teacher_ckpt).distiller
     for distiller in (ours, SimpleNamespace(distill_losses=ours.distill_losses)):
         with pytest.raises(ValueError, match='set optim_wrapper.constructor to DistillOptimWrapperConstructor'):
-            LossPartsHook().before_train(SimpleNamespace(model=SimpleNamespace(distiller=distiller)))
+            ClipLossGradHook().before_train(SimpleNamespace(model=SimpleNamespace(distiller=distiller)))

@@ -7,42 +7,42 @@ from conftest import ROOT
 from mmengine.config import Config
 from test_methods import DISTILLERS
 
-from mmseg_bpkd.models.losses import ChannelWiseFeatureLoss, FitNetLoss
+from mmseg_bpkd.models.losses import CWDFeatureLoss, FitNetLoss
 from mmseg_bpkd.models.segmentors import resolve_segmentor
 
-KD = dict(type='PixelWiseLoss')
+KD = dict(type='KDLoss')
 # CIRKD's train_kd.py: lambda-adv 0.001, lambda-d 0.1, Adam with 4e-4 and betas (0.9, 0.99), as IFVD's kd_model.py
-CRITIC = dict(type='AdversarialLoss', student_weight=0.001, critic_weight=0.1)
+CRITIC = dict(type='SKDSCriticLoss', student_weight=0.001, critic_weight=0.1)
 # SKDS's kd_model.py and run_train_val.sh: lambda-d 0.1 for both, SGD with 4e-4
 CRITIC_OF_SKDS = dict(
-    type='AdversarialLoss',
+    type='SKDSCriticLoss',
     student_weight=0.1,
     critic_weight=0.1,
     critic_optimizer=dict(type='SGD', momentum=0.9, weight_decay=0.0005),
 )
 PUBLISHED = {
     'fitnet': dict(loss_fitnet=dict(type='FitNetLoss', weight=10), loss_kd=KD),
-    'skds': dict(loss_kd=KD, loss_pair=dict(type='PairWiseLoss', weight=10, kernel=2), loss_adversarial=CRITIC),
+    'skds': dict(loss_kd=KD, loss_pair=dict(type='SKDSPairLoss', weight=10, kernel=2), loss_adversarial=CRITIC),
     'skds_original': dict(
-        loss_kd=dict(type='PixelWiseLoss', weight=10, norm='positions', cross_entropy=True),
-        loss_pair=dict(type='PairWiseLoss', weight=0.5, kernel=0.5, detach_norm=True),
+        loss_kd=dict(type='KDLoss', weight=10, norm='positions', cross_entropy=True),
+        loss_pair=dict(type='SKDSPairLoss', weight=0.5, kernel=0.5, detach_norm=True),
         loss_adversarial=CRITIC_OF_SKDS,
     ),
-    'ifvd': dict(loss_kd=KD, loss_ifv=dict(type='IntraClassLoss', weight=20), loss_adversarial=CRITIC),
+    'ifvd': dict(loss_kd=KD, loss_ifv=dict(type='IFVDLoss', weight=20), loss_adversarial=CRITIC),
     'ifvd_original': dict(
-        loss_kd=dict(type='PixelWiseLoss', weight=10, norm='elements'),
-        loss_ifv=dict(type='IntraClassLoss', weight=200),
+        loss_kd=dict(type='KDLoss', weight=10, norm='elements'),
+        loss_ifv=dict(type='IFVDLoss', weight=200),
         loss_adversarial=CRITIC,
     ),
     'dist': dict(
-        loss_dist=dict(type='PearsonLoss'),
-        loss_dist_aux=dict(type='PearsonLoss', inter_weight=0.4, intra_weight=0.4),  # train_kd.py: 0.4 * lambda_kd
+        loss_dist=dict(type='DISTLoss'),
+        loss_dist_aux=dict(type='DISTLoss', inter_weight=0.4, intra_weight=0.4),  # train_kd.py: 0.4 * lambda_kd
     ),
-    'dist_no_aux': dict(loss_dist=dict(type='PearsonLoss')),
+    'dist_no_aux': dict(loss_dist=dict(type='DISTLoss')),
     'cwd_cirkd': dict(
         loss_kd=KD,
-        loss_cwd=dict(type='ChannelWiseLoss', tau=4, weight=3),
-        loss_cwd_feats=dict(type='ChannelWiseFeatureLoss', tau=4, weight=50 * 512 / 128),
+        loss_cwd=dict(type='CWDLoss', tau=4, weight=3),
+        loss_cwd_feats=dict(type='CWDFeatureLoss', tau=4, weight=50 * 512 / 128),
         loss_adversarial=CRITIC,
     ),
 }
@@ -59,7 +59,7 @@ def test_a_recipe_has_the_losses_and_weights_of_its_authors(recipe):
 
 
 def test_skds_at_stride_4_differs_only_in_the_kernel():
-    expected = dict(PUBLISHED['skds'], loss_pair=dict(type='PairWiseLoss', weight=10, kernel=4))
+    expected = dict(PUBLISHED['skds'], loss_pair=dict(type='SKDSPairLoss', weight=10, kernel=4))
     path = f'{ROOT}/configs/_base_/distillers/stride4/skds.py'
     assert Config.fromfile(path).distiller.losses.to_dict() == expected
 
@@ -75,9 +75,7 @@ def test_cirkd_divides_cwd_on_features_by_the_width_of_the_student():
     feats_S, feats_T, width_S = torch.randn(2, 8, 3, 4), torch.randn(2, 8, 3, 4), 2  # feats_S is already aligned
     probs_S, probs_T = ((x / 4).flatten(2).softmax(2) for x in (feats_S, feats_T))
     total = (probs_T * (probs_T / probs_S).log()).sum()
-    torch.testing.assert_close(
-        ChannelWiseFeatureLoss(weight=50 * 8 / 2)(feats_S, feats_T), 50 * 16 * total / (2 * width_S)
-    )
+    torch.testing.assert_close(CWDFeatureLoss(weight=50 * 8 / 2)(feats_S, feats_T), 50 * 16 * total / (2 * width_S))
 
 
 # FitNet: the aligner had a bias in version 0.1
@@ -108,9 +106,9 @@ def test_a_checkpoint_with_a_bias_of_the_aligner_is_refused_unless_the_loss_has_
 
 
 def test_an_unknown_value_of_align_is_refused(teacher_ckpt, monkeypatch):
-    monkeypatch.setattr(ChannelWiseFeatureLoss, 'align', 'without bias')
+    monkeypatch.setattr(CWDFeatureLoss, 'align', 'without bias')
     with pytest.raises(ValueError, match="loss_x has align='without bias', expected False, True or 'no bias'"):
-        tiny.distillation(teacher_ckpt, dict(loss_x=dict(type='ChannelWiseFeatureLoss')))
+        tiny.distillation(teacher_ckpt, dict(loss_x=dict(type='CWDFeatureLoss')))
 
 
 def test_the_default_arguments_of_fitnet_are_those_of_its_recipe():

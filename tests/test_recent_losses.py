@@ -38,7 +38,7 @@ def assert_equals(loss, taken: dict, oracle) -> None:
 @pytest.mark.parametrize('tau', [1.0, 2.0])
 def test_lskd_equals_the_oracle(given, tau):
     standard_T = oracles.standardized(given['preds_T'].numpy())
-    loss = make_loss('PixelWiseLoss', weight=9, tau=tau, standardize=True)
+    loss = make_loss('KDLoss', weight=9, tau=tau, standardize=True)
     taken = catalogue.arguments(loss, given)
     assert_equals(loss, taken, lambda preds: 9 * oracles.pixel_wise(oracles.standardized(preds), standard_T, tau))
 
@@ -60,7 +60,7 @@ def test_bpkd_masks_the_standardised_logits_and_keeps_its_body_term(given, pre_m
 
 
 def test_shift_and_scale_of_the_logits_of_a_pixel_do_not_change_lskd(given):
-    loss = make_loss('PixelWiseLoss', standardize=True)
+    loss = make_loss('KDLoss', standardize=True)
     before = catalogue.value(loss, given)
     scale, shift = 1 + torch.rand(2, 2, 1, 4, 5, dtype=torch.float64)
     given['preds_S'] = scale * given['preds_S'] + shift
@@ -97,7 +97,7 @@ def test_standardised_logits_and_a_softmax_over_positions_are_refused():
 
 
 def test_nfd_equals_the_oracle(given):
-    loss = make_loss('NormalizedFeatureLoss', weight=3)
+    loss = make_loss('NFDLoss', weight=3)
     taken = catalogue.arguments(loss, given)
     assert_equals(loss, taken, lambda feats: 3 * oracles.normalized_features(feats, taken['feats_T'].numpy()))
 
@@ -108,7 +108,7 @@ def test_normalised_channels_equal_torchs_instance_norm():
 
 
 def test_shift_and_scale_of_a_channel_do_not_change_nfd(given):
-    loss = make_loss('NormalizedFeatureLoss')
+    loss = make_loss('NFDLoss')
     taken = {name: 10 * feats for name, feats in catalogue.arguments(loss, given).items()}
     scale, shift = 1 + torch.rand(2, 1, 6, 1, 1, dtype=torch.float64)
     changed = dict(taken, feats_S=scale * taken['feats_S'] + shift)
@@ -121,7 +121,7 @@ def test_shift_and_scale_of_a_channel_do_not_change_nfd(given):
 @pytest.mark.parametrize('normalize', [False, True])
 @pytest.mark.parametrize('tau', [1.0, 3.0])
 def test_aicsd_equals_the_oracle(given, tau, normalize):
-    loss = make_loss('InterClassLoss', weight=3, tau=tau, normalize=normalize)
+    loss = make_loss('AICSDLoss', weight=3, tau=tau, normalize=normalize)
     preds_T = given['preds_T'].numpy()
     taken = catalogue.arguments(loss, given)
     assert_equals(loss, taken, lambda preds: 3 * oracles.inter_class(preds, preds_T, tau, normalize))
@@ -158,20 +158,20 @@ def test_no_tensor_of_the_class_divergences_has_an_element_per_pair_and_position
     ids=['kl', 'l1', 'huber 0.3', 'huber 1'],
 )
 def test_every_divergence_of_kt_equals_its_oracle(given, settings, oracle):
-    loss = make_loss('KTChannelLoss', weight=3, **settings)
+    loss = make_loss('KTLoss', weight=3, **settings)
     taken = catalogue.arguments(loss, given)
     assert_equals(loss, taken, lambda feats: 3 * oracle(feats, taken['feats_T'].numpy()))
 
 
 def test_kt_with_kl_equals_cwd_on_features(given):
-    taken = catalogue.arguments(make_loss('KTChannelLoss'), given)
-    cwd = make_loss('ChannelWiseFeatureLoss', weight=1, tau=4)
-    torch.testing.assert_close(make_loss('KTChannelLoss')(**taken), cwd(**taken))
+    taken = catalogue.arguments(make_loss('KTLoss'), given)
+    cwd = make_loss('CWDFeatureLoss', weight=1, tau=4)
+    torch.testing.assert_close(make_loss('KTLoss')(**taken), cwd(**taken))
 
 
 def test_an_unknown_divergence_is_refused_and_the_error_lists_the_divergences():
     with pytest.raises(ValueError, match=r"divergence must be one of .*'mse'"):
-        make_loss('KTChannelLoss', divergence='mse')
+        make_loss('KTLoss', divergence='mse')
 
 
 # Wavelet loss of FreeKD

@@ -47,28 +47,28 @@ def test_every_norm_of_pixel_wise_kd_equals_the_oracle(given):
         (dict(norm='positions'), 2 * per_pixel),
         (dict(norm='positions', cross_entropy=True), 2 * (per_pixel + entropy)),
     ):
-        loss = make_loss('PixelWiseLoss', weight=7, tau=2, **settings)
+        loss = make_loss('KDLoss', weight=7, tau=2, **settings)
         assert catalogue.value(loss, given).item() == pytest.approx(7 * expected)
 
 
 def test_kd_over_elements_equals_torchs_kl_div_loss_and_over_positions_equals_soft_cross_entropy(given):
     log_S, p_T = given['preds_S'].log_softmax(1), given['preds_T'].softmax(1)
     torch.testing.assert_close(
-        catalogue.value(make_loss('PixelWiseLoss', norm='elements'), given), torch.nn.KLDivLoss()(log_S, p_T)
+        catalogue.value(make_loss('KDLoss', norm='elements'), given), torch.nn.KLDivLoss()(log_S, p_T)
     )
     soft = F.cross_entropy(given['preds_S'], p_T, reduction='sum') / 20
-    loss = make_loss('PixelWiseLoss', norm='positions', cross_entropy=True)
+    loss = make_loss('KDLoss', norm='positions', cross_entropy=True)
     torch.testing.assert_close(catalogue.value(loss, given), soft)
 
 
 def test_an_unknown_norm_is_refused_and_the_error_lists_the_norms():
     with pytest.raises(ValueError, match=r"norm must be one of .*'images'"):
-        make_loss('PixelWiseLoss', norm='images')
+        make_loss('KDLoss', norm='images')
 
 
 def test_mmrazors_kl_divergence_grows_with_the_size_of_the_map_and_ours_does_not(given):
     twice = {key: x.repeat(1, 1, 2, 2) for key, x in given.items() if 'preds' in key}
-    theirs, ours = KLDivergence(), make_loss('PixelWiseLoss')
+    theirs, ours = KLDivergence(), make_loss('KDLoss')
     before, after = (theirs(x['preds_S'], x['preds_T']) for x in (given, twice))
     torch.testing.assert_close(after, 4 * before)
     torch.testing.assert_close(ours(**twice), ours(given['preds_S'], given['preds_T']))
@@ -78,7 +78,7 @@ def test_mmsegs_kl_div_loss_is_not_zero_for_equal_logits_and_ours_is(given):
     from mmseg.models.losses.kldiv_loss import KLDivLoss
 
     preds = given['preds_T']
-    assert KLDivLoss()(preds, preds).abs().max() > 1e-3 and make_loss('PixelWiseLoss')(preds, preds).abs() < 1e-12
+    assert KLDivLoss()(preds, preds).abs().max() > 1e-3 and make_loss('KDLoss')(preds, preds).abs() < 1e-12
 
 
 # Features: FitNets, attention transfer
@@ -100,7 +100,7 @@ def test_attention_transfer_and_mmrazors_equal_the_oracle(given):
             for pair in zip(*arrays(given, 'feats_S', 'feats_T'))
         ]
     )
-    assert catalogue.value(make_loss('AttentionTransferLoss', weight=3), given).item() == pytest.approx(3 * expected)
+    assert catalogue.value(make_loss('ATLoss', weight=3), given).item() == pytest.approx(3 * expected)
     assert ATLoss(3)(given['feats_S'], given['feats_T']).item() == pytest.approx(3 * expected)
 
 
@@ -128,7 +128,7 @@ def test_pair_wise_distillation_equals_the_oracle(given, kernel, window):
             for pair in zip(*arrays(given, 'feats_S', 'feats_T'))
         ]
     )
-    value = catalogue.value(make_loss('PairWiseLoss', weight=3, kernel=kernel), given)
+    value = catalogue.value(make_loss('SKDSPairLoss', weight=3, kernel=kernel), given)
     assert value.item() == pytest.approx(3 * expected, abs=1e-12)
 
 
@@ -140,7 +140,7 @@ def test_gradient_of_pair_wise_distillation_equals_the_formula(given, kernel, wi
         for pair in zip(*arrays(given, 'feats_S', 'feats_T'))
     ]
     feats_S = given['feats_S'].requires_grad_()
-    loss = make_loss('PairWiseLoss', weight=3, kernel=kernel, detach_norm=detach_norm)
+    loss = make_loss('SKDSPairLoss', weight=3, kernel=kernel, detach_norm=detach_norm)
     (grad,) = torch.autograd.grad(catalogue.value(loss, given), feats_S)
     np.testing.assert_allclose(grad.numpy(), expected, rtol=1e-9, atol=1e-12)
 
@@ -151,7 +151,7 @@ def test_pairs_with_a_detached_norm_have_the_same_value_and_a_longer_gradient_fo
     results = []
     for detach_norm in (True, False):
         student = feats_S.clone().requires_grad_()
-        value = make_loss('PairWiseLoss', kernel=0.5, weight=0.5, detach_norm=detach_norm)(student, feats_T)
+        value = make_loss('SKDSPairLoss', kernel=0.5, weight=0.5, detach_norm=detach_norm)(student, feats_T)
         results.append((value.item(), torch.autograd.grad(value, student)[0].norm().item()))
     (original, long), (plain, short) = results
     assert original == pytest.approx(plain, rel=1e-12) and long > 1.5 * short
@@ -159,7 +159,7 @@ def test_pairs_with_a_detached_norm_have_the_same_value_and_a_longer_gradient_fo
 
 def test_intra_class_variation_equals_the_oracle(given):
     expected = oracles.intra_class(*arrays(given, 'feats_S', 'feats_T', 'gt'))
-    assert catalogue.value(make_loss('IntraClassLoss', weight=3), given).item() == pytest.approx(3 * expected)
+    assert catalogue.value(make_loss('IFVDLoss', weight=3), given).item() == pytest.approx(3 * expected)
 
 
 # DIST
@@ -168,7 +168,7 @@ def test_intra_class_variation_equals_the_oracle(given):
 @pytest.mark.parametrize('tau', [1.0, 4.0])
 def test_dist_equals_the_oracle(given, tau):
     inter, intra = oracles.pearson(*arrays(given, 'preds_S', 'preds_T'), tau)
-    assert terms(make_loss('PearsonLoss', inter_weight=3, intra_weight=5, tau=tau), given) == pytest.approx(
+    assert terms(make_loss('DISTLoss', inter_weight=3, intra_weight=5, tau=tau), given) == pytest.approx(
         dict(inter=3 * tau**2 * inter, intra=5 * tau**2 * intra)
     )
 
@@ -196,7 +196,7 @@ def test_the_gradient_of_dist_equals_differences_of_the_oracle_and_fades_for_an_
             values.append(sum(oracles.pearson(moved, preds_T, 1)))
         expected[place] = (values[0] - values[1]) / 2e-4
     moved = given['preds_S'].detach().requires_grad_()
-    (grad,) = torch.autograd.grad(make_loss('PearsonLoss')(moved, given['preds_T']), moved)
+    (grad,) = torch.autograd.grad(make_loss('DISTLoss')(moved, given['preds_T']), moved)
     np.testing.assert_allclose(grad.numpy(), expected, atol=1e-7)
 
     ours = intra_gradients(column_correlation, given)
@@ -208,14 +208,14 @@ def test_dist_and_its_gradient_are_almost_zero_for_equal_and_confident_predictio
     """Not exactly: the epsilon makes the correlation of equal rows a little less than 1, more so if it is small."""
     preds_T = 10 * given['preds_T']
     preds_S = preds_T.clone().requires_grad_()
-    value = make_loss('PearsonLoss')(preds_S, preds_T)
+    value = make_loss('DISTLoss')(preds_S, preds_T)
     (grad,) = torch.autograd.grad(value, preds_S)
     assert abs(value.item()) < 1e-5 and grad.abs().max() < 1e-5
 
 
 def test_mmrazors_dist_equals_ours_on_rows_of_pixels_but_not_on_maps(given):
     rows = [given[key].movedim(1, 3).flatten(0, 2) for key in ('preds_S', 'preds_T')]
-    ours = catalogue.value(make_loss('PearsonLoss'), given).item()
+    ours = catalogue.value(make_loss('DISTLoss'), given).item()
     assert DISTLoss()(*rows).item() == pytest.approx(ours, rel=1e-3)  # the two epsilons differ
     assert DISTLoss()(given['preds_S'], given['preds_T']).item() != pytest.approx(ours, rel=0.05)
 
@@ -235,21 +235,21 @@ def generated(loss, given: dict, seed: int = 5) -> np.ndarray:
 
 
 def test_masked_generation_equals_the_oracle(given):
-    loss = make_loss('MaskedGenerativeLoss', weight=3).double()
+    loss = make_loss('MGDLoss', weight=3).double()
     stage_T = given['stage_T'].numpy()
     expected = 3 * oracles.mean_square(generated(loss, given), stage_T) * stage_T[0].size
     assert catalogue.value(loss, given).item() == pytest.approx(expected)
 
 
 def test_masked_generation_equals_mmrazors_mgd_loss(given):
-    loss = make_loss('MaskedGenerativeLoss').double()
+    loss = make_loss('MGDLoss').double()
     torch.manual_seed(5)
     expected = MGDLoss()(loss.generator(given['stage_S']), given['stage_T'])
     torch.testing.assert_close(catalogue.value(loss, given), expected)
 
 
 def test_three_quarters_of_the_positions_are_masked():
-    loss = make_loss('MaskedGenerativeLoss')
+    loss = make_loss('MGDLoss')
     loss.generator.align = loss.generator.generation = torch.nn.Identity()
     kept = loss.generator(torch.ones(1, 1, 200, 200)).mean()
     assert kept.item() == pytest.approx(0.25, abs=0.01)
@@ -258,7 +258,7 @@ def test_three_quarters_of_the_positions_are_masked():
 @pytest.mark.parametrize(('pool', 'patch'), [(1, 2), (2, 2), (1, 4)])
 def test_dense_contrastive_distillation_equals_the_oracle(given, pool, patch):
     settings = dict(feature_weight=3, contrast_weight=5, groups=2, patch=patch, pool=pool, tau=0.7)
-    loss = make_loss('DenseContrastiveLoss', **settings).double()
+    loss = make_loss('AfDCDLoss', **settings).double()
     student, teacher = generated(loss, given), given['stage_T'].numpy()
     h, w = 4 // pool * pool, 5 // pool * pool
     maps = [
@@ -279,7 +279,7 @@ def test_a_map_smaller_than_a_patch_counts_as_one_patch():
 
 def test_a_width_that_the_groups_do_not_divide_is_refused():
     with pytest.raises(ValueError, match='8 channels, which 5 groups do not divide'):
-        make_loss('DenseContrastiveLoss', groups=5)
+        make_loss('AfDCDLoss', groups=5)
 
 
 # APD
@@ -287,7 +287,7 @@ def test_a_width_that_the_groups_do_not_divide_is_refused():
 
 def test_adaptive_perspective_equals_the_oracle(given):
     given['gt'][given['gt'] == 2] = oracles.VOID  # so that class 2 does not occur
-    loss = make_loss('AdaptivePerspectiveLoss', map_weight=3, centre_weight=5).double()
+    loss = make_loss('APDLoss', map_weight=3, centre_weight=5).double()
     adapted = []
     for side in 'ST':
         weights = [parameter.detach().numpy() for parameter in getattr(loss, f'adaptor_{side}').parameters()]
@@ -297,7 +297,7 @@ def test_adaptive_perspective_equals_the_oracle(given):
 
 
 def test_each_adaptor_gets_gradients_only_from_its_own_terms(given):
-    loss = make_loss('AdaptivePerspectiveLoss').double()
+    loss = make_loss('APDLoss').double()
     parts = loss.terms(**catalogue.arguments(loss, given))
     (parts['map'] + parts['centre']).backward(retain_graph=True)
     assert all(parameter.grad is None for parameter in loss.adaptor_T.parameters())
@@ -313,7 +313,7 @@ def test_each_adaptor_gets_gradients_only_from_its_own_terms(given):
 def test_cross_image_distillation_equals_the_oracle(given):
     """With settings under which all pixels enter the memories and all entries are drawn."""
     loss = make_loss(
-        'CrossImageLoss',
+        'CIRKDLoss',
         batch_weight=3,
         pixel_weight=5,
         region_weight=7,
@@ -348,7 +348,7 @@ def test_cross_image_distillation_equals_the_oracle(given):
 
 
 def test_memories_contain_the_vectors_of_each_class_in_order(given):
-    loss = make_loss('CrossImageLoss', pixel_memory=30, region_memory=4, pixels_per_class=20)
+    loss = make_loss('CIRKDLoss', pixel_memory=30, region_memory=4, pixels_per_class=20)
     loss.projector.double()
     terms(loss, given)
     pixels, means = oracles.class_memories(*arrays(given, 'feats_T', 'gt'), 3)
@@ -421,7 +421,7 @@ def test_cross_image_loss_respects_max_positions_and_the_number_of_contrast_vect
     monkeypatch.setattr(
         cirkd, 'relation_kl', lambda *args: sizes.append((args[0].shape[-2], args[2].shape[-2])) or original(*args)
     )
-    terms(make_loss('CrossImageLoss', max_positions=8, pixel_contrast=30, region_contrast=12).double(), given)
+    terms(make_loss('CIRKDLoss', max_positions=8, pixel_contrast=30, region_contrast=12).double(), given)
     assert sizes[0] == (6, 6) and all(most <= 8 for most, _ in sizes)
     assert sizes[1][1] <= 3 * 11 and sizes[2][1] <= 3 * 5
 
@@ -431,19 +431,19 @@ def test_the_size_of_the_memories_is_logged(monkeypatch):
 
     messages = []
     monkeypatch.setattr(cirkd, 'print_log', lambda message, logger: messages.append(message))
-    loss = make_loss('CrossImageLoss', pixel_memory=2**18, region_weight=0)
+    loss = make_loss('CIRKDLoss', pixel_memory=2**18, region_weight=0)
     mebibytes = loss.memories['pixel'].vectors.numel() * 2 / 2**20
     assert f'{mebibytes:.0f} MiB' in messages[0] and mebibytes == 9
 
 
 def test_a_weight_of_zero_removes_the_term_and_its_memory(given):
-    loss = make_loss('CrossImageLoss', batch_weight=0, pixel_weight=0, region_memory=7).double()
+    loss = make_loss('CIRKDLoss', batch_weight=0, pixel_weight=0, region_memory=7).double()
     assert list(terms(loss, given)) == ['region'] and list(loss.memories) == ['region']
 
 
 def test_a_memory_of_size_zero_is_refused():
     with pytest.raises(ValueError, match='at least one vector per class, got 0'):
-        make_loss('CrossImageLoss', region_memory=0)
+        make_loss('CIRKDLoss', region_memory=0)
 
 
 # The critic of SKDS and IFVD
@@ -467,7 +467,7 @@ def parts_of(critic: Critic) -> dict:
 @pytest.fixture
 def adversary():
     """An adversarial loss with a narrow critic, non-zero attention, and converged spectral norms, in eval mode."""
-    loss = make_loss('AdversarialLoss', student_weight=0.5, critic_weight=2.0, gradient_penalty=3.0)
+    loss = make_loss('SKDSCriticLoss', student_weight=0.5, critic_weight=2.0, gradient_penalty=3.0)
     loss.critic = Critic(3, width=8)
     for module in loss.critic:
         if hasattr(module, 'gamma'):
@@ -560,7 +560,7 @@ def seeded_value(loss, given):
 
 def test_critic_learns_to_separate_the_scores_and_student_learns_to_approach_them(given):
     torch.manual_seed(0)
-    loss = make_loss('AdversarialLoss', student_weight=1.0, critic_weight=1.0, gradient_penalty=1.0)
+    loss = make_loss('SKDSCriticLoss', student_weight=1.0, critic_weight=1.0, gradient_penalty=1.0)
     loss.critic = Critic(3, width=8)
     preds_S, preds_T = (given[key].float() for key in ('preds_S', 'preds_T'))
     critic = torch.optim.SGD(loss.parameters(), 0.02)
@@ -581,7 +581,7 @@ def test_critic_learns_to_separate_the_scores_and_student_learns_to_approach_the
 
 
 def test_a_deep_copy_of_the_adversarial_loss_equals_the_original(given):
-    loss = make_loss('AdversarialLoss').double()
+    loss = make_loss('SKDSCriticLoss').double()
     duplicate = copy.deepcopy(loss)
     assert loss.state_dict().keys() == duplicate.state_dict().keys()
     torch.testing.assert_close(catalogue.value(duplicate, given), catalogue.value(loss, given))
@@ -589,4 +589,4 @@ def test_a_deep_copy_of_the_adversarial_loss_equals_the_original(given):
 
 def test_a_critic_weight_of_zero_is_refused():
     with pytest.raises(ValueError, match='critic_weight must be positive.*0'):
-        make_loss('AdversarialLoss', critic_weight=0)
+        make_loss('SKDSCriticLoss', critic_weight=0)

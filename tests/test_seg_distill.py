@@ -115,7 +115,7 @@ def test_optimiser_checkpoint_and_modules_know_nothing_of_the_teacher(model):
 
 
 def test_a_checkpoint_holds_the_trained_parts_of_the_losses(teacher_ckpt):
-    model = tiny.distillation(teacher_ckpt, dict(loss_cwd=dict(type='ChannelWiseFeatureLoss')))
+    model = tiny.distillation(teacher_ckpt, dict(loss_cwd=dict(type='CWDFeatureLoss')))
     connectors = [key for key in model.state_dict() if not key.startswith('architecture.')]
     assert connectors and all(key.startswith('distiller.connectors.loss_cwd_feats_S.') for key in connectors)
     model.load_state_dict(model.state_dict(), strict=True)
@@ -167,7 +167,7 @@ def test_the_ema_hook_writes_a_teacher_free_checkpoint_and_reads_it_again(model)
 
 
 def test_an_average_of_the_model_shares_its_memories_and_not_its_projector(teacher_ckpt):
-    model = tiny.distillation(teacher_ckpt, dict(loss_cirkd=dict(type='CrossImageLoss'))).train()
+    model = tiny.distillation(teacher_ckpt, dict(loss_cirkd=dict(type='CIRKDLoss'))).train()
     average = ExponentialMovingAverage(model, momentum=0.5)
     step(model)
     average.update_parameters(model)
@@ -197,7 +197,7 @@ def test_a_student_starts_from_the_weights_it_would_have_without_a_teacher(teach
     torch.manual_seed(2)
     alone.init_weights()
     cfg = dict(
-        distiller=dict(type='SegDistiller', losses=dict(loss_cwd=dict(type='ChannelWiseFeatureLoss'))),
+        distiller=dict(type='SegDistiller', losses=dict(loss_cwd=dict(type='CWDFeatureLoss'))),
         teacher=tiny.pspnet(8),
         student=tiny.pspnet(4),
         teacher_ckpt=teacher_ckpt,
@@ -235,7 +235,7 @@ def test_when_distillation_is_stopped_the_teacher_rests(model, monkeypatch):
 
 def test_once_distillation_stops_trained_parts_get_a_gradient_of_zero(teacher_ckpt):
     """DDP expects a gradient of every trained parameter."""
-    model = tiny.distillation(teacher_ckpt, dict(loss_cirkd=dict(type='CrossImageLoss'))).train()
+    model = tiny.distillation(teacher_ckpt, dict(loss_cirkd=dict(type='CIRKDLoss'))).train()
     model.distillation_stopped = True
     losses = tiny.losses_of(model)
     assert losses['distill.loss_stopped'] == 0
@@ -301,7 +301,7 @@ def test_training_without_the_teachers_weights_is_an_error(teacher_ckpt):
     with pytest.raises(ValueError, match='teacher_ckpt'):
         tiny.distillation(None)
     cfg = dict(
-        distiller=dict(type='SegDistiller', losses=dict(loss_kd=dict(type='PixelWiseLoss'))),
+        distiller=dict(type='SegDistiller', losses=dict(loss_kd=dict(type='KDLoss'))),
         teacher=tiny.pspnet(8),
         student=tiny.pspnet(4),
         teacher_ckpt=teacher_ckpt,

@@ -124,7 +124,7 @@ def test_logits_of_a_cascade_are_those_of_its_last_stage():
     from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
 
     teacher = build_segmentor(resolve_segmentor(hrnet, 3, tiny.PREPROCESSOR))
-    model, losses = run(None, dict(loss_kd=dict(type='PixelWiseLoss')), teacher=teacher)
+    model, losses = run(None, dict(loss_kd=dict(type='KDLoss')), teacher=teacher)
     assert model.distiller.teacher_recorders.get_recorder('preds').source == 'decode_head.1.conv_seg'
     assert torch.isfinite(losses['distill.loss_kd'])
 
@@ -136,7 +136,7 @@ def test_smaller_records_of_the_student_are_resized_to_those_of_the_teacher(teac
     coarse['decode_head'] = dict(coarse['decode_head'], align_corners=align_corners)
     model, losses = run(
         teacher_ckpt,
-        dict(loss_spy=dict(type='SpyFeatureLoss'), loss_cwd=dict(type='ChannelWiseFeatureLoss')),
+        dict(loss_spy=dict(type='SpyFeatureLoss'), loss_cwd=dict(type='CWDFeatureLoss')),
         student=coarse,
     )
     assert RECEIVED['feats_S'].shape == (2, 8, 4, 4) and RECEIVED['feats_T'].shape == (2, 16, 4, 4)
@@ -148,7 +148,7 @@ def test_smaller_records_of_the_student_are_resized_to_those_of_the_teacher(teac
 
 
 def test_an_aligner_has_the_widths_of_the_models_and_gets_a_gradient(teacher_ckpt):
-    model, losses = run(teacher_ckpt, dict(loss_cwd=dict(type='ChannelWiseFeatureLoss')))
+    model, losses = run(teacher_ckpt, dict(loss_cwd=dict(type='CWDFeatureLoss')))
     convolution = model.distiller.connectors['loss_cwd_feats_S'].conv_module.conv
     assert convolution.weight.shape == (16, 8, 1, 1)
     losses['distill.loss_cwd'].backward()
@@ -172,7 +172,7 @@ def test_build_layers_receives_the_widths_that_its_arguments_name(teacher_ckpt):
 
 
 def test_stage_is_the_last_stage_and_a_mapping_selects_another_one(teacher_ckpt):
-    losses = dict(loss_x=dict(type='MaskedGenerativeLoss'))
+    losses = dict(loss_x=dict(type='MGDLoss'))
     model, values = run(teacher_ckpt, losses)
     assert model.distiller.distill_losses['loss_x'].generator.align.weight.shape == (64, 32, 1, 1)
     second = {f'stage_{side}': dict(recorder='stage', from_student=side == 'S', data_idx=1) for side in 'ST'}
@@ -220,7 +220,7 @@ def test_combined_methods_train_the_student_and_their_own_layers(teacher_ckpt, m
 
 
 def test_explicit_recorders_and_mappings_override_the_argument_names(teacher_ckpt):
-    losses = dict(loss_kd=dict(type='PixelWiseLoss'))
+    losses = dict(loss_kd=dict(type='KDLoss'))
     mapping = {f'preds_{side}': dict(recorder='other', from_student=side == 'S', data_idx=0) for side in 'ST'}
     recorders = dict(other=dict(type='ModuleInputs', source='decode_head.bottleneck.conv'))
     wiring = dict(student_recorders=recorders, teacher_recorders=recorders, loss_forward_mappings=dict(loss_kd=mapping))
@@ -230,12 +230,12 @@ def test_explicit_recorders_and_mappings_override_the_argument_names(teacher_ckp
 
 def test_mmrazors_cwd_works_unchanged_and_equals_ours(teacher_ckpt):
     _, losses = run(teacher_ckpt, dict(loss_cwd=dict(type='mmrazor.ChannelWiseDivergence', tau=4, loss_weight=3)))
-    _, ours = run(teacher_ckpt, dict(loss_cwd=dict(type='ChannelWiseLoss')))
+    _, ours = run(teacher_ckpt, dict(loss_cwd=dict(type='CWDLoss')))
     torch.testing.assert_close(losses['distill.loss_cwd'], ours['distill.loss_cwd'])
 
 
 def test_losses_are_logged_in_order_and_term_by_term(teacher_ckpt):
-    _, losses = run(teacher_ckpt, dict(loss_bpkd=dict(type='BPKDLoss'), loss_kd=dict(type='PixelWiseLoss')))
+    _, losses = run(teacher_ckpt, dict(loss_bpkd=dict(type='BPKDLoss'), loss_kd=dict(type='KDLoss')))
     assert [key for key in losses if key.startswith('distill')] == [
         'distill.loss_bpkd_edge',
         'distill.loss_bpkd_body',
@@ -267,7 +267,7 @@ def test_an_unknown_argument_of_forward_is_refused_by_name(teacher_ckpt):
     ],
 )
 def test_mappings_for_unknown_losses_or_arguments_are_refused(teacher_ckpt, mappings, message):
-    losses = dict(loss_kd=dict(type='PixelWiseLoss'))
+    losses = dict(loss_kd=dict(type='KDLoss'))
     with pytest.raises(ValueError, match=message):
         run(teacher_ckpt, losses, **distiller(losses, loss_forward_mappings=mappings))
 

@@ -1,2 +1,2 @@
 # Plain KD on all cells, added to the losses of a config.
-model = dict(distiller=dict(losses=dict(loss_kd=dict(type='PixelWiseLoss'))))
+model = dict(distiller=dict(losses=dict(loss_kd=dict(type='KDLoss'))))

@@ -1,9 +1,9 @@
 # The search for settings: five for each method and each reading of BPKD, on held-out training images.
 #     python tools/experiment.py experiments/readings/search.py --jobs 2
 # 500 steps, half the length of the comparison, seed 0, on a CPU in bfloat16, one thread for each run. The learning rate
-# is the best one of learning_rate.py, 0.2. "kd_cwd" and "random_cwd" are the controls of "edge": KD on all cells, and on as
-# many random cells, beside CWD, with the same five pairs of weights. CWD with tau 1 and weight 5 is the body term with
-# body_weight 5, but for its mask.
+# is the best one of learning_rate.py, 0.2. "kd_cwd" and "random_cwd" are the controls of "edge": KD on all cells, and
+# on as many random cells, beside CWD, with the same five pairs of weights. CWD with tau 1 and weight 5 is the body term
+# with body_weight 5, but for its mask.
 _base_ = 'learning_rate.py'
 _pair = 'deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320'
 _data = 'configs/_base_/datasets/camvid_240x320_tuning.py'

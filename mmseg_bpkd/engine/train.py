@@ -21,7 +21,7 @@ from mmseg_bpkd.models.roles import start_from_scratch
 from .devices import end_process_group
 from .hooks.save_on_signal import StoppedBySignal
 
-ALWAYS_ON = ('LossPartsHook', 'StopOnNaNHook', 'SaveOnSignalHook')
+ALWAYS_ON = ('ClipLossGradHook', 'StopOnNaNHook', 'SaveOnSignalHook')
 
 
 def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
@@ -78,7 +78,7 @@ def _use_bfloat16_on_cpu(cfg: Config) -> None:
 
 
 def add_safety_hooks(cfg: Config) -> None:
-    """Adds the hooks that every training has: see `LossPartsHook`, `StopOnNaNHook` and `SaveOnSignalHook`.
+    """Adds the hooks that every training has: see `ClipLossGradHook`, `StopOnNaNHook` and `SaveOnSignalHook`.
 
     Warns if a config has lost the `ExactResumeHook` by replacing the list: MMEngine merges dicts, but not lists.
     """

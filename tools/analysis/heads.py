@@ -40,8 +40,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 NUM_CLASSES = 3
 LOSSES = dict(
     loss_bpkd=dict(type='BPKDLoss'),
-    loss_cwd=dict(type='ChannelWiseFeatureLoss'),
-    loss_mgd=dict(type='MaskedGenerativeLoss'),
+    loss_cwd=dict(type='CWDFeatureLoss'),
+    loss_mgd=dict(type='MGDLoss'),
 )
 
 

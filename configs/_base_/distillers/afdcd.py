@@ -2,7 +2,7 @@
 distiller = dict(
     type='SegDistiller',
     losses=dict(
-        loss_kd=dict(type='PixelWiseLoss'),
-        loss_afdcd=dict(type='DenseContrastiveLoss', feature_weight=2e-6, contrast_weight=0.005),
+        loss_kd=dict(type='KDLoss'),
+        loss_afdcd=dict(type='AfDCDLoss', feature_weight=2e-6, contrast_weight=0.005),
     ),
 )

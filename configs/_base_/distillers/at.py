@@ -1,4 +1,4 @@
 distiller = dict(
     type='SegDistiller',
-    losses=dict(loss_at=dict(type='AttentionTransferLoss', weight=10000.0), loss_kd=dict(type='PixelWiseLoss')),
+    losses=dict(loss_at=dict(type='ATLoss', weight=10000.0), loss_kd=dict(type='KDLoss')),
 )

@@ -2,7 +2,7 @@
 distiller = dict(
     type='SegDistiller',
     losses=dict(
-        loss_kd=dict(type='PixelWiseLoss'),
-        loss_cirkd=dict(type='CrossImageLoss', batch_weight=1.0, pixel_weight=0.1, region_weight=0.1),
+        loss_kd=dict(type='KDLoss'),
+        loss_cirkd=dict(type='CIRKDLoss', batch_weight=1.0, pixel_weight=0.1, region_weight=0.1),
     ),
 )

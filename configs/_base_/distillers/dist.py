@@ -3,8 +3,8 @@
 distiller = dict(
     type='SegDistiller',
     losses=dict(
-        loss_dist=dict(type='PearsonLoss'),
-        loss_dist_aux=dict(type='PearsonLoss', inter_weight=0.4, intra_weight=0.4),
+        loss_dist=dict(type='DISTLoss'),
+        loss_dist_aux=dict(type='DISTLoss', inter_weight=0.4, intra_weight=0.4),
     ),
     loss_forward_mappings=dict(
         loss_dist_aux=dict(

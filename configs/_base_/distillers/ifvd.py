@@ -2,8 +2,8 @@
 distiller = dict(
     type='SegDistiller',
     losses=dict(
-        loss_kd=dict(type='PixelWiseLoss'),
-        loss_ifv=dict(type='IntraClassLoss', weight=20.0),
-        loss_adversarial=dict(type='AdversarialLoss', student_weight=0.001, critic_weight=0.1),
+        loss_kd=dict(type='KDLoss'),
+        loss_ifv=dict(type='IFVDLoss', weight=20.0),
+        loss_adversarial=dict(type='SKDSCriticLoss', student_weight=0.001, critic_weight=0.1),
     ),
 )

@@ -1,1 +1,1 @@
-distiller = dict(type='SegDistiller', losses=dict(loss_kd=dict(type='PixelWiseLoss')))
+distiller = dict(type='SegDistiller', losses=dict(loss_kd=dict(type='KDLoss')))

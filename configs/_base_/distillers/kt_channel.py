@@ -3,9 +3,9 @@
 distiller = dict(
     type='SegDistiller',
     losses=dict(
-        loss_cwd=dict(type='ChannelWiseLoss', tau=4.0, weight=1.0),
-        loss_cwd_aux=dict(type='ChannelWiseLoss', tau=4.0, weight=0.4),
-        loss_kt=dict(type='KTChannelLoss', divergence='kl', tau=4.0, weight=1.0),
+        loss_cwd=dict(type='CWDLoss', tau=4.0, weight=1.0),
+        loss_cwd_aux=dict(type='CWDLoss', tau=4.0, weight=0.4),
+        loss_kt=dict(type='KTLoss', divergence='kl', tau=4.0, weight=1.0),
     ),
     loss_forward_mappings=dict(
         loss_cwd_aux=dict(

@@ -2,8 +2,8 @@
 distiller = dict(
     type='SegDistiller',
     losses=dict(
-        loss_kd=dict(type='PixelWiseLoss'),
-        loss_pair=dict(type='PairWiseLoss', weight=10.0, kernel=2),
-        loss_adversarial=dict(type='AdversarialLoss', student_weight=0.001, critic_weight=0.1),
+        loss_kd=dict(type='KDLoss'),
+        loss_pair=dict(type='SKDSPairLoss', weight=10.0, kernel=2),
+        loss_adversarial=dict(type='SKDSCriticLoss', student_weight=0.001, critic_weight=0.1),
     ),
 )

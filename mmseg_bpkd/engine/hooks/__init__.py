@@ -1,8 +1,8 @@
 from .adaptive_loss_weight import AdaptiveLossWeightHook
 from .atomic_checkpoint import AtomicCheckpointHook
+from .clip_loss_grad import ClipLossGradHook
 from .draw_predictions import DrawPredictionsHook
 from .exact_resume import ExactResumeHook
-from .loss_parts import LossPartsHook
 from .save_on_signal import SaveOnSignalHook
 from .stop_distillation import StopDistillationHook
 from .stop_on_nan import StopOnNaNHook
@@ -12,7 +12,7 @@ __all__ = [
     'AtomicCheckpointHook',
     'DrawPredictionsHook',
     'ExactResumeHook',
-    'LossPartsHook',
+    'ClipLossGradHook',
     'SaveOnSignalHook',
     'StopDistillationHook',
     'StopOnNaNHook',

@@ -72,7 +72,9 @@ class SegDistiller(ConfigurableDistiller):
                     'does not train on them'
                 )
         with DefaultScope.overwrite_default_scope('mmrazor'):  # MMRazor's recorders are registered in this scope
-            super().__init__(student_recorders, teacher_recorders, connectors=connectors, distill_losses=losses)
+            super().__init__(
+                student_recorders, teacher_recorders, connectors=connectors, distill_losses=_ours_first(losses)
+            )
         for loss in self.distill_losses.values():
             if isinstance(loss, DistillLoss):
                 check_attributes(loss)
@@ -282,6 +284,14 @@ class SegDistiller(ConfigurableDistiller):
             if from_student and 'num_classes' in named:
                 widths[name]['num_classes'] = 2 if model.out_channels == 1 else model.num_classes
         return widths
+
+
+def _ours_first(losses: Dict[str, dict]) -> Dict[str, dict]:
+    """Replaces the names of losses of the root registry by their classes.
+
+    MMRazor's scope also has an `ATLoss`, a `DISTLoss` and an `MGDLoss`. 'mmrazor.ATLoss' still names MMRazor's.
+    """
+    return {name: dict(loss, type=MODELS.module_dict.get(loss['type'], loss['type'])) for name, loss in losses.items()}
 
 
 def _recorder(record: str, model: BaseModel) -> BaseRecorder:

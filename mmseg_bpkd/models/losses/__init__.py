@@ -1,41 +1,41 @@
-from .afdcd import DenseContrastiveLoss
-from .aicsd import InterClassLoss
-from .apd import AdaptivePerspectiveLoss
-from .at import AttentionTransferLoss
+from .afdcd import AfDCDLoss
+from .aicsd import AICSDLoss
+from .apd import APDLoss
+from .at import ATLoss
 from .base import DistillLoss
 from .bpkd import BPKDLoss
-from .cirkd import CrossImageLoss
-from .cwd import ChannelWiseFeatureLoss, ChannelWiseLoss
-from .dist import PearsonLoss
+from .cirkd import CIRKDLoss
+from .cwd import CWDFeatureLoss, CWDLoss
+from .dist import DISTLoss
 from .fitnet import FitNetLoss
-from .ifvd import IntraClassLoss
-from .kd import PixelWiseLoss
-from .kt_channel import KTChannelLoss
+from .ifvd import IFVDLoss
+from .kd import KDLoss
+from .kt_channel import KTLoss
 from .local_affinity import LocalAffinityLoss
-from .mgd import MaskedGenerativeLoss
-from .nfd import NormalizedFeatureLoss
-from .skds import AdversarialLoss, PairWiseLoss
+from .mgd import MGDLoss
+from .nfd import NFDLoss
+from .skds import SKDSCriticLoss, SKDSPairLoss
 from .wavelet import WaveletLoss
 
 __all__ = [
-    'AdaptivePerspectiveLoss',
-    'AdversarialLoss',
-    'AttentionTransferLoss',
+    'APDLoss',
+    'SKDSCriticLoss',
+    'ATLoss',
     'BPKDLoss',
-    'ChannelWiseFeatureLoss',
-    'ChannelWiseLoss',
-    'CrossImageLoss',
-    'DenseContrastiveLoss',
+    'CWDFeatureLoss',
+    'CWDLoss',
+    'CIRKDLoss',
+    'AfDCDLoss',
     'DistillLoss',
     'FitNetLoss',
-    'InterClassLoss',
-    'IntraClassLoss',
-    'KTChannelLoss',
+    'AICSDLoss',
+    'IFVDLoss',
+    'KTLoss',
     'LocalAffinityLoss',
-    'MaskedGenerativeLoss',
-    'NormalizedFeatureLoss',
-    'PairWiseLoss',
-    'PearsonLoss',
-    'PixelWiseLoss',
+    'MGDLoss',
+    'NFDLoss',
+    'SKDSPairLoss',
+    'DISTLoss',
+    'KDLoss',
     'WaveletLoss',
 ]

@@ -53,7 +53,7 @@ def _vectors_of_patches(feats: Tensor, groups: int, h: int, w: int) -> Tensor:
 
 
 @MODELS.register_module()
-class DenseContrastiveLoss(DistillLoss):
+class AfDCDLoss(DistillLoss):
     """Two terms: MGD's loss on the last stages, and `dense_contrast` between the max-pooled generated and teacher maps.
 
     The default weights are the authors' for Cityscapes. For ADE20K they use 1e-6 and 0.04, for CamVid 8e-6 and 0.01.
@@ -65,7 +65,7 @@ class DenseContrastiveLoss(DistillLoss):
         mask_ratio: share of the positions that are masked for the generator.
         groups, patch, tau: see `dense_contrast`.
         pool: side of the max-pooling window before the contrast, in cells.
-        max_grad_norm: `LossPartsHook` clips the gradient of the trained layers to this norm. None: no clipping.
+        max_grad_norm: `ClipLossGradHook` clips the gradient of the trained layers to this norm. None: no clipping.
 
     Raises:
         ValueError: if the channels of the teacher's last stage cannot be divided into the groups.

@@ -37,7 +37,7 @@ def class_divergences(preds: Tensor, tau: float = 1.0) -> Tensor:
 
 
 @MODELS.register_module()
-class InterClassLoss(DistillLoss):
+class AICSDLoss(DistillLoss):
     """weight * mean (K_S - K_T)^2, where K are the `class_divergences` of the logits. Void pixels are included.
 
     Every image has its own C x C matrix. This is the formula that the README of AmirMansurian/AICSD (commit f99949e)
@@ -70,7 +70,7 @@ class InterClassLoss(DistillLoss):
         check_same_shape(preds_S, preds_T)
         if self.normalize and preds_S.shape[1] < 3:
             raise ValueError(
-                'InterClassLoss(normalize=True) needs at least 3 classes: with two, each row of the matrix has one '
+                'AICSDLoss(normalize=True) needs at least 3 classes: with two, each row of the matrix has one '
                 'divergence, which becomes 1 in student and teacher. Set normalize=False'
             )
         matrices = [class_divergences(preds, self.tau) for preds in (preds_S, preds_T.detach())]

@@ -36,7 +36,7 @@ def perspective(feats: Tensor, maps: Tensor, scale: float = 10.0) -> tuple:
 
 
 @MODELS.register_module()
-class AdaptivePerspectiveLoss(DistillLoss):
+class APDLoss(DistillLoss):
     """Distils class centres and the similarity of each position to them, on the head's features.
 
     The student's and the teacher's features first pass a trained adaptor each: 1x1 convolution, ReLU, 1x1 convolution,

@@ -9,7 +9,7 @@ from .functional import upcast
 
 
 @MODELS.register_module()
-class AttentionTransferLoss(ATLoss, DistillLoss):
+class ATLoss(ATLoss, DistillLoss):
     """weight * mean (a_S - a_T)^2, with a = normalise(vec(mean over channels of F^2)) of the head's features F.
 
     Computed by MMRazor's `ATLoss`. The features may have different widths. Void pixels are included.

@@ -97,8 +97,8 @@ def contract_of(loss: nn.Module) -> DistillLoss:
     declared = [name for name in (*CONTRACT[1:], *RENAMED) if hasattr(loss, name)]
     if declared:
         raise TypeError(
-            f'{type(loss).__name__} has {declared[0]!r}, which only losses derived from mmseg_bpkd.models.losses.DistillLoss '
-            'can have: derive it from that class'
+            f'{type(loss).__name__} has {declared[0]!r}, which only losses derived from '
+            'mmseg_bpkd.models.losses.DistillLoss can have: derive it from that class'
         )
     return _DEFAULTS
 

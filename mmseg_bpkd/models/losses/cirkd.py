@@ -47,7 +47,7 @@ def unit_vectors(feats: Tensor) -> Tensor:
 
 
 @MODELS.register_module()
-class CrossImageLoss(DistillLoss):
+class CIRKDLoss(DistillLoss):
     """Distils the similarities between positions of different images, on the head's features.
 
     * 'batch': batch_weight * mean of `relation_kl` between the positions of every pair of images, over all processes.

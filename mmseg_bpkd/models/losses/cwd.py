@@ -8,7 +8,7 @@ from .functional import channel_kl
 
 
 @MODELS.register_module()
-class ChannelWiseLoss(DistillLoss):
+class CWDLoss(DistillLoss):
     """weight * mean over images and channels of tau^2 * KL(teacher || student) over the positions of the logits.
 
     Void pixels are included, because the teacher needs no label there. MMRazor's recipes use tau=1 with weight=5
@@ -25,7 +25,7 @@ class ChannelWiseLoss(DistillLoss):
 
 
 @MODELS.register_module()
-class ChannelWiseFeatureLoss(ChannelWiseLoss):
+class CWDFeatureLoss(CWDLoss):
     """Channel-wise distillation of the head's features. A trained 1x1 convolution aligns the student's features.
 
     The mean is over the channels of the teacher. CIRKD's reimplementation, also with weight=50, divides by the channels

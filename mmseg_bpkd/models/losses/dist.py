@@ -35,7 +35,7 @@ def column_correlation(a: Tensor, b: Tensor) -> Tensor:
 
 
 @MODELS.register_module()
-class PearsonLoss(DistillLoss):
+class DISTLoss(DistillLoss):
     """One minus the Pearson correlation between the class probabilities of student and teacher.
 
     * 'inter': correlation over the classes of a pixel, mean over pixels;

@@ -25,7 +25,7 @@ def intra_class_variation(feats: Tensor, maps: Tensor) -> Tensor:
 
 
 @MODELS.register_module()
-class IntraClassLoss(DistillLoss):
+class IFVDLoss(DistillLoss):
     """weight * mean over non-void positions of (M_S - M_T)^2, where M is the `intra_class_variation`.
 
     Uses the head's features, which may have different widths; the label is resized to them. The authors' code has

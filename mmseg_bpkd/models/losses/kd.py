@@ -10,7 +10,7 @@ NORMS = ('pixels', 'elements', 'positions')
 
 
 @MODELS.register_module()
-class PixelWiseLoss(DistillLoss):
+class KDLoss(DistillLoss):
     """weight * mean over all pixels of tau^2 * KL(teacher || student) over the classes.
 
     Void pixels are included, because the teacher needs no label there. SKDS (arXiv 1903.04197) uses weight=10,

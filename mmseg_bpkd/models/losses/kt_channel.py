@@ -46,7 +46,7 @@ def unit_huber(feats_S: Tensor, feats_T: Tensor, delta: float = 1.0) -> Tensor:
 
 
 @MODELS.register_module()
-class KTChannelLoss(DistillLoss):
+class KTLoss(DistillLoss):
     """weight * mean over images and channels of a distance between the head's features, channel by channel.
 
     This is `CriterionKT` with norm_type='channel' in `losses/KT.py` of seok-hwa/KT (commit 709743f). A trained 1x1

@@ -15,7 +15,7 @@ def squared_distance(feats_S: Tensor, feats_T: Tensor) -> Tensor:
 
 
 @MODELS.register_module()
-class MaskedGenerativeLoss(DistillLoss):
+class MGDLoss(DistillLoss):
     """weight * `squared_distance` between the teacher's last stage and its reconstruction from the student's.
 
     The trained generator is MMRazor's `MGDConnector`: 1x1 convolution to the teacher's width, random mask of positions,

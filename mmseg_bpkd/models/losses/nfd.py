@@ -28,7 +28,7 @@ def normalize_channels(feats: Tensor) -> Tensor:
 
 
 @MODELS.register_module()
-class NormalizedFeatureLoss(DistillLoss):
+class NFDLoss(DistillLoss):
     """weight * mean (n(conv(F_S)) - n(F_T))^2 of the head's features F, where n is `normalize_channels`.
 
     The student learns the pattern of each channel and not its magnitude. A trained 1x1 convolution aligns the student's

@@ -28,7 +28,7 @@ def affinity(feats: Tensor, kernel: tuple, detach_norm: bool = False) -> Tensor:
 
 
 @MODELS.register_module()
-class PairWiseLoss(DistillLoss):
+class SKDSPairLoss(DistillLoss):
     """weight * mean (A_S - A_T)^2, where A is the `affinity` of the head's features.
 
     The features may have different widths. Void pixels are included. The defaults are those of CIRKD's
@@ -69,7 +69,7 @@ class _ScaledReversal(torch.autograd.Function):
 
 
 @MODELS.register_module()
-class AdversarialLoss(DistillLoss):
+class SKDSCriticLoss(DistillLoss):
     """The holistic term of SKDS: a Wasserstein critic D scores logits, and the student learns to raise its score.
 
     The value is the critic's objective,

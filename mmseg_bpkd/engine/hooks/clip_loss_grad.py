@@ -15,7 +15,7 @@ from ..optim import layer_options
 
 
 @HOOKS.register_module()
-class LossPartsHook(Hook):
+class ClipLossGradHook(Hook):
     """Clips the gradient of each loss that has a `max_grad_norm`, before every step of the optimiser.
 
     Raises:
