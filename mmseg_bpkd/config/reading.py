@@ -16,7 +16,7 @@ LOCAL_BACKEND = [dict(type='LocalVisBackend')]  # of configs/_base_/default_runt
 
 
 def read_config(path: str, options: dict, method: Optional[str] = None) -> Config:
-    """Returns a config with the options `--method` and `--cfg-options` applied. They apply to the distiller of `method`.
+    """Returns a config with `--method` and `--cfg-options` applied. The options apply to the distiller of `method`.
 
     Raises:
         FileNotFoundError: if there is no such config.
