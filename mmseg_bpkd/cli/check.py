@@ -59,11 +59,11 @@ def show_progress(read: int, there: int) -> None:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
+    args = parse_args(argv)
     from mmengine.registry import init_default_scope
 
     from mmseg_bpkd.datasets.check import check_datasets, write_report
 
-    args = parse_args(argv)
     init_default_scope(args.cfg.get('default_scope') or 'mmseg')
     result = check_datasets(
         args.splits,

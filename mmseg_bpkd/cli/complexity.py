@@ -43,6 +43,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    args = parse_args()
     from mmengine.model import revert_sync_batchnorm
     from mmengine.registry import init_default_scope
 
@@ -51,7 +52,6 @@ def main() -> None:
     from mmseg_bpkd.fileio.package_files import load_config_file
     from mmseg_bpkd.models.segmentors import build_segmentor
 
-    args = parse_args()
     init_default_scope('mmseg')
     results, seen = [], set()
     onnx = ' ONNX Runtime |' if args.onnx else ''

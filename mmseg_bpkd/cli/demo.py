@@ -24,11 +24,11 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    args = parse_args()
     from mmseg_bpkd.config.errors import short_errors
 
     from .demo_run import Settings, run_demo
 
-    args = parse_args()
     work_dir = args.work_dir or osp.join('work_dirs', 'demo_camvid' if args.data else 'demo')
     with short_errors(None, FileNotFoundError):
         run_demo(Settings(args.data, args.iterations, work_dir, args.seed))

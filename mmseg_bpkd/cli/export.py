@@ -81,6 +81,7 @@ def write_onnx_file(cfg: 'Config', args: argparse.Namespace) -> None:
 
 
 def main() -> None:
+    args = parse_args()
     from mmengine.registry import init_default_scope
 
     from mmseg_bpkd.config.errors import short_errors
@@ -89,7 +90,6 @@ def main() -> None:
     from mmseg_bpkd.datasets.check.roots import check_data_roots
     from mmseg_bpkd.deploy.student import export_student
 
-    args = parse_args()
     init_default_scope('mmseg')
     with short_errors(None, FileNotFoundError, ValueError):
         cfg = read_config(args.config, args.cfg_options, args.method)

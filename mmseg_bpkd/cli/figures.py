@@ -81,12 +81,12 @@ def add_results(parser: argparse.ArgumentParser) -> None:
 
 
 def main() -> None:
+    args = parse_args()
     from mmengine.logging import MMLogger
     from mmengine.registry import init_default_scope
 
     from mmseg_bpkd.config.errors import short_errors
 
-    args = parse_args()
     init_default_scope('mmseg')
     MMLogger.get_current_instance().setLevel('ERROR')  # else each metric prints a table
     with short_errors(None, FileNotFoundError, ValueError):

@@ -30,6 +30,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    args = parse_args()
     from mmengine.logging import MMLogger
 
     from mmseg_bpkd.analysis.gradients import TASK, measure_gradients
@@ -37,7 +38,6 @@ def main() -> None:
     from mmseg_bpkd.config.reading import read_config
     from mmseg_bpkd.datasets.check.roots import check_data_roots
 
-    args = parse_args()
     MMLogger.get_current_instance().setLevel('ERROR')  # else it lists how every weight was initialised
     results = {}
     print('| config | loss | value | gradient | relative to the task |\n|---|---|---:|---:|---:|')

@@ -27,6 +27,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    args = parse_args()
     from mmengine.dist import is_main_process
 
     from mmseg_bpkd.config.errors import short_errors
@@ -36,7 +37,6 @@ def main() -> None:
     from mmseg_bpkd.engine.devices import end_process_group, use_available_devices, world_size
     from mmseg_bpkd.evaluation.evaluate import evaluate
 
-    args = parse_args()
     with short_errors(None, FileNotFoundError, ValueError):
         cfg = load_config(args)
         check_data_roots(cfg, 'test_dataloader')

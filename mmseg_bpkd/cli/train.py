@@ -49,6 +49,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    args = parse_args()
     from mmengine.runner import Runner
 
     from mmseg_bpkd.config.errors import short_errors
@@ -58,7 +59,6 @@ def main() -> None:
     from mmseg_bpkd.engine.devices import use_available_devices
     from mmseg_bpkd.engine.train import add_safety_hooks, apply_training_options, train, warn_of_another_batch_size
 
-    args = parse_args()
     with short_errors(None, FileNotFoundError, ValueError):
         cfg = load_config(args)
         apply_training_options(cfg, args)

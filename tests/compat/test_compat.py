@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from mmengine.config import utils as mmengine_utils
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader, checkpoint
@@ -18,9 +19,9 @@ from mmseg.models.decode_heads import decode_head
 from mmseg.models.losses import cross_entropy
 from mmseg.models.losses import cross_entropy_loss as mmseg_cross_entropy
 
-from mmseg_bpkd.compat.fixes import fixes as compat
-
-ONEDL = compat._has_distribution('onedl-mmengine')
+from mmseg_bpkd import compat
+from mmseg_bpkd.compat import FIXES, imports, mmengine_fixes, mmseg_fixes, policy
+from mmseg_bpkd.compat.requirements import has_distribution
 
 
 class Attack:
@@ -40,12 +41,106 @@ def python(code: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=ROOT, capture_output=True, text=True)
 
 
-LOAD_COMPAT = f"""
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location('compat', {osp.join(ROOT, 'mmseg_bpkd/compat/fixes.py')!r})
-compat = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(compat)
-"""
+FIX_NAMES = [fix.name for fix in FIXES]
+NEEDS_ONEDL = {'bound on mmcv', 'silent data sets', 'configs of OneDL', 'channel conversion', 'safe loading'}
+# Name of a fix -> code that fails without it.
+FAILS_WITHOUT = {
+    'operators': 'import mmseg.models',
+    'deformable attention': """
+import torch
+torch.cuda.is_available = lambda: True
+from mmcv.ops import multi_scale_deform_attn
+assert not multi_scale_deform_attn.IS_CUDA_AVAILABLE""",
+    'quantization': 'import mmrazor.models',
+    'types in checkpoints': """
+import io, torch
+from mmengine.logging import HistoryBuffer
+file = io.BytesIO()
+torch.save(HistoryBuffer([1.0], [1]), file)
+file.seek(0)
+torch.load(file)""",
+    'configs of this package': """
+from mmengine.config import Config
+with open(f'{folder}/own.py', 'w') as file:
+    file.write("_base_ = 'mmseg_bpkd::_base_/schedules/80k.py'")
+assert Config.fromfile(f'{folder}/own.py').train_cfg.max_iters == 80000""",
+    'class weights and void': """
+import torch
+from mmseg.models.losses import cross_entropy
+cross_entropy(torch.zeros(1, 2, 1, 1), torch.full((1, 1, 1), 255), class_weight=torch.ones(2), ignore_index=255)""",
+    'one channel, void only': """
+import torch
+from mmseg.models.losses import binary_cross_entropy
+binary_cross_entropy(torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1), 255), ignore_index=255)""",
+    'accuracy of one channel': """
+import torch
+from mmseg.models.decode_heads.decode_head import accuracy
+assert accuracy(torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, dtype=torch.long)) == 100""",
+    'safe downloads': """
+import os, pickle, torch
+from mmengine.runner.checkpoint import CheckpointLoader
+class Harmless:
+    pass
+torch.hub.set_dir(folder)
+os.makedirs(f'{folder}/checkpoints')
+torch.save(dict(x=Harmless()), f'{folder}/checkpoints/x.pth')
+try:
+    CheckpointLoader.load_checkpoint('https://example.org/x.pth')
+except ValueError as error:
+    assert 'delete it, so that it is downloaded again' in str(error)
+else:
+    raise AssertionError('loaded')""",
+    'unreadable checkpoints': """
+from mmengine.runner.checkpoint import CheckpointLoader
+open(f'{folder}/x.pth', 'wb').write(b'damaged')
+try:
+    CheckpointLoader.load_checkpoint(f'{folder}/x.pth')
+except ValueError as error:
+    assert f'{folder}/x.pth' in str(error)""",
+    'configs in checkpoints': """
+import torch
+from mmengine.runner import Runner
+torch.save(dict(meta=dict(config='x', iter=1), state_dict={}), f'{folder}/x.pth')
+class Stub:
+    _has_loaded, model, logger, call_hook = False, torch.nn.Module(), None, lambda *_, **__: None
+assert 'config' not in Runner.load_checkpoint(Stub(), f'{folder}/x.pth')['meta']""",
+}
+
+
+def with_fixes(code: str, folder, without: str = '') -> subprocess.CompletedProcess:
+    """Runs code with all fixes but one, without the rest of the package."""
+    return python(f"""
+import sys, types
+package = types.ModuleType('mmseg_bpkd')
+package.__path__ = [{osp.join(ROOT, 'mmseg_bpkd')!r}]
+sys.modules['mmseg_bpkd'] = package
+from mmseg_bpkd import compat
+compat.apply({without!r})
+folder = {str(folder)!r}
+{code}""")
+
+
+def test_every_fix_has_a_test_that_fails_without_it():
+    assert {*FAILS_WITHOUT, *NEEDS_ONEDL} == {*FIX_NAMES} and len(FIX_NAMES) == len(FIXES)
+    for fix in FIXES:
+        assert fix.reason and fix.affects and fix.until
+
+
+@pytest.mark.skipif(has_distribution('onedl-mmengine') or has_distribution('mmcv'), reason='the faults are others')
+@pytest.mark.slow
+@pytest.mark.parametrize('name', FAILS_WITHOUT)
+def test_a_fault_is_there_without_its_fix_only(name, tmp_path):
+    (tmp_path / 'with').mkdir()
+    (tmp_path / 'without').mkdir()
+    done = with_fixes(FAILS_WITHOUT[name], tmp_path / 'with')
+    assert done.returncode == 0, done.stderr
+    assert with_fixes(FAILS_WITHOUT[name], tmp_path / 'without', name).returncode == 1
+
+
+def test_policies_can_be_switched_off(tmp_path, monkeypatch):
+    monkeypatch.setenv('MMSEG_BPKD_TRUST_FILES', '1')
+    done = with_fixes(FAILS_WITHOUT['unreadable checkpoints'], tmp_path)
+    assert done.returncode == 1 and 'UnpicklingError' in done.stderr
 
 
 def hide(*names: str) -> str:
@@ -63,7 +158,7 @@ importlib.util.find_spec = lambda name, *args: None if name.split('.')[0] in {na
         ('joblib', 'joblib'),
         ('ftfy', 'ftfy'),
         ('mmrazor', 'mmrazor'),
-        ('mmcv', 'onedl-mmcv' if ONEDL else 'mmcv-lite==2.1.0'),
+        ('mmcv', 'onedl-mmcv' if has_distribution('onedl-mmengine') else 'mmcv-lite==2.1.0'),
         ('pkg_resources', '"setuptools<81"'),
     ],
 )
@@ -92,15 +187,14 @@ import mmseg_bpkd""")
 
 
 def test_mmrazor_is_imported_with_a_newer_mmcv():
-    done = python(f"""{LOAD_COMPAT}
+    done = python("""
 import mmcv
 mmcv.__version__ = '2.3.6'
 try:
     import mmrazor
 except AssertionError as error:
     print('incompatible' in str(error))
-compat.lift_bound_of_mmrazor()
-import mmrazor
+import mmseg_bpkd, mmrazor
 print(mmcv.__version__)""")
     assert done.stdout.split() == ['True', '2.3.6'], done.stderr
 
@@ -108,13 +202,14 @@ print(mmcv.__version__)""")
 def test_configs_of_mmseg_are_those_of_the_installed_distribution(monkeypatch):
     for installed, expected in (((), 'mmsegmentation'), (('onedl-mmsegmentation',), 'onedl-mmsegmentation')):
         monkeypatch.setitem(MODULE2PACKAGE, 'mmseg', 'mmsegmentation')
-        monkeypatch.setattr(compat, '_has_distribution', installed.__contains__)
-        compat.resolve_onedl_configs()
+        monkeypatch.setattr(mmengine_fixes, 'has_distribution', installed.__contains__)
+        if mmengine_fixes.looks_for_openmmlab(mmengine_utils):
+            mmengine_fixes.look_for_onedl(mmengine_utils)
         assert MODULE2PACKAGE['mmseg'] == expected
 
 
 def test_importing_the_package_prints_nothing():
-    done = python('import mmseg_bpkd')
+    done = python('import mmseg_bpkd.engine')
     assert (done.returncode, done.stdout) == (0, ''), done.stderr
 
 
@@ -128,15 +223,14 @@ def test_a_checkpoint_that_is_refused_is_not_loaded_unsafely(tmp_path, monkeypat
         return torch.load(file, weights_only=False)
 
     monkeypatch.setattr(checkpoint, '_safe_torch_load', fall_back, raising=False)
-    compat.keep_loading_safe()
+    assert policy.falls_back_to_unsafe_loading(checkpoint)
+    policy.keep_loading_safe(checkpoint)
     torch.save(dict(x=Attack()), tmp_path / 'bad.pth')
     for load in (checkpoint._safe_torch_load, CheckpointLoader.load_checkpoint):
         with pytest.raises((pickle.UnpicklingError, ValueError), match='weights_only'):
             load(str(tmp_path / 'bad.pth'))
     assert not Attack.ran
-    safe = checkpoint._safe_torch_load
-    compat.keep_loading_safe()
-    assert checkpoint._safe_torch_load is safe
+    assert not policy.falls_back_to_unsafe_loading(checkpoint)
 
 
 def test_an_opencv_that_does_not_load_is_one_line_that_says_what_to_install():
@@ -153,14 +247,14 @@ import mmseg_bpkd""")
     assert 'libGL.so.1' in last and last.endswith('opencv-python-headless')
 
 
-def test_compiled_operators_that_do_not_load_say_so():
-    done = python(f"""{LOAD_COMPAT}
-compat._installed = lambda name: True
-def broken(name):
-    raise ImportError('undefined symbol')
-compat.importlib.import_module = broken
-compat.stand_in_for_mmcv_ops()""")
-    assert 'the compiled operators of the installed mmcv do not load (undefined symbol)' in done.stderr
+def test_compiled_operators_that_do_not_load_say_so(monkeypatch):
+    def broken(name):
+        raise ImportError('undefined symbol')
+
+    monkeypatch.setattr(imports, 'is_installed', lambda name: True)
+    monkeypatch.setattr(imports.importlib, 'import_module', broken)
+    with pytest.raises(ImportError, match=r'operators of the installed mmcv do not load \(undefined symbol\)'):
+        imports.operators_are_missing(imports)
 
 
 def test_a_compiled_operator_raises_only_when_it_is_called():
@@ -179,7 +273,7 @@ else:
 
 def test_repairing_twice_changes_nothing():
     done = python("""
-import sys, mmseg_bpkd
+import sys, mmseg_bpkd.engine
 from mmseg_bpkd import compat
 before = {name: id(module) for name, module in sys.modules.items()}
 compat.apply()
@@ -242,10 +336,9 @@ from mmrazor.structures.quantization import QConfigHandler
 try:
     QConfigHandler({})
 except RuntimeError as error:
-    print(error)
-except Exception as error:  # of the real QConfigHandler, if MMRazor's quantization can be imported
-    print('cannot quantize', error)""")
-    assert 'cannot quantize' in done.stdout, done.stderr
+    assert QConfigHandler.__module__ == 'mmseg_bpkd.compat.imports', 'the real one'
+    print(error)""")
+    assert 'MMRazor 1.0.0 cannot quantize' in done.stdout, done.stderr
 
 
 CLASS_WEIGHT = [0.5, 2.0, 3.0]
@@ -326,8 +419,7 @@ def test_a_healthy_cross_entropy_is_left_alone(monkeypatch):
         return pred.sum()
 
     monkeypatch.setattr(mmseg_cross_entropy, 'cross_entropy', healthy)
-    compat.repair_class_weights()
-    assert mmseg_cross_entropy.cross_entropy is healthy
+    assert not mmseg_fixes.class_weights_fail_on_void(mmseg_cross_entropy)
 
 
 def test_class_weights_are_repaired_once():

@@ -1,0 +1,203 @@
+"""Faults of MMSegmentation."""
+
+import functools
+from types import ModuleType
+from typing import Callable
+
+from .table import Fix
+
+
+def class_weights_fail_on_void(cross_entropy_loss: ModuleType) -> bool:
+    import torch
+
+    logits, label = torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1), 255)
+    try:
+        cross_entropy_loss.cross_entropy(
+            logits, label, class_weight=torch.ones(1), ignore_index=255, avg_non_ignore=True
+        )
+    except IndexError:
+        return True
+    return False
+
+
+def give_void_no_weight(cross_entropy_loss: ModuleType) -> None:
+    cross_entropy_loss.cross_entropy = _with_weightless_void(cross_entropy_loss.cross_entropy)
+
+
+def _with_weightless_void(original: Callable) -> Callable:
+    @functools.wraps(original)
+    def cross_entropy(
+        pred,
+        label,
+        weight=None,
+        class_weight=None,
+        reduction='mean',
+        avg_factor=None,
+        ignore_index=-100,
+        avg_non_ignore=False,
+    ):
+        if class_weight is not None and reduction == 'mean' and avg_factor is None:
+            num_classes = len(class_weight)
+            # Within this range the original finds a weight, and counts it unless `avg_non_ignore`.
+            if avg_non_ignore or not -num_classes <= ignore_index < num_classes:
+                void = label == ignore_index
+                avg_factor = class_weight[label.masked_fill(void, 0)].masked_fill(void, 0).sum()
+        return original(pred, label, weight, class_weight, reduction, avg_factor, ignore_index, avg_non_ignore)
+
+    return cross_entropy
+
+
+def binary_loss_fails_on_void_only(cross_entropy_loss: ModuleType) -> bool:
+    import torch
+
+    try:
+        cross_entropy_loss.binary_cross_entropy(torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1), 255), ignore_index=255)
+    except RuntimeError:
+        return True
+    return False
+
+
+def give_void_only_the_loss_zero(cross_entropy_loss: ModuleType) -> None:
+    cross_entropy_loss.binary_cross_entropy = _with_zero_for_void_only(cross_entropy_loss.binary_cross_entropy)
+
+
+def _with_zero_for_void_only(original: Callable) -> Callable:
+    @functools.wraps(original)
+    def binary_cross_entropy(
+        pred,
+        label,
+        weight=None,
+        reduction='mean',
+        avg_factor=None,
+        class_weight=None,
+        ignore_index=-100,
+        avg_non_ignore=False,
+        **kwargs,
+    ):
+        if pred.size(1) == 1 and not (label != ignore_index).any():
+            zeros = 0 * pred.squeeze(1)
+            return zeros if reduction == 'none' else zeros.sum()
+        return original(
+            pred, label, weight, reduction, avg_factor, class_weight, ignore_index, avg_non_ignore, **kwargs
+        )
+
+    return binary_cross_entropy
+
+
+def accuracy_of_one_channel_is_wrong(accuracy: ModuleType) -> bool:
+    import torch
+
+    return accuracy.accuracy(torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, dtype=torch.long)) < 50
+
+
+def compare_one_channel_with_zero(accuracy: ModuleType) -> None:
+    import torch
+
+    original = accuracy.accuracy
+
+    @functools.wraps(original)
+    def of_any_channels(pred, *args, **kwargs):
+        return original(torch.cat([-pred, pred], 1) if pred.size(1) == 1 else pred, *args, **kwargs)
+
+    accuracy.accuracy = of_any_channels
+
+
+def is_not_repaired(segmentors: ModuleType) -> bool:
+    return segmentors.EncoderDecoder._forward.__module__ != __name__
+
+
+def repair_tensor_mode(segmentors: ModuleType) -> None:
+    for segmentor, repaired in (
+        (segmentors.EncoderDecoder, _with_data_samples),
+        (segmentors.CascadeEncoderDecoder, _without_point_head),
+    ):
+        segmentor._forward = repaired(segmentor._forward)
+
+
+def _with_data_samples(original: Callable) -> Callable:
+    from mmseg.models.decode_heads import Mask2FormerHead, MaskFormerHead
+    from mmseg.structures import SegDataSample
+
+    def _forward(self, inputs, data_samples=None):
+        if not isinstance(self.decode_head, (MaskFormerHead, Mask2FormerHead)):
+            return original(self, inputs, data_samples)
+        shape = tuple(inputs.shape[2:])
+        samples = [SegDataSample(metainfo=dict(img_shape=shape, batch_input_shape=shape)) for _ in inputs]
+        return self.decode_head.forward(self.extract_feat(inputs), samples)
+
+    return _forward
+
+
+def _without_point_head(original: Callable) -> Callable:
+    from mmseg.models.decode_heads import PointHead
+
+    def _forward(self, inputs, data_samples=None):
+        first, *later = (head for head in self.decode_head if not isinstance(head, PointHead))
+        if len(later) + 1 == len(self.decode_head):
+            return original(self, inputs, data_samples)
+        features = self.extract_feat(inputs)
+        logits = first.forward(features)
+        for head in later:
+            logits = head.forward(features, logits)
+        return logits
+
+    return _forward
+
+
+def conversion_is_private(data_preprocessor: ModuleType) -> bool:
+    return not hasattr(data_preprocessor.SegDataPreProcessor(), 'channel_conversion')
+
+
+def name_channel_conversion(data_preprocessor: ModuleType) -> None:
+    data_preprocessor.SegDataPreProcessor.channel_conversion = property(lambda self: self._channel_conversion)
+
+
+FIXES = (
+    Fix(
+        'class weights and void',
+        'mmseg.models.losses.cross_entropy_loss',
+        'to average the loss, cross_entropy looks up the class weight of the void label, which is out of range: an '
+        'IndexError on a CPU, a device-side assertion on a GPU',
+        'mmsegmentation 1.2.2; onedl-mmsegmentation 1.4.2 with avg_non_ignore',
+        'class_weight works with void pixels',
+        class_weights_fail_on_void,
+        give_void_no_weight,
+    ),
+    Fix(
+        'one channel, void only',
+        'mmseg.models.losses.cross_entropy_loss',
+        'binary_cross_entropy takes the maximum of the labels that are not void, which fails if there are none',
+        'mmsegmentation 1.2.2; onedl-mmsegmentation 1.4.2',
+        'a batch of void pixels has the loss 0',
+        binary_loss_fails_on_void_only,
+        give_void_only_the_loss_zero,
+    ),
+    Fix(
+        'accuracy of one channel',
+        'mmseg.models.losses.accuracy',
+        'acc_seg takes the largest of the channels, so that a head with one channel logs the share of class 0. With '
+        'the fix, the probability is compared with 0.5, whatever the threshold of the head',
+        'mmsegmentation 1.2.2; onedl-mmsegmentation 1.4.2',
+        'acc_seg is right for out_channels=1',
+        accuracy_of_one_channel_is_wrong,
+        compare_one_channel_with_zero,
+    ),
+    Fix(
+        'tensor mode',
+        'mmseg.models.segmentors',
+        "mode='tensor' calls the heads of PointRend and of mask classifiers without arguments that they need",
+        'mmsegmentation 1.2.2',
+        'it works upstream',
+        is_not_repaired,
+        repair_tensor_mode,
+    ),
+    Fix(
+        'channel conversion',
+        'mmseg.models.data_preprocessor',
+        'SegDataPreProcessor.channel_conversion is named _channel_conversion',
+        'onedl-mmsegmentation 1.4.2',
+        'the attribute is public again',
+        conversion_is_private,
+        name_channel_conversion,
+    ),
+)
