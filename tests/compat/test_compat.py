@@ -98,11 +98,11 @@ try:
 except ValueError as error:
     assert f'{folder}/x.pth' in str(error)""",
     'configs in checkpoints': """
-import torch
+import logging, torch
 from mmengine.runner import Runner
 torch.save(dict(meta=dict(config='x', iter=1), state_dict={}), f'{folder}/x.pth')
 class Stub:
-    _has_loaded, model, logger, call_hook = False, torch.nn.Module(), None, lambda *_, **__: None
+    _has_loaded, model, logger, call_hook = False, torch.nn.Module(), logging.getLogger(), lambda *_, **__: None
 assert 'config' not in Runner.load_checkpoint(Stub(), f'{folder}/x.pth')['meta']""",
 }
 
