@@ -81,17 +81,18 @@ def parse_summarize_args() -> argparse.Namespace:
 
 
 def main() -> int:
+    summary = sys.argv[1:2] == ['summarize']
+    args = parse_summarize_args() if summary else parse_grid_args()
     from mmseg_bpkd.config.errors import short_errors
     from mmseg_bpkd.grids.summary import summarize
 
     with short_errors(None, FileNotFoundError, ModuleNotFoundError, ValueError):
-        if sys.argv[1:2] == ['summarize']:
-            args = parse_summarize_args()
+        if summary:
             out = args.out or osp.join(args.folder, 'summary')
             summarize(args.folder, out, args.names, args.against, args.metrics, args.block, args.pictures)
             print(f'written: {out}/report.html, summary.md, runs.csv and plots')
             return 0
         try:
-            return min(run(parse_grid_args()), 1)
+            return min(run(args), 1)
         except KeyboardInterrupt:
             return 130
