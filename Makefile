@@ -1,6 +1,7 @@
 # make demo [DATA=path/to/camvid]   train four students, and compare them with their teacher
-# make test                         run the tests (make test ARGS="-m slow" runs the slow tests)
-# make lint                         check the code style
+# make test                         run the quick tests, at most 5 minutes on two cores
+# make test-all                     run all tests
+# make lint                         check the code: style, types, spelling, order of the layers
 # make docs                         build the site in docs/_build and check its links; runs the tutorial (minutes)
 # make release-check                build the wheel into dist/ and test it in an empty environment
 PYTHON ?= python3
@@ -13,9 +14,15 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest $(ARGS)
 
+test-all: $(VENV)/installed
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m '' $(ARGS)
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/mypy
 
 docs: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet -r docs/requirements.txt
@@ -36,4 +43,4 @@ $(VENV)/installed: requirements.txt pyproject.toml setup.py
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-.PHONY: demo test lint docs release-check
+.PHONY: demo test test-all lint docs release-check
