@@ -66,9 +66,7 @@ PUBLISHED = {
             standardize=False,
         )
     ),
-    'kd_cwd': dict(
-        loss_kd=dict(type='KDLoss', tau=1, weight=5), loss_cwd=dict(type='CWDLoss', tau=1, weight=5)
-    ),
+    'kd_cwd': dict(loss_kd=dict(type='KDLoss', tau=1, weight=5), loss_cwd=dict(type='CWDLoss', tau=1, weight=5)),
 }
 
 
