@@ -83,6 +83,23 @@ def pascal_context(folder: str, images: int = 3, size: Size = (64, 48)) -> str:
     return root
 
 
+def pascal_voc(folder: str, images: int = 3, size: Size = (64, 48)) -> str:
+    """VOC2012 with SBD: labels have a palette, 0 to 20 are the classes, 255 is void."""
+    root = osp.join(folder, 'VOCdevkit/VOC2012')
+    os.makedirs(osp.join(root, 'ImageSets/Segmentation'))
+    for split, year, labels in (('train', 2007, ''), ('aug', 2008, 'Aug'), ('val', 2009, '')):
+        stems = [f'{year}_{i + 1:06d}' for i in range(images)]
+        for i, stem in enumerate(stems):
+            label = blocks(10**6 * year + i, [*range(21), 255], size)
+            save(picture(10**6 * year + i, label), root, 'JPEGImages', f'{stem}.jpg')
+            with_palette = Image.fromarray(label)
+            with_palette.putpalette(COLOURS.astype(np.uint8).tobytes())
+            save(with_palette, root, f'SegmentationClass{labels}', f'{stem}.png')
+        with open(osp.join(root, f'ImageSets/Segmentation/{split}.txt'), 'w') as file:
+            file.writelines(f'{stem}\n' for stem in stems)
+    return root
+
+
 def camvid(folder: str, images: int = 3, size: Size = (48, 36)) -> str:
     """As tools/dataset_converters/camvid.py writes it: 0 to 10 are the classes, 255 is void."""
     root = osp.join(folder, 'camvid')

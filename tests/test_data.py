@@ -6,15 +6,18 @@ import random
 import subprocess
 import sys
 
+import layouts
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from mmengine.config import Config
 from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from mmseg_bpkd.datasets import CamVidDataset, ResumableSampler
+from mmseg_bpkd.datasets.check import check_datasets, splits_of
 from mmseg_bpkd.datasets.sampler import SampleIndex
 from mmseg_bpkd.datasets.synthetic import CLASSES, render_scene
 
@@ -109,6 +112,21 @@ def test_mmengine_dataset_wrappers_keep_the_seed(wrapper):
     indices = take(ResumableSampler(data, seed=0), 12)
     first, again = ([(sample['scene'], sample['flip']) for sample in map(data.__getitem__, indices)] for _ in range(2))
     assert first == again and len({flip for _, flip in first}) == 2
+
+
+def test_pascal_voc_has_two_training_sets_whose_labels_have_a_palette(tmp_path):
+    images = 3
+    root = layouts.pascal_voc(str(tmp_path), images)
+    cfg = Config.fromfile(f'{ROOT}/configs/_base_/datasets/pascal_voc12_aug_512x512.py')
+    for part in (*cfg.train_dataloader.dataset.datasets, cfg.val_dataloader.dataset, cfg.test_dataloader.dataset):
+        part.data_root = root
+    splits = splits_of(cfg)
+    result = check_datasets(splits, dict(train=2 * images, val=images), None)
+    assert [split.name for split in splits] == ['train part 1', 'train part 2', 'val'] and not result.findings
+    data = DATASETS.build(cfg.train_dataloader.dataset)
+    sample = data[SampleIndex(images, 0)]['data_samples']  # the first image of SBD
+    assert 'SegmentationClassAug/2008_000001' in sample.seg_map_path
+    assert set(sample.gt_sem_seg.data.unique().tolist()) <= {*range(21), 255}
 
 
 def apply_original_and_fast(seed: int, image: np.ndarray, label: np.ndarray, *configs: dict) -> list:

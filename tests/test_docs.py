@@ -28,6 +28,7 @@ from PIL import Image
 from benchmarks import tables
 from mmseg_bpkd.datasets.synthetic import render_scene
 from mmseg_bpkd.grids.results import Results
+from mmseg_bpkd.models.losses.bpkd import CHOICES, INVERSE_SQRT_AREA, BPKDLoss
 from mmseg_bpkd.ops.boundary import edge_masks
 
 PAGES = ['README.md', *sorted(osp.relpath(path, ROOT) for path in glob(osp.join(ROOT, 'docs/*.md')))]
@@ -379,6 +380,14 @@ def recipes() -> list:
     """The rows of the table of recipes: (file, recipe, trained layers; optimiser, departure)."""
     section = read('docs/methods.md').split('\n## Recipes\n')[1].split('\n## ')[0]
     return re.findall(r'^\| `(\w+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$', section, re.MULTILINE)
+
+
+def test_the_section_on_bpkd_names_every_argument_and_option_of_the_loss():
+    section = read('docs/methods.md').split('\n## BPKD\n')[1].split('\n## ')[0]
+    names = {*signature(BPKDLoss).parameters} - {'ignore_index'}
+    names |= {repr(option) for options in CHOICES.values() for option in options if option} | {repr(INVERSE_SQRT_AREA)}
+    code = ' '.join(re.findall(r'`([^`]+)`', re.sub(r'```.*?```', '', section, flags=re.DOTALL)))
+    assert not [name for name in sorted(names) if name not in code]
 
 
 def test_every_method_has_one_recipe():

@@ -9,7 +9,8 @@ from conftest import ROOT
 
 with open(osp.join(ROOT, 'model-index.yml')) as file:
     INDEX = yaml.safe_load(file)['Import']
-METHODS = [path.split('/')[1] for path in INDEX]
+FOLDERS = [path.split('/')[1] for path in INDEX]
+METHODS = ['bpkd', 'cwd', 'skds', 'ifvd', 'cirkd']
 DATA = {
     'cityscapes': 'cityscapes-512x1024',
     'ade20k': 'ade20k-512x512',
@@ -28,20 +29,29 @@ def models(method: str) -> list:
         return yaml.safe_load(file)['Models']
 
 
-def published(table: str, method: str) -> list:
-    """Rows of one method in a table of the paper, as {column: value}."""
+def rows_of(table: str) -> list:
+    """Rows of a table of the paper, as {column: value}."""
     with open(osp.join(ROOT, 'tests/data', f'paper_{table}.csv')) as file:
-        rows = csv.DictReader(line for line in file if not line.startswith('#'))
-        return [row for row in rows if row['method'].lower() == method]
+        return list(csv.DictReader(line for line in file if not line.startswith('#')))
 
 
-def test_the_five_methods_of_the_paper_are_indexed():
-    assert METHODS == ['bpkd', 'cwd', 'skds', 'ifvd', 'cirkd']
+def published(table: str, method: str) -> list:
+    """Rows of one method in a table of the paper."""
+    return [row for row in rows_of(table) if row['method'].lower() == method]
 
 
-@pytest.mark.parametrize('method', METHODS)
-def test_each_entry_names_its_config_and_marks_its_numbers_as_published(method):
-    for model in models(method):
+def text_of(page: str) -> str:
+    with open(osp.join(ROOT, page)) as file:
+        return file.read()
+
+
+def test_the_five_methods_and_the_ablations_of_the_paper_are_indexed():
+    assert FOLDERS == [*METHODS, 'ablations']
+
+
+@pytest.mark.parametrize('folder', FOLDERS)
+def test_each_entry_names_its_config_and_marks_its_numbers_as_published(folder):
+    for model in models(folder):
         assert osp.isfile(osp.join(ROOT, model['Config']))
         assert osp.basename(model['Config']) == f'{model["Name"]}.py'
         assert 'Weights' not in model
@@ -74,3 +84,28 @@ def test_transformer_students_have_the_numbers_of_table_2(method):
         for value in model['Results'][0]['Metrics'].values()
     ]
     assert found == expected
+
+
+def test_the_ablations_have_the_numbers_of_tables_3_to_6():
+    columns = {'miou': 'mIoU (published)', 'macc': 'mAcc (published)', 'trimap': 'trimap mIoU (published)'}
+    expected = {
+        f'configs/{row["config"]}.py': {key: float(row[column]) for column, key in columns.items() if row[column]}
+        for row in rows_of('ablations')
+    }
+    assert {model['Config']: model['Results'][0]['Metrics'] for model in models('ablations')} == expected
+    assert len(expected) == 22
+
+
+def test_the_page_of_recipes_shows_the_published_ablations():
+    page = text_of('docs/recipes.md')
+    for row in rows_of('ablations'):
+        shown = (
+            f'| Table {row["table"]}, {row["row"]} | `configs/{row["config"]}.py` | {row["miou"]} | {row["trimap"]} |'
+        )
+        assert shown.replace('|  |', '| |') in page
+
+
+def test_the_page_of_recipes_shows_the_published_table_of_transformers():
+    page = text_of('docs/recipes.md')
+    for row in rows_of('table2'):
+        assert ' | '.join(row.values()).replace('student |', 'student alone |') in page

@@ -43,6 +43,8 @@ EXPECTED = {
     'ifvd_original',
     'cwd_cirkd',
     'dist_no_aux',
+    'bpkd_paper',
+    'kd_cwd',
 }
 CRITIC = 'distill_losses.loss_adversarial.critic.'
 SAVED = {  # {method: prefixes of the parameters and memories of its losses in a checkpoint}
@@ -64,7 +66,9 @@ SAVED = {  # {method: prefixes of the parameters and memories of its losses in a
     'skds_original': [CRITIC],
     'ifvd_original': [CRITIC],
     'cwd_cirkd': ['connectors.loss_cwd_feats_feats_S.', CRITIC],
+    'bpkd_paper': ['distill_losses.loss_bpkd.edge_area'],
 }
+STATE = ('weight', 'original', 'vectors', 'edge_area')  # ends of the names of what must change in training
 every_method = pytest.mark.parametrize('method', DISTILLERS)
 # No trained layers, trained layers, memories, an optimiser of its own, auxiliary heads. The others are slow tests.
 QUICK = ('bpkd', 'mgd', 'cirkd', 'skds', 'dist')
@@ -132,7 +136,7 @@ def test_a_resumed_run_gives_bit_identical_weights_memories_and_optimiser_states
     saved = {key.removeprefix('distiller.') for key in whole['state_dict'] if key.startswith('distiller.')}
     assert all(key.startswith(tuple(SAVED.get(method, ('none',)))) for key in saved)
     for prefix in SAVED.get(method, []):
-        assert [key for key in changed if key.startswith(prefix) and key.endswith(('weight', 'original', 'vectors'))]
+        assert [key for key in changed if key.startswith(prefix) and key.endswith(STATE)]
     student = build_segmentor(student_config(cfg.model))
     assert segmentor_state(whole).keys() == student.state_dict().keys()  # without the distiller
 

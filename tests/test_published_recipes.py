@@ -45,6 +45,28 @@ PUBLISHED = {
         loss_cwd_feats=dict(type='CWDFeatureLoss', tau=4, weight=50 * 512 / 128),
         loss_adversarial=CRITIC,
     ),
+    'bpkd_paper': dict(  # weights and width: Figure 3 and Table 5; the rest: the readings of docs/methods.md
+        loss_bpkd=dict(
+            type='BPKDLoss',
+            edge_weight=50,
+            body_weight=20,
+            class_weight='inverse_sqrt_area',
+            kernel_size=7,
+            tau_edge=1,
+            tau_body=1,
+            ignore_index=255,
+            void_edges=False,
+            edge_norm='mean',
+            pre_mask='suppress',
+            post_mask=True,
+            edge_over='classes',
+            body_over='positions',
+            body_mask='binary',
+            edges='label',
+            standardize=False,
+        )
+    ),
+    'kd_cwd': dict(loss_kd=dict(type='KDLoss', tau=1, weight=5), loss_cwd=dict(type='CWDLoss', tau=1, weight=5)),
 }
 
 

@@ -1,3 +1,3 @@
-# Figure 3: inner weight alpha 4, all other weights at their defaults.
-_base_ = '../bpkd/bpkd_pspnet-r101_pspnet-r18_4xb4-40k_cityscapes-512x512.py'
+# Figure 3: inner weight alpha 4, the same for all classes.
+_base_ = 'bpkd-paper_pspnet-r101_pspnet-r18_4xb4-40k_cityscapes-512x512.py'
 model = dict(distiller=dict(losses=dict(loss_bpkd=dict(class_weight=4))))

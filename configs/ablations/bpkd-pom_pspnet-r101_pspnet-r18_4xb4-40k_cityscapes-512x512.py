@@ -1,3 +1,3 @@
-# Table 4, "POM": the edges alone, with the mask after the divergence only.
-_base_ = '../bpkd/bpkd_pspnet-r101_pspnet-r18_4xb4-40k_cityscapes-512x512.py'
+# Table 4, "POM": the edges alone, with the post-mask only.
+_base_ = 'bpkd-paper_pspnet-r101_pspnet-r18_4xb4-40k_cityscapes-512x512.py'
 model = dict(distiller=dict(losses=dict(loss_bpkd=dict(body_weight=0, pre_mask=False))))

@@ -1,4 +1,5 @@
-# The paper's settings: SGD, total batch size 16, poly schedule with power 0.9 down to 1e-4.
+# SGD and a total batch size of 16, as in the paper. The paper does not state the poly schedule; power 0.9 and the
+# minimum 1e-4 are MMSegmentation's.
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='DistillOptimWrapperConstructor',

@@ -1,3 +1,0 @@
-# Figure 3: edge weight 100, all other weights at their defaults.
-_base_ = '../bpkd/bpkd_pspnet-r101_pspnet-r18_4xb4-40k_cityscapes-512x512.py'
-model = dict(distiller=dict(losses=dict(loss_bpkd=dict(edge_weight=100))))

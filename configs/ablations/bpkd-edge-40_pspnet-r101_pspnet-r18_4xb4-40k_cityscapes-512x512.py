@@ -1,0 +1,3 @@
+# Figure 3: edge weight 40.
+_base_ = 'bpkd-paper_pspnet-r101_pspnet-r18_4xb4-40k_cityscapes-512x512.py'
+model = dict(distiller=dict(losses=dict(loss_bpkd=dict(edge_weight=40))))

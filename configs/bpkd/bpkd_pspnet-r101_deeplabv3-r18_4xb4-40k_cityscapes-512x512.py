@@ -1,0 +1,2 @@
+_base_ = ['../_base_/pairs/pspnet-r101_deeplabv3-r18_cityscapes-512x512.py', '../_base_/distillers/bpkd.py']
+model = dict(distiller=_base_.distiller)
