@@ -6,7 +6,7 @@ _lr = 'optim_wrapper.optimizer.lr'
 configs = dict(
     _delete_=True,
     student=dict(
-        config=_base_.configs.student, variants={f'lr{lr}': {_lr: lr} for lr in (0.0125, 0.025, 0.05, 0.1, 0.2)}
+        config=_base_.configs.student, variants={f'lr{lr}': {_lr: lr} for lr in (0.0125, 0.025, 0.05, 0.1, 0.2, 0.4)}
     ),
 )
 seeds = [0]

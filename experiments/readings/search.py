@@ -1,7 +1,7 @@
 # The search for settings: five for each method and each reading of BPKD, on held-out training images.
 #     python tools/experiment.py experiments/readings/search.py --jobs 2
 # 500 steps, half the length of the comparison, seed 0, on a CPU in bfloat16, one thread for each run. The learning rate
-# is the best one of learning_rate.py. "kd_cwd" and "random_cwd" are the controls of "edge": KD on all cells, and on as
+# is the best one of learning_rate.py, 0.2. "kd_cwd" and "random_cwd" are the controls of "edge": KD on all cells, and on as
 # many random cells, beside CWD, with the same five pairs of weights. CWD with tau 1 and weight 5 is the body term with
 # body_weight 5, but for its mask.
 _base_ = 'learning_rate.py'
@@ -77,3 +77,4 @@ configs = dict(
         },
     ),
 )
+options = {_base_._lr: 0.2}
