@@ -49,7 +49,7 @@ def value_of(cfg: Config, key: str):
         ('optim_wrapper.accumulative_count=2', "the nearest is 'accumulative_counts'"),
         ('train_dataloader.batchsize=2', 'the nearest is train_dataloader.batch_size'),
         ('train_dataloader.dataset.indexes=2', "CamVidDataset has no argument 'indexes'; the nearest is 'indices'"),
-        ('val_evaluator.0.ignore_indx=0', "IoUMetric has no argument 'ignore_indx'; the nearest is 'ignore_index'"),
+        ('val_evaluator.0.ignore_indx=0', "SegIoU has no argument 'ignore_indx'; the nearest is 'ignore_index'"),
         (
             'train_dataloader.dataset.pipeline.77.x=1',
             r'elements are .*pipeline.0 to .*pipeline.7.*write \+.*pipeline.8',

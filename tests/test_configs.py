@@ -137,7 +137,7 @@ def test_the_metrics_are_written_once():
 def test_every_config_evaluates_with_the_three_metrics_and_checks_its_labels(path):
     cfg = load(path)
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
-        assert [metric.type for metric in evaluator] == ['IoUMetric', 'TrimapIoU', 'BoundaryIoU']
+        assert [metric.type for metric in evaluator] == ['SegIoU', 'TrimapIoU', 'BoundaryIoU']
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         transforms = {t.type: t for t in loader.dataset.pipeline}
         checked = transforms.get('LoadCheckedAnnotations')
