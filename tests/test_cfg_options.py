@@ -131,7 +131,7 @@ def test_a_variable_of_the_file_is_refused_with_the_places_it_was_copied_to(opti
         'log_processor.window_size=5',
         'num_images.train=9',
         'vis_backends.0.type=TensorboardVisBackend',
-        'model.compile=[teacher,student]',
+        'model.compile_networks=[teacher,student]',
         '+vis_backends.1.type=TensorboardVisBackend',
         '+model.distiller.losses.loss_kd.type=KDLoss',
         '+custom_hooks.2.type=EMAHook',

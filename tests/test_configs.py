@@ -122,7 +122,7 @@ def test_pairs_and_leaves_do_not_repeat_the_parts_of_the_task():
     assert pairs
     for path in pairs + LEAVES:
         text = read(path)
-        if re.search("type='(SegDistill|PlainSegmentor)'", text):
+        if re.search("type='(SegDistill|plain_segmentor)'", text):
             assert re.search(r'\*\*(_base_\.)?task\b', text), path
         if '/mmrazor/' not in path:
             assert not re.search(r'\b(num_classes|data_preprocessor)\b', text), path

@@ -106,7 +106,7 @@ def test_an_unknown_method_lists_the_known_ones():
 
 def test_a_plain_config_has_no_method():
     plain = path('configs/deeplabv3plus/deeplabv3plus_r18w16_1xb6-4k_camvid-240x320.py')
-    with pytest.raises(ValueError, match="has the model 'PlainSegmentor', expected the config of a distillation"):
+    with pytest.raises(ValueError, match="has the model 'plain_segmentor', expected the config of a distillation"):
         replace_method(Config.fromfile(plain), 'cwd')
 
 
@@ -369,8 +369,8 @@ def test_a_typo_in_a_config_ends_with_one_line_on_the_first_rank(case, rank, mon
 
 
 def test_an_error_inside_of_a_constructor_keeps_its_traceback():
-    cfg = synthetic(model__compile=['techer'])
-    with pytest.raises(ValueError, match='compile must name'), short_errors(cfg):
+    cfg = synthetic(model__compile_networks=['techer'])
+    with pytest.raises(ValueError, match='compile_networks must name'), short_errors(cfg):
         MODELS.build(cfg.model)
 
 

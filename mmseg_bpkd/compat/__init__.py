@@ -59,7 +59,7 @@ def apply() -> None:
     repair_binary_cross_entropy()
     repair_binary_accuracy()
     register_configs()
-    repair_tensor_mode()
+    repair_inplace_off()
     name_channel_conversion()
 
 
@@ -498,55 +498,38 @@ def register_configs() -> None:
     Config._get_cfg_path = staticmethod(get_cfg_path)
 
 
-def repair_tensor_mode() -> None:
-    """Makes `mode='tensor'` of segmentors work for PointRend and for mask classifiers.
-
-    MMSegmentation 1.2.2 calls their heads without the arguments that they need. With the repair, PointRend returns the
-    logits of the head before `PointHead`, which classifies points only. MaskFormer and Mask2Former return the class
-    scores and the masks of all layers of their decoder.
-    """
-    segmentors = importlib.import_module('mmseg.models.segmentors')
-    for segmentor, repaired in (
-        (segmentors.EncoderDecoder, _with_data_samples),
-        (segmentors.CascadeEncoderDecoder, _without_point_head),
-    ):
-        if segmentor._forward.__module__ != __name__:
-            segmentor._forward = repaired(segmentor._forward)
-
-
-def _with_data_samples(original: Callable) -> Callable:
-    from mmseg.models.decode_heads import Mask2FormerHead, MaskFormerHead
-    from mmseg.structures import SegDataSample
-
-    def _forward(self, inputs, data_samples=None):
-        if not isinstance(self.decode_head, (MaskFormerHead, Mask2FormerHead)):
-            return original(self, inputs, data_samples)
-        shape = tuple(inputs.shape[2:])
-        samples = [SegDataSample(metainfo=dict(img_shape=shape, batch_input_shape=shape)) for _ in inputs]
-        return self.decode_head.forward(self.extract_feat(inputs), samples)
-
-    return _forward
-
-
-def _without_point_head(original: Callable) -> Callable:
-    from mmseg.models.decode_heads import PointHead
-
-    def _forward(self, inputs, data_samples=None):
-        first, *later = (head for head in self.decode_head if not isinstance(head, PointHead))
-        if len(later) + 1 == len(self.decode_head):
-            return original(self, inputs, data_samples)
-        features = self.extract_feat(inputs)
-        logits = first.forward(features)
-        for head in later:
-            logits = head.forward(features, logits)
-        return logits
-
-    return _forward
-
-
 def name_channel_conversion() -> None:
     """Gives OneDL's `SegDataPreProcessor` the attribute `channel_conversion`, which it calls `_channel_conversion`."""
     from mmseg.models import SegDataPreProcessor
 
     if not hasattr(SegDataPreProcessor(), 'channel_conversion'):
         SegDataPreProcessor.channel_conversion = property(lambda self: self._channel_conversion)
+
+
+def repair_inplace_off() -> None:
+    """Makes MMRazor turn `inplace` off in every layer of teacher and student.
+
+    Otherwise an activation overwrites what a recorder of the layer before it has kept. MMRazor 1.0.0 searches the
+    layers in an `OrderedDict`. In torch 2.13, `Module._modules` is a dict, so that it finds none. With any torch, it
+    leaves out the activation of mmcv's `ConvModule`, which has an attribute `inplace` of its own.
+    """
+    from mmrazor.models.algorithms import BaseAlgorithm
+
+    if _leaves_inplace_on(BaseAlgorithm.set_module_inplace_false):
+        BaseAlgorithm.set_module_inplace_false = _turn_inplace_off
+
+
+def _leaves_inplace_on(set_module_inplace_false: Callable) -> bool:
+    from torch import nn
+
+    probe = types.SimpleNamespace(architecture=nn.Sequential(nn.ReLU(inplace=True)))
+    probe.architecture.inplace = True
+    probe.set_module_inplace_false = functools.partial(set_module_inplace_false, probe)
+    probe.set_module_inplace_false(probe.architecture, 'self.architecture')
+    return probe.architecture[0].inplace
+
+
+def _turn_inplace_off(self, architecture, varstr: str) -> None:
+    for module in architecture.modules():
+        if hasattr(module, 'inplace'):
+            module.inplace = False
