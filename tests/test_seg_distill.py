@@ -588,9 +588,9 @@ def test_a_record_is_not_overwritten_by_the_activation_behind_the_layer(algorith
         distiller = dict(type='SegDistiller', losses=dict(loss_kd=dict(type='KDLoss')), **settings)
         model = SegDistill(distiller, teacher, student)
     else:
-        model = SingleTeacherDistill(
-            dict(type='mmrazor.ConfigurableDistiller', **settings), revert_sync_batchnorm(teacher), architecture=student
-        )
+        with DefaultScope.overwrite_default_scope('mmrazor'):
+            distiller = dict(type='ConfigurableDistiller', **settings)
+            model = SingleTeacherDistill(distiller, revert_sync_batchnorm(teacher), architecture=student)
     seen = []
     for network in (model.teacher, model.student):
         network.get_submodule(layer).register_forward_hook(lambda *given: seen.append(given[-1].clone()))

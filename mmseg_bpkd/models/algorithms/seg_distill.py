@@ -56,8 +56,8 @@ class SegDistill(SingleTeacherDistill):
 
     Raises:
         FileNotFoundError: by `init_weights()`, if the teacher's checkpoint does not exist.
-        ValueError: if `compile_networks` names another network. By `init_weights()`, if the teacher has no checkpoint or one
-            that does not fit, if it cannot be folded, or if the student's pretrained checkpoint does not fit.
+        ValueError: if `compile_networks` names another network. By `init_weights()`, if the teacher has no checkpoint
+            or one that does not fit, if it cannot be folded, or if the student's pretrained checkpoint does not fit.
         RuntimeError: by `loss()`, if the teacher's weights were not loaded.
         TypeError: if the student's input cannot be converted to the teacher's.
     """
