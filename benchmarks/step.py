@@ -36,7 +36,7 @@ RECIPES = {
     classes: osp.join(CONFIGS, f'bpkd/bpkd_pspnet-r101_pspnet-r18_4xb4-80k_{data}.py')
     for classes, data in ((19, 'cityscapes-512x1024'), (150, 'ade20k-512x512'))
 }
-LAST, COMPILED = {'model.channels_last': True}, {'model.compile': ['teacher', 'student']}
+LAST, COMPILED = {'model.channels_last': True}, {'model.compile_networks': ['teacher', 'student']}
 SETTINGS = {'': {}, ', teacher not folded': {'model.fold_teacher': False}, ', channels_last': LAST}
 FAST = ', float16, channels_last'
 if DEVICE.type == 'cuda':  # on a CPU, half precision is slow and compiling takes minutes

@@ -38,7 +38,7 @@ _HOME = {
     ),
     'models.algorithms': ('SegDistill',),
     'models.distillers': ('SegDistiller',),
-    'evaluation': ('BoundaryIoU', 'TrimapIoU'),
+    'evaluation': ('BoundaryIoU', 'SegIoU', 'TrimapIoU'),
     'evaluation.evaluate': ('evaluate',),
     'ops.boundary': ('boundary_band', 'edge_masks'),
     'deploy.student': ('export_student',),

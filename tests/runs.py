@@ -16,7 +16,7 @@ ENVIRONMENT = dict(
     os.environ,
     OMP_NUM_THREADS='1',
     PYTHONUNBUFFERED='1',
-    PYTHONPATH=osp.dirname(__file__),
+    PYTHONPATH=os.pathsep.join(filter(None, [osp.dirname(__file__), os.environ.get('PYTHONPATH')])),
     PATH=f'{osp.dirname(sys.executable)}:{os.environ["PATH"]}',
 )  # PATH: the shell scripts call `python`
 DEMO = 'bpkd/bpkd_pspnet-r18w16_pspnet-r18w8_1xb8-600_synthetic-112x112.py'

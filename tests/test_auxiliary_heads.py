@@ -231,7 +231,7 @@ def test_the_logits_of_a_cascade_with_an_auxiliary_head_are_those_of_mmsegmentat
         logits, *auxiliary = forward_heads(model, image)
         stages = model.extract_feat(image)
         assert torch.equal(logits, model(image, mode='tensor'))
-        assert len(auxiliary) == 2
+        assert len(auxiliary) == 2 and len(forward_heads(model, image, auxiliary=False)) == 1
         assert all(torch.equal(a, head(stages)) for a, head in zip(auxiliary, model.auxiliary_head))
 
 

@@ -162,7 +162,7 @@ def test_pairs_and_leaves_do_not_repeat_the_parts_of_the_task():
     assert pairs
     for path in pairs + LEAVES:
         text = read(path)
-        if re.search("type='(SegDistill|PlainSegmentor)'", text):
+        if re.search("type='(SegDistill|plain_segmentor)'", text):
             assert re.search(r'\*\*(_base_\.)?task\b', text), path
         if '/mmrazor/' not in path:
             assert not re.search(r'\b(num_classes|data_preprocessor)\b', text), path
@@ -177,7 +177,7 @@ def test_the_metrics_are_written_once():
 def test_every_config_evaluates_with_the_three_metrics_and_checks_its_labels(path):
     cfg = load(path)
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
-        assert [metric.type for metric in evaluator] == ['IoUMetric', 'TrimapIoU', 'BoundaryIoU']
+        assert [metric.type for metric in evaluator] == ['SegIoU', 'TrimapIoU', 'BoundaryIoU']
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         for pipeline in pipelines(loader):
             transforms = {t.type: t for t in pipeline}

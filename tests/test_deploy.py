@@ -45,7 +45,7 @@ def test_fast_scnn_is_exported_for_any_size(tmp_path):
         dict(
             default_scope='mmseg',
             model=dict(
-                type='PlainSegmentor',
+                type='plain_segmentor',
                 cfg_path='mmseg::fastscnn/fast_scnn_8xb4-160k_cityscapes-512x1024.py',
                 backbone=dict(
                     downsample_dw_channels=(4, 6),
@@ -81,7 +81,7 @@ def plain(tmp_path_factory):
     cfg = Config(
         dict(
             default_scope='mmseg',
-            model=dict(type='PlainSegmentor', num_classes=3, data_preprocessor=tiny.PREPROCESSOR, **tiny.pspnet(8)),
+            model=dict(type='plain_segmentor', num_classes=3, data_preprocessor=tiny.PREPROCESSOR, **tiny.pspnet(8)),
             test_dataloader=dict(
                 dataset=dict(
                     type='BaseSegDataset',

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from mmseg.evaluation import IoUMetric
 from scipy import stats
 
-from mmseg_bpkd.evaluation.metrics import BoundaryIoU, TrimapIoU, keep_per_image, load_counts, save_counts
+from mmseg_bpkd.evaluation.metrics import BoundaryIoU, SegIoU, TrimapIoU, load_counts, save_counts
 from mmseg_bpkd.grids.plots import COLOURS, plots, style
 from mmseg_bpkd.grids.results import Results, bands, main_metrics, title
 from mmseg_bpkd.grids.statistics import bootstrap_interval, mean_iou, paired_difference
@@ -132,7 +131,7 @@ def test_blocks_widen_the_interval_of_images_that_resemble_their_neighbours():
 @pytest.mark.parametrize(
     ('metric', 'names'),
     [
-        (IoUMetric(), ['mIoU']),
+        (SegIoU(), ['mIoU']),
         (TrimapIoU([1, 3]), ['trimap/mIoU@1px', 'trimap/mIoU@3px']),
         (BoundaryIoU(), ['boundary/mIoU@0.005diag']),
     ],
@@ -140,14 +139,13 @@ def test_blocks_widen_the_interval_of_images_that_resemble_their_neighbours():
 )
 def test_counts_of_images_give_the_metric_back(metric, names, tmp_path):
     metric.dataset_meta = dict(classes=CLASSES)
-    kept = keep_per_image(metric)
     for seed in range(3):
         maps = torch.randint(0, 3, (2, 1, 4, 6), generator=torch.Generator().manual_seed(seed))
         pred, label = maps.repeat_interleave(6, 2).repeat_interleave(6, 3)
         label[:, 0, :5] = 255
         metric.process({}, [dict(pred_sem_seg=dict(data=pred), gt_sem_seg=dict(data=label))])
     values = metric.evaluate(3)
-    save_counts(str(tmp_path / 'x.npz'), ['a', 'b', 'c'], kept)
+    save_counts(str(tmp_path / 'x.npz'), ['a', 'b', 'c'], metric.per_image)
     counts = load_counts(str(tmp_path / 'x.npz'))
     assert counts.pop('images').tolist() == ['a', 'b', 'c'] and list(counts) == names
     for name, array in counts.items():
@@ -164,13 +162,12 @@ def test_the_body_is_what_lies_outside_the_band(tmp_path):
     generator = torch.Generator().manual_seed(0)
     maps = torch.randint(0, 3, (3, 2, 1, 4, 6), generator=generator).repeat_interleave(6, 3).repeat_interleave(6, 4)
     metrics = {}
-    for metric in (IoUMetric(), TrimapIoU([1, 3])):
+    for metric in (SegIoU(), TrimapIoU([1, 3])):
         metric.dataset_meta = dict(classes=CLASSES)
-        of_metric = keep_per_image(metric)
         for pred, label in maps:
             metric.process({}, [dict(pred_sem_seg=dict(data=pred), gt_sem_seg=dict(data=label))])
         metrics.update(metric.evaluate(3))
-        kept.update(of_metric)
+        kept.update(metric.per_image)
     save_counts(str(tmp_path / 'a-0.npz'), ['a', 'b', 'c'], kept)
     (tmp_path / 'a-0.json').write_text(json.dumps(dict(metrics={key: float(value) for key, value in metrics.items()})))
     intersection, predicted, labelled = (np.zeros(4) for _ in range(3))

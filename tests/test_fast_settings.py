@@ -138,10 +138,13 @@ class OneSize(BaseModel):
     def __init__(self, norm: nn.Module) -> None:
         super().__init__(SegDataPreProcessor(size=(32, 64)))
         self.conv, self.norm = nn.Conv2d(3, 3, 1), norm
-        self.flatten = nn.Sequential(nn.Flatten(2), nn.Unflatten(2, (1, 32 * 64)))
+        self.decode_head = nn.Sequential(nn.Flatten(2), nn.Unflatten(2, (1, 32 * 64)))
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
-        return self.flatten(self.norm(self.conv(inputs)))
+        return self.decode_head(self.extract_feat(inputs))
+
+    def extract_feat(self, inputs):
+        return self.norm(self.conv(inputs))
 
 
 def test_a_network_is_tried_on_an_image_of_its_own_size():
@@ -167,14 +170,16 @@ def test_channels_last_reaches_both_networks(teacher_ckpt):
 
 
 def test_only_teacher_and_student_can_be_compiled(teacher_ckpt):
-    with pytest.raises(ValueError, match=r"compile must name 'teacher', 'student' or both, got \['decoder'\]"):
-        tiny.distillation(teacher_ckpt, compile=['decoder'])
+    with pytest.raises(ValueError, match=r"compile_networks must name 'teacher', 'student' or both, got \['decoder'\]"):
+        tiny.distillation(teacher_ckpt, compile_networks=['decoder'])
 
 
 @pytest.mark.slow
 def test_compiled_networks_give_the_same_losses(teacher_ckpt):
     losses, gradients = losses_and_gradients(tiny.distillation(teacher_ckpt))
-    fast_losses, fast_gradients = losses_and_gradients(tiny.distillation(teacher_ckpt, compile=['teacher', 'student']))
+    fast_losses, fast_gradients = losses_and_gradients(
+        tiny.distillation(teacher_ckpt, compile_networks=['teacher', 'student'])
+    )
     for key in losses:
         torch.testing.assert_close(fast_losses[key], losses[key], rtol=1e-4, atol=1e-5)
     for name in gradients:

@@ -14,11 +14,11 @@ import toy
 from conftest import ROOT
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 
-from mmseg_bpkd.engine import train as launch
-from mmseg_bpkd.engine.hooks import SaveOnSignalHook, StopOnNaNHook
 from mmseg_bpkd.engine.hooks.atomic_checkpoint import AtomicLocalBackend
-from mmseg_bpkd.engine.train import add_safety_hooks, train
+from mmseg_bpkd.engine.train import check_hooks, train
+from mmseg_bpkd.models.losses import DistillLoss
 
 FULL = '/dev/full'  # each write to it fails as on a full disk
 needs_full_device = pytest.mark.skipif(not os.path.exists(FULL), reason=f'this system has no {FULL}')
@@ -111,34 +111,46 @@ def test_a_checkpoint_with_nan_is_not_resumed(tmp_path):
         toy.runner(tmp_path / 'run', resume=True, load_from=f'{tmp_path}/nan.pth').train()
 
 
-@pytest.mark.parametrize(
-    ('given', 'expected'),
-    [
-        (None, ['ClipLossGradHook', 'StopOnNaNHook', 'SaveOnSignalHook']),
-        (['ExactResumeHook'], ['ExactResumeHook', 'ClipLossGradHook', 'StopOnNaNHook', 'SaveOnSignalHook']),
-        (['SaveOnSignalHook', StopOnNaNHook], ['SaveOnSignalHook', StopOnNaNHook, 'ClipLossGradHook']),
-    ],
-    ids=['none', 'other', 'two'],
-)
-def test_every_training_has_the_hooks_that_protect_it_once(given, expected):
-    cfg = Config(dict(custom_hooks=given and [dict(type=name) for name in given]))
-    add_safety_hooks(cfg)
-    assert [hook['type'] for hook in cfg.custom_hooks] == expected
-
-
-def test_a_hook_that_is_given_keeps_its_arguments():
-    cfg = Config(dict(custom_hooks=[dict(type='StopOnNaNHook', patience=3), SaveOnSignalHook()]))
-    add_safety_hooks(cfg)
-    assert cfg.custom_hooks[0] == dict(type='StopOnNaNHook', patience=3) and len(cfg.custom_hooks) == 3
-
-
-def test_a_config_that_replaces_the_list_of_hooks_is_told_what_it_lost(monkeypatch):
+def run_with(hooks: list, distiller=None, sampler: str = 'ResumableSampler') -> tuple:
+    """What `check_hooks` reads of a Runner, and the list of its warnings."""
     said = []
-    monkeypatch.setattr(launch, 'print_log', lambda text, *_: said.append(text))
-    cfg = Config.fromfile(osp.join(ROOT, 'configs', runs.DEMO))
-    add_safety_hooks(cfg)
+    return SimpleNamespace(
+        hooks=[HOOKS.build(hook) for hook in hooks],
+        cfg=Config(dict(train_dataloader=dict(sampler=dict(type=sampler)))),
+        model=SimpleNamespace(distiller=distiller),
+        logger=SimpleNamespace(warning=said.append),
+    ), said
+
+
+def test_a_config_that_replaces_the_list_of_hooks_is_told_what_it_lost_and_how_to_add_hooks():
+    usual = Config.fromfile(osp.join(ROOT, 'configs', runs.DEMO)).custom_hooks
+    for hooks, sampler, lost in (
+        (usual, 'ResumableSampler', None),
+        ([*usual, dict(type='EMAHook')], 'ResumableSampler', None),
+        (usual[1:], 'ResumableSampler', 'ExactResumeHook'),
+        (usual[1:], 'InfiniteSampler', None),
+        ([dict(type='EMAHook')], 'InfiniteSampler', 'ClipLossGradHook, StopOnNaNHook, SaveOnSignalHook'),
+        (usual[:1], 'ResumableSampler', 'ClipLossGradHook, StopOnNaNHook, SaveOnSignalHook'),
+    ):
+        run, said = run_with(hooks, sampler=sampler)
+        check_hooks(run)
+        grammar = 'To add hooks to those of a base config, write custom_hooks = [*_base_.custom_hooks, ...]'
+        assert said == ([f'custom_hooks has no {lost}. {grammar}'] if lost else [])
+
+
+@pytest.mark.parametrize('needs', [dict(max_grad_norm=15.0), dict(optim_options=dict(critic=dict(lr=1e-4))), {}])
+def test_a_loss_that_needs_the_hook_for_its_gradients_is_an_error_without_it(needs):
+    loss = DistillLoss()
+    for name, value in needs.items():
+        setattr(loss, name, value)
+    distiller = SimpleNamespace(distill_losses=dict(loss_mine=loss, loss_plain=torch.nn.MSELoss()))
+    run, said = run_with([dict(type='ExactResumeHook')], distiller)
+    if needs:
+        with pytest.raises(ValueError, match='loss_mine has a max_grad_norm or optim_options, which need the ClipLoss'):
+            check_hooks(run)
+    else:
+        check_hooks(run)
+        assert len(said) == 1
+    usual, said = run_with(Config.fromfile(osp.join(ROOT, 'configs', runs.DEMO)).custom_hooks, distiller)
+    check_hooks(usual)
     assert not said
-    cfg.custom_hooks = [dict(type='EMAHook')]
-    add_safety_hooks(cfg)
-    assert [hook['type'] for hook in cfg.custom_hooks][:2] == ['EMAHook', 'ClipLossGradHook']
-    assert 'custom_hooks has no ExactResumeHook, so that a resumed run will not continue exactly' in said[0]

@@ -64,10 +64,10 @@ def test_what_comes_from_the_package_is_built_in_the_scope_of_the_config(elsewhe
 
 
 def test_a_network_can_name_a_config_of_the_package(elsewhere):
-    model = MODELS.build(dict(type='PlainSegmentor', cfg_path='mmseg::fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py'))
+    model = MODELS.build(dict(type='plain_segmentor', cfg_path='mmseg::fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py'))
     assert model.decode_head.num_classes == 19
     with pytest.raises(FileNotFoundError, match=r"cfg_path='mmseg_bpkd::nowhere.py': there is no config /.*nowhere.py"):
-        MODELS.build(dict(type='PlainSegmentor', cfg_path='mmseg_bpkd::nowhere.py'))
+        MODELS.build(dict(type='plain_segmentor', cfg_path='mmseg_bpkd::nowhere.py'))
 
 
 def test_a_base_that_does_not_exist_is_named(elsewhere):

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from mmseg_bpkd.models.algorithms.folding import fold_batch_norm
 from mmseg_bpkd.models.distillers.records import mask_logits
-from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
+from mmseg_bpkd.models.segmentors import build_segmentor, forward_heads, resolve_segmentor
 
 sys.path.append(osp.join(ROOT, 'tools/analysis'))
 import heads
@@ -60,7 +60,7 @@ def records_of_teacher(name: str, image: Tensor) -> Tuple[BaseModel, Tensor, Ten
     losses = dict(loss_kd=dict(type='KDLoss'), loss_cwd=dict(type='CWDFeatureLoss'))
     model = distillation(network(name), losses)
     with torch.no_grad(), model.distiller.teacher_recorders:
-        model.teacher(image, mode='tensor')
+        forward_heads(model.teacher, image)
     mappings = model.distiller.loss_forward_mappings
     preds, feats = mappings['loss_kd']['preds_T'], mappings['loss_cwd']['feats_T']
     return model.teacher, model.distiller.get_record(**preds), model.distiller.get_record(**feats)
@@ -105,7 +105,7 @@ def test_a_folded_teacher_has_the_same_outputs_and_only_norms_without_convolutio
 
     def outputs():
         torch.manual_seed(0)  # SegNeXt
-        output = model(image, mode='tensor')
+        (output,) = forward_heads(model, image)
         return output if isinstance(output, tuple) else (output,)
 
     with torch.no_grad():
@@ -125,8 +125,12 @@ class Toy(BaseModel):
         self.conv, self.other, self.norm = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
         self.norm.running_mean.fill_(0.02)
         self.norm.running_var.fill_(2)
+        self.decode_head = nn.Identity()
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
+        return self.decode_head(self.extract_feat(inputs))
+
+    def extract_feat(self, inputs):
         if self.way == 'norm first':
             return self.conv(self.norm(inputs))
         if self.way == 'activation between':
@@ -214,8 +218,8 @@ def test_pointrends_records_are_those_of_its_coarse_head():
     coarse = teacher.decode_head[0]
     with torch.no_grad():
         assert torch.equal(preds, coarse.forward(teacher.extract_feat(image)))
+        assert torch.equal(forward_heads(teacher, image)[0], preds)
     assert preds.shape == (2, 3, 16, 16) and torch.equal(coarse.conv_seg(feats), preds)
-    assert torch.equal(teacher(image, mode='tensor'), preds)
 
 
 @pytest.mark.parametrize('name', ['DDRNet', 'PIDNet'])
@@ -301,7 +305,7 @@ def test_a_mask_classifier_teaches_by_the_logits_of_its_last_layer():
     model = distillation(teacher, dict(loss_kd=dict(type='KDLoss')))
     assert torch.isfinite(tiny.losses_of(model, heads.batch(64))['distill.loss_kd'])
     with torch.no_grad(), model.distiller.teacher_recorders:
-        scores, masks = teacher(torch.randn(2, 3, 64, 64), mode='tensor')
+        ((scores, masks),) = forward_heads(teacher, torch.randn(2, 3, 64, 64), auxiliary=False)
     recorded = model.distiller.teacher_recorders.get_recorder('preds').get_record_data()
     assert torch.equal(recorded, mask_logits(scores[-1], masks[-1]))
     fold_batch_norm(teacher)  # compares lists of outputs

@@ -12,6 +12,7 @@ import types
 import pytest
 import runs
 import tiny
+import torch
 from conftest import ROOT
 from mmengine.config import Config
 from mmengine.model import BaseModel
@@ -25,6 +26,8 @@ from mmseg_bpkd.config.methods import known_methods, replace_method
 from mmseg_bpkd.config.reading import read_config
 from mmseg_bpkd.config.signatures import arguments_of
 from mmseg_bpkd.datasets.check import check_classes
+from mmseg_bpkd.engine.devices import end_process_group, use_available_devices
+from mmseg_bpkd.engine.train import apply_training_options
 from mmseg_bpkd.models.roles import start_from_scratch, student_config
 
 BPKD = 'configs/bpkd/bpkd_deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320.py'
@@ -106,7 +109,7 @@ def test_an_unknown_method_lists_the_known_ones():
 
 def test_a_plain_config_has_no_method():
     plain = path('configs/deeplabv3plus/deeplabv3plus_r18w16_1xb6-4k_camvid-240x320.py')
-    with pytest.raises(ValueError, match="has the model 'PlainSegmentor', expected the config of a distillation"):
+    with pytest.raises(ValueError, match="has the model 'plain_segmentor', expected the config of a distillation"):
         replace_method(Config.fromfile(plain), 'cwd')
 
 
@@ -369,11 +372,53 @@ def test_a_typo_in_a_config_ends_with_one_line_on_the_first_rank(case, rank, mon
 
 
 def test_an_error_inside_of_a_constructor_keeps_its_traceback():
-    cfg = synthetic(model__compile=['techer'])
-    with pytest.raises(ValueError, match='compile must name'), short_errors(cfg):
+    cfg = synthetic(model__compile_networks=['techer'])
+    with pytest.raises(ValueError, match='compile_networks must name'), short_errors(cfg):
         MODELS.build(cfg.model)
 
 
 def test_read_config_says_which_file_is_missing():
     with pytest.raises(FileNotFoundError, match='no config nowhere.py'):
         read_config('nowhere.py', {})
+
+
+def test_a_config_without_a_seed_is_not_given_one():
+    cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper')))
+    options = dict.fromkeys(('seed', 'deterministic', 'amp', 'auto_scale_lr', 'from_scratch', 'resume'))
+    apply_training_options(cfg, argparse.Namespace(**options))
+    assert cfg.randomness == dict(seed=None)  # MMEngine draws one, and a resumed run continues with it
+    apply_training_options(cfg, argparse.Namespace(**{**options, 'seed': 3, 'deterministic': True}))
+    assert cfg.randomness == dict(seed=3, deterministic=True)
+
+
+# Processes without CUDA
+
+LAUNCHERS = dict(
+    pytorch=dict(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1'),
+    mpi=dict(OMPI_COMM_WORLD_RANK='0', OMPI_COMM_WORLD_SIZE='1', MASTER_ADDR='127.0.0.1'),
+    slurm=dict(SLURM_PROCID='0', SLURM_NTASKS='1', SLURM_NODELIST='node[1-2]'),
+)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='only machines without CUDA use gloo')
+@pytest.mark.parametrize('launcher', LAUNCHERS)
+def test_processes_of_every_launcher_are_connected_on_a_machine_without_cuda(launcher, monkeypatch, tmp_path):
+    scontrol = tmp_path / 'scontrol'
+    scontrol.write_text('#!/bin/sh\n[ "$*" = "show hostname node[1-2]" ] && printf "127.0.0.1\\nnode2\\n"\n')
+    scontrol.chmod(0o755)
+    for name in {name for variables in LAUNCHERS.values() for name in variables}:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in LAUNCHERS[launcher].items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
+    monkeypatch.setenv('MASTER_PORT', str(runs.free_port()))
+    cfg = Config(dict(launcher=launcher))
+    use_available_devices(cfg)
+    try:
+        assert torch.distributed.get_backend() == 'gloo' and torch.distributed.get_world_size() == 1
+        assert os.environ['MASTER_ADDR'] == '127.0.0.1'
+        assert cfg.model_wrapper_cfg.type == 'CPUDistributedDataParallel'
+    finally:
+        end_process_group()
+        os.environ.pop('MASTER_ADDR')
+    assert not torch.distributed.is_initialized()

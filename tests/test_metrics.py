@@ -7,7 +7,7 @@ from mmengine.registry import METRICS
 from mmseg.evaluation import IoUMetric
 from oracles import VOID
 
-from mmseg_bpkd.evaluation.metrics import BoundaryIoU, TrimapIoU, keep_per_class
+from mmseg_bpkd.evaluation.metrics import BoundaryIoU, SegIoU, TrimapIoU
 
 CLASSES = ('a', 'b', 'c', 'd')
 
@@ -35,10 +35,9 @@ def evaluate(metric, preds, labels) -> dict:
 def test_trimap_iou_equals_the_oracle(half_width):
     preds, labels = maps()
     metric = TrimapIoU(half_width)
-    kept = keep_per_class(metric)
     results = evaluate(metric, preds, labels)
     expected = oracles.trimap_iou(preds, labels, 4, half_width)
-    np.testing.assert_allclose(kept[f'trimap/IoU@{half_width}px'], expected, rtol=1e-5)
+    np.testing.assert_allclose(metric.per_class[f'trimap/IoU@{half_width}px'], expected, rtol=1e-5)
     assert np.isnan(expected[3])
     assert results[f'trimap/mIoU@{half_width}px'] == pytest.approx(np.nanmean(expected), abs=0.005)
 
@@ -71,10 +70,9 @@ def test_boundary_iou_equals_the_oracle(ratio, distance):
     """The diagonal of a 19x23 image is 29.8 pixels."""
     preds, labels = maps()
     metric = BoundaryIoU(ratio)
-    kept = keep_per_class(metric)
     results = evaluate(metric, preds, labels)
     expected = oracles.boundary_iou(preds, labels, 4, distance)
-    np.testing.assert_allclose(kept[f'boundary/IoU@{ratio}diag'], expected, rtol=1e-5)
+    np.testing.assert_allclose(metric.per_class[f'boundary/IoU@{ratio}diag'], expected, rtol=1e-5)
     assert results[f'boundary/mIoU@{ratio}diag'] == pytest.approx(np.nanmean(expected), abs=0.005)
 
 
@@ -95,14 +93,14 @@ def test_perfect_prediction_scores_100_whatever_it_predicts_at_void():
 
 
 def test_all_three_metrics_work_in_one_evaluator():
-    metrics = Evaluator([dict(type='IoUMetric'), dict(type='TrimapIoU'), dict(type='BoundaryIoU')])
-    assert [type(metric) for metric in metrics.metrics] == [IoUMetric, TrimapIoU, BoundaryIoU]
+    metrics = Evaluator([dict(type='SegIoU'), dict(type='TrimapIoU'), dict(type='BoundaryIoU')])
+    assert [type(metric) for metric in metrics.metrics] == [SegIoU, TrimapIoU, BoundaryIoU]
     preds, labels = maps()
     keys = [key for metric in metrics.metrics for key in evaluate(metric, preds, labels)]
     assert len(keys) == len(set(keys)) == 9
 
 
-@pytest.mark.parametrize('metric', ['TrimapIoU', 'BoundaryIoU'])
+@pytest.mark.parametrize('metric', ['SegIoU', 'TrimapIoU', 'BoundaryIoU'])
 def test_misspelt_argument_raises_type_error(metric):
     with pytest.raises(TypeError, match='half_widht'):
         METRICS.build(dict(type=metric, half_widht=3))
@@ -116,12 +114,42 @@ def test_invalid_band_raises_value_error(metric, value):
         metric(value)
 
 
-def test_keep_per_class_works_for_mmsegs_iou_metric():
+@pytest.mark.parametrize('settings', [{}, dict(iou_metrics=['mIoU', 'mFscore'], nan_to_num=0, beta=2, ignore_index=0)])
+def test_seg_iou_gives_the_results_of_mmsegs_metric_and_keeps_their_parts(settings):
     preds, labels = maps()
-    metric = IoUMetric()
-    kept = keep_per_class(metric)
-    mean = evaluate(metric, preds, labels)['mIoU']
-    assert list(kept) == ['IoU', 'Acc'] and np.nanmean(kept['IoU']) == pytest.approx(mean, abs=0.005)
+    metric = SegIoU(**settings)
+    results = evaluate(metric, preds, labels)
+    np.testing.assert_equal(results, evaluate(IoUMetric(**settings), preds, labels))
+    for name, values in metric.per_class.items():
+        assert len(values) == 4 and np.nanmean(values) == pytest.approx(results[f'm{name}'], abs=0.005)
+    assert 'aAcc' not in metric.per_class and list(metric.per_image) == ['mIoU']
+    void = settings.get('ignore_index', VOID)
+    for pred, label, counts in zip(preds, labels, metric.per_image['mIoU'], strict=True):
+        valid = label != void
+        for cls in range(4):
+            of_pred, of_label = (pred == cls) & valid, (label == cls) & valid
+            assert counts[:, cls].tolist() == [(of_pred & of_label).sum(), of_pred.sum(), of_label.sum()]
+
+
+def test_a_second_evaluation_replaces_what_the_first_one_kept():
+    preds, labels = maps()
+    for metric in (SegIoU(), TrimapIoU([1, 3]), BoundaryIoU()):
+        evaluate(metric, preds, labels)
+        names = list(metric.per_class)
+        results = evaluate(metric, labels[:1], labels[:1])  # the values of one image
+        assert list(metric.per_class) == names
+        assert all(np.nanmean(values) == 100 for values in metric.per_class.values())
+        assert {len(counts) for counts in metric.per_image.values()} == {1}
+        assert set(metric.per_image) == {name for name in results if 'mIoU' in name}
+
+
+def test_format_only_writes_predictions_and_has_no_results(tmp_path):
+    preds, labels = maps()
+    metric = SegIoU(format_only=True, output_dir=str(tmp_path))
+    metric.dataset_meta = dict(classes=CLASSES)
+    metric.process({}, [dict(pred_sem_seg=dict(data=torch.as_tensor(preds[0])[None]), img_path='a.png')])
+    assert metric.compute_metrics(metric.results) == {} == metric.per_class
+    assert (tmp_path / 'a.png').is_file()
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.uint8])

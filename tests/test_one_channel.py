@@ -406,7 +406,7 @@ def binary_config(folder, model: str) -> Config:
     torch.save(build_segmentor(teacher).state_dict(), cfg.model.teacher_ckpt)
     if model == 'student':
         common = {key: cfg.model[key] for key in ('num_classes', 'data_preprocessor', 'test_cfg')}
-        cfg.model = dict(type='PlainSegmentor', **common, **cfg.model.student)
+        cfg.model = dict(type='plain_segmentor', **common, **cfg.model.student)
     cfg.default_hooks.visualization = dict(type='DrawPredictionsHook', draw=True, interval=1)
     cfg.work_dir, cfg.log_level = str(folder / 'run'), 'ERROR'
     cfg.experiment_name = cfg.visualizer.name = f'binary {model}'  # MMEngine keeps one visualizer of each name

@@ -123,7 +123,7 @@ def test_an_onnx_file_that_computes_something_else_is_found(call, tmp_path, monk
     if torch.__version__.startswith('2.6.'):
         pytest.skip('PyTorch 2.6 cannot export these networks')
     network, data = tmp_path / 'network.py', tmp_path / 'data.py'
-    network.write_text(f"model = dict(type='PlainSegmentor', **{tiny.pspnet(4)!r})")
+    network.write_text(f"model = dict(type='plain_segmentor', **{tiny.pspnet(4)!r})")
     base = f'{ROOT}/configs/pspnet/pspnet_r18w8_1xb8-600_synthetic-112x112.py'
     data.write_text(f'_base_ = {base!r}\ntest_dataloader = dict(dataset=dict(num_scenes={SCENES}))')
     monkeypatch.setattr(onnx_parity, 'NETWORKS', {'tiny': (str(network), 5, True)})

@@ -19,7 +19,7 @@ from oracles import VOID
 from scipy import ndimage
 
 from mmseg_bpkd.config.options import merge_options
-from mmseg_bpkd.evaluation.metrics import BoundaryIoU, TrimapIoU, keep_per_class
+from mmseg_bpkd.evaluation.metrics import BoundaryIoU, TrimapIoU
 from mmseg_bpkd.fileio.package_files import paths_of
 from mmseg_bpkd.ops.boundary import boundary_band, edge_masks
 
@@ -84,11 +84,10 @@ def test_boundary_bands_do_not_depend_on_names_of_classes_or_on_direction(labels
 
 def evaluated(metric, preds: np.ndarray, labels: np.ndarray) -> dict:
     metric.dataset_meta = dict(classes=tuple('abcdefgh'[:CLASSES]))
-    kept = keep_per_class(metric)
     maps = [[dict(data=torch.tensor(x[None])) for x in pair] for pair in zip(preds, labels)]
     metric.process({}, [dict(pred_sem_seg=pred, gt_sem_seg=label) for pred, label in maps])
     metric.evaluate(len(preds))
-    return kept
+    return metric.per_class
 
 
 @st.composite

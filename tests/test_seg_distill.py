@@ -9,10 +9,11 @@ import tiny
 import torch
 from mmengine.config import Config
 from mmengine.hooks import EMAHook, Hook
-from mmengine.model import ExponentialMovingAverage
+from mmengine.model import ExponentialMovingAverage, revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
+from mmrazor.models.algorithms import SingleTeacherDistill
 from mmseg.models import ResNetV1c
 from mmseg.registry import MODELS as SEGMENTORS
 
@@ -410,7 +411,7 @@ def test_the_data_sets_settings_replace_the_models_own():
     assert model.data_preprocessor.size == (32, 32) and model.test_cfg.mode == 'slide'
 
 
-@pytest.mark.parametrize('kind', ['SegDistill', 'PlainSegmentor', 'plain', 'mmrazor'])
+@pytest.mark.parametrize('kind', ['SegDistill', 'plain_segmentor', 'plain', 'mmrazor'])
 def test_what_is_deployed_is_the_student(kind):
     student = resolve_segmentor(tiny.pspnet(4), 3, tiny.PREPROCESSOR)
     cfg = dict(
@@ -422,8 +423,8 @@ def test_what_is_deployed_is_the_student(kind):
             num_classes=3,
             data_preprocessor=tiny.PREPROCESSOR,
         ),
-        PlainSegmentor=dict(
-            type='PlainSegmentor', num_classes=3, data_preprocessor=tiny.PREPROCESSOR, **tiny.pspnet(4)
+        plain_segmentor=dict(
+            type='plain_segmentor', num_classes=3, data_preprocessor=tiny.PREPROCESSOR, **tiny.pspnet(4)
         ),
         plain=student,
         mmrazor=dict(type='SingleTeacherDistill', architecture=student, teacher=None),
@@ -452,7 +453,7 @@ def test_a_model_of_an_unknown_type_is_returned_unchanged():
 
 
 def test_a_plain_segmentor_is_mmsegs():
-    model = MODELS.build(dict(type='PlainSegmentor', num_classes=3, **tiny.pspnet(4)))
+    model = MODELS.build(dict(type='plain_segmentor', num_classes=3, **tiny.pspnet(4)))
     assert type(model).__name__ == 'EncoderDecoder' and model.decode_head.num_classes == 3
 
 
@@ -571,3 +572,32 @@ def test_what_a_broken_download_left_in_the_cache_is_named(offline, tmp_path):
     (tmp_path / 'checkpoints/teacher-1234.pth').write_text('<html>')
     with pytest.raises(ValueError, match=r'checkpoints/teacher-1234\.pth, from https.*delete it'):
         read_checkpoint('https://example.org/teacher-1234.pth')
+
+
+# In-place operations
+
+
+@pytest.mark.parametrize('layer', ['backbone.layer1.0.bn1', 'decode_head.bottleneck.bn'])  # in a block, in a ConvModule
+@pytest.mark.parametrize('algorithm', [SegDistill, SingleTeacherDistill])
+def test_a_record_is_not_overwritten_by_the_activation_behind_the_layer(algorithm, layer):
+    """The activation is a ReLU, and a batch norm without training has negative outputs, too."""
+    recorders = dict(norm=dict(type='ModuleOutputs', source=layer))
+    settings = dict(student_recorders=recorders, teacher_recorders=recorders)
+    teacher, student = (build_segmentor(resolve_segmentor(tiny.pspnet(4), 3, tiny.PREPROCESSOR)) for _ in range(2))
+    if algorithm is SegDistill:
+        distiller = dict(type='SegDistiller', losses=dict(loss_kd=dict(type='KDLoss')), **settings)
+        model = SegDistill(distiller, teacher, student)
+    else:
+        with DefaultScope.overwrite_default_scope('mmrazor'):
+            distiller = dict(type='ConfigurableDistiller', **settings)
+            model = SingleTeacherDistill(distiller, revert_sync_batchnorm(teacher), architecture=student)
+    seen = []
+    for network in (model.teacher, model.student):
+        network.get_submodule(layer).register_forward_hook(lambda *given: seen.append(given[-1].clone()))
+    data = model.data_preprocessor(tiny.batch(), True)
+    with model.distiller.teacher_recorders, model.distiller.student_recorders:
+        for network in (model.teacher, model.student):
+            network.loss(**data)
+    for recorders_of, expected in zip((model.distiller.teacher_recorders, model.distiller.student_recorders), seen):
+        assert expected.min() < 0
+        assert torch.equal(recorders_of.get_recorder('norm').get_record_data(), expected)

@@ -9,7 +9,7 @@ import runs
 import tiny
 import torch
 import toy
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 
 from mmseg_bpkd.engine.hooks import StopOnNaNHook
@@ -115,6 +115,18 @@ def test_nothing_is_validated_with_weights_that_are_nan(tmp_path):
     """Here no checkpoint is due, which would be checked before."""
     with pytest.raises(FloatingPointError, match='after iteration 4, layers.3.weight holds NaN'):
         toy.runner(tmp_path, hooks=(SpoilAfter('layers.3.weight', [4]),), default_hooks=dict(checkpoint=None)).train()
+
+
+def test_averaged_weights_are_checked_too_wherever_the_hook_that_averages_stands(tmp_path):
+    class SpoilAverage(Hook):
+        def after_train_iter(self, runner, *args, **kwargs):
+            if runner.iter + 1 == 4:
+                average = next(hook for hook in runner.hooks if isinstance(hook, EMAHook)).ema_model
+                next(average.parameters()).data.fill_(float('nan'))
+
+    with pytest.raises(FloatingPointError, match='after iteration 4, .*state_dict.* holds NaN'):
+        toy.runner(tmp_path, hooks=(dict(type='EMAHook'), SpoilAverage())).train()
+    assert saved(tmp_path) == ['iter_2.pth']
 
 
 def test_a_buffer_that_is_a_mask_of_infinities_is_no_error(tmp_path):

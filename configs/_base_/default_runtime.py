@@ -4,7 +4,12 @@ env_cfg = dict(
     cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='nccl')
 )
 randomness = dict(seed=0)
-custom_hooks = [dict(type='ExactResumeHook'), dict(type='ClipLossGradHook')]
+custom_hooks = [
+    dict(type='ExactResumeHook'),
+    dict(type='ClipLossGradHook'),
+    dict(type='StopOnNaNHook'),
+    dict(type='SaveOnSignalHook'),
+]
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')
 log_processor = dict(by_epoch=False)

@@ -6,4 +6,5 @@ weights = dict(
     rising=['distiller.distill_losses.loss_icsd', *heads],
     falling=['distiller.distill_losses.loss_kd'],
 )
-custom_hooks = [*_base_.custom_hooks, weights]
+# The third place, because the grid experiments/camvid_stride4/below_student.py names it custom_hooks.2.
+custom_hooks = [*_base_.custom_hooks[:2], weights, *_base_.custom_hooks[2:]]

@@ -1,2 +1,2 @@
 _base_ = '../_base_/pairs/deeplabv3plus-r18w32_deeplabv3plus-r18w16_camvid.py'
-model = dict(_delete_=True, type='PlainSegmentor', **_base_.task, **_base_.student)
+model = dict(_delete_=True, type='plain_segmentor', **_base_.task, **_base_.student)

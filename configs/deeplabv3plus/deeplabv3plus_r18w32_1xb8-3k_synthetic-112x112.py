@@ -4,7 +4,7 @@
 #     python tools/train.py $CONFIG --amp --work-dir work_dirs/demo_teacher
 #     python tools/export_student.py $CONFIG work_dirs/demo_teacher/iter_3000.pth $TEACHER --half
 _base_ = '../_base_/pairs/deeplabv3plus-r18w32_deeplabv3plus-r18w8_synthetic.py'
-model = dict(_delete_=True, type='PlainSegmentor', **_base_.task, **_base_.teacher)
+model = dict(_delete_=True, type='plain_segmentor', **_base_.task, **_base_.teacher)
 param_scheduler = _base_.param_scheduler
 param_scheduler[-1].end = 3000
 train_cfg = dict(max_iters=3000, val_interval=1000)

@@ -1,2 +1,2 @@
 _base_ = '../_base_/pairs/fcn-hr48_fcn-hr18s_pascal-context-59.py'
-model = dict(_delete_=True, type='PlainSegmentor', **_base_.task, **_base_.model.student)
+model = dict(_delete_=True, type='plain_segmentor', **_base_.task, **_base_.model.student)

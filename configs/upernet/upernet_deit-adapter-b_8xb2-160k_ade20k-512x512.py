@@ -1,5 +1,5 @@
 _base_ = '../_base_/pairs/upernet-deit-adapter-b_upernet-deit-adapter-t_ade20k.py'
-model = dict(_delete_=True, type='PlainSegmentor', **_base_.task, **_base_.model.teacher)
+model = dict(_delete_=True, type='plain_segmentor', **_base_.task, **_base_.model.teacher)
 optim_wrapper = dict(optimizer=dict(lr=6e-5))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, begin=0, end=1500, by_epoch=False),

@@ -4,7 +4,6 @@ import copy
 import os
 import statistics
 import time
-from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Callable, Iterator, Tuple
 
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from mmseg_bpkd.deploy.onnx import write_onnx
 from mmseg_bpkd.evaluation.onnx import OnnxNetwork
 from mmseg_bpkd.models.roles import is_seg_distill, student_config
-from mmseg_bpkd.models.segmentors import resolve_segmentor
+from mmseg_bpkd.models.segmentors import forward_heads, resolve_segmentor
 
 
 def segmentors(cfg: Config) -> Iterator[Tuple[str, ConfigDict]]:
@@ -51,7 +50,7 @@ def measure(model: BaseModel, size: Tuple[int, int], runs: int, onnx: bool = Fal
         parameters=total,
         parameters_deployed=total - training_only,
         size=list(size),
-        operations=operations(model, image),
+        operations=operations(Logits(model), image),
     )
     if runs and onnx:
         with TemporaryDirectory() as folder:
@@ -62,10 +61,21 @@ def measure(model: BaseModel, size: Tuple[int, int], runs: int, onnx: bool = Fal
     if runs:
         device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
         result.update(
-            frames_per_second=frames_per_second(partial(model.to(device), mode='tensor'), image.to(device), runs),
+            frames_per_second=frames_per_second(Logits(model.to(device)), image.to(device), runs),
             device=torch.cuda.get_device_name() if device.type == 'cuda' else f'CPU, {torch.get_num_threads()} threads',
         )
     return result
+
+
+class Logits(nn.Module):
+    """A segmentor up to its logits, without its auxiliary heads."""
+
+    def __init__(self, model: BaseModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        return forward_heads(self.model, image, auxiliary=False)[0]
 
 
 def operations(model: nn.Module, image: Tensor) -> int:

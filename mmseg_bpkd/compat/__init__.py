@@ -3,7 +3,7 @@
 The tables of the modules list every change, with its reason and how one sees that it is still needed:
 
 * `imports`: packages that cannot be imported as they are;
-* `mmengine_fixes`, `mmseg_fixes`: faults of MMEngine and MMSegmentation;
+* `mmengine_fixes`, `mmseg_fixes`, `mmrazor_fixes`: faults of the frameworks;
 * `loading`: types that checkpoints of MMEngine hold, for safe loading;
 * `policy`: files that are refused, and errors that say what to do. MMSEG_BPKD_TRUST_FILES=1 switches these off.
 
@@ -13,13 +13,20 @@ mmseg_bpkd` costs little, and a healthy installation is not changed. Nothing els
 
 import os
 
-from . import imports, loading, mmengine_fixes, mmseg_fixes, policy
+from . import imports, loading, mmengine_fixes, mmrazor_fixes, mmseg_fixes, policy
 from .requirements import check_requirements
 from .table import Fix, install
 
 __all__ = ['FIXES', 'Fix', 'apply']
 
-FIXES = (*imports.FIXES, *loading.FIXES, *mmengine_fixes.FIXES, *mmseg_fixes.FIXES, *policy.FIXES)
+FIXES = (
+    *imports.FIXES,
+    *loading.FIXES,
+    *mmengine_fixes.FIXES,
+    *mmseg_fixes.FIXES,
+    *mmrazor_fixes.FIXES,
+    *policy.FIXES,
+)
 _installed = set()
 
 

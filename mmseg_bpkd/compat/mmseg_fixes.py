@@ -102,48 +102,6 @@ def compare_one_channel_with_zero(accuracy: ModuleType) -> None:
     accuracy.accuracy = of_any_channels
 
 
-def is_not_repaired(segmentors: ModuleType) -> bool:
-    return segmentors.EncoderDecoder._forward.__module__ != __name__
-
-
-def repair_tensor_mode(segmentors: ModuleType) -> None:
-    for segmentor, repaired in (
-        (segmentors.EncoderDecoder, _with_data_samples),
-        (segmentors.CascadeEncoderDecoder, _without_point_head),
-    ):
-        segmentor._forward = repaired(segmentor._forward)
-
-
-def _with_data_samples(original: Callable) -> Callable:
-    from mmseg.models.decode_heads import Mask2FormerHead, MaskFormerHead
-    from mmseg.structures import SegDataSample
-
-    def _forward(self, inputs, data_samples=None):
-        if not isinstance(self.decode_head, (MaskFormerHead, Mask2FormerHead)):
-            return original(self, inputs, data_samples)
-        shape = tuple(inputs.shape[2:])
-        samples = [SegDataSample(metainfo=dict(img_shape=shape, batch_input_shape=shape)) for _ in inputs]
-        return self.decode_head.forward(self.extract_feat(inputs), samples)
-
-    return _forward
-
-
-def _without_point_head(original: Callable) -> Callable:
-    from mmseg.models.decode_heads import PointHead
-
-    def _forward(self, inputs, data_samples=None):
-        first, *later = (head for head in self.decode_head if not isinstance(head, PointHead))
-        if len(later) + 1 == len(self.decode_head):
-            return original(self, inputs, data_samples)
-        features = self.extract_feat(inputs)
-        logits = first.forward(features)
-        for head in later:
-            logits = head.forward(features, logits)
-        return logits
-
-    return _forward
-
-
 def conversion_is_private(data_preprocessor: ModuleType) -> bool:
     return not hasattr(data_preprocessor.SegDataPreProcessor(), 'channel_conversion')
 
@@ -181,15 +139,6 @@ FIXES = (
         'acc_seg is right for out_channels=1',
         accuracy_of_one_channel_is_wrong,
         compare_one_channel_with_zero,
-    ),
-    Fix(
-        'tensor mode',
-        'mmseg.models.segmentors',
-        "mode='tensor' calls the heads of PointRend and of mask classifiers without arguments that they need",
-        'mmsegmentation 1.2.2',
-        'it works upstream',
-        is_not_repaired,
-        repair_tensor_mode,
     ),
     Fix(
         'channel conversion',

@@ -2,33 +2,43 @@
 
 import gc
 import os
-from unittest import mock
+import subprocess
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import init_dist, is_distributed
+from mmengine.dist import is_distributed
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.registry import MODEL_WRAPPERS
 
+RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
 WORLD_SIZES = ('WORLD_SIZE', 'SLURM_NTASKS', 'OMPI_COMM_WORLD_SIZE')
 
 
 def use_available_devices(cfg: Config) -> None:
     """Prepares a distributed run on a machine without CUDA; otherwise does nothing.
 
-    MMEngine would call `torch.cuda.set_device`, and SyncBN has no CPU implementation.
+    MMEngine connects the processes unless they are connected already, and calls `torch.cuda.set_device` for that.
+    SyncBN has no CPU implementation.
     """
     if cfg.launcher == 'none' or torch.cuda.is_available():
         return
     if not is_distributed():
-        with mock.patch.object(torch.cuda, 'set_device'):  # init_dist calls it whatever the backend
-            init_dist(cfg.launcher, backend='gloo')
+        _connect_with_gloo(cfg.launcher)
     if cfg.get('model_wrapper_cfg') is None:
         cfg.model_wrapper_cfg = dict(
             type='CPUDistributedDataParallel',
             broadcast_buffers=False,
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         )
+
+
+def _connect_with_gloo(launcher: str) -> None:
+    if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
+        hosts = subprocess.check_output(['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']], text=True)
+        os.environ['MASTER_ADDR'] = hosts.split()[0]
+    os.environ.setdefault('MASTER_PORT', '29500')
+    rank = int(os.environ[RANKS[launcher]])
+    torch.distributed.init_process_group('gloo', rank=rank, world_size=world_size(launcher))
 
 
 def world_size(launcher: str) -> int:

@@ -1,8 +1,7 @@
-"""What `bpkd train` does around the Runner: options, hooks, advice for errors."""
+"""What `bpkd train` does around the Runner: options, checks, advice for errors."""
 
 import argparse
 import errno
-import logging
 import os.path as osp
 import traceback
 from typing import Optional
@@ -10,18 +9,19 @@ from typing import Optional
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.logging import print_log
 from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmseg_bpkd.fileio.checkpoint import last_checkpoint
+from mmseg_bpkd.models.losses.base import contract_of
 from mmseg_bpkd.models.roles import start_from_scratch
 
 from .devices import end_process_group
+from .hooks import ClipLossGradHook, ExactResumeHook, SaveOnSignalHook, StopOnNaNHook
 from .hooks.save_on_signal import StoppedBySignal
 
-ALWAYS_ON = ('ClipLossGradHook', 'StopOnNaNHook', 'SaveOnSignalHook')
+USUAL_HOOKS = (ExactResumeHook, ClipLossGradHook, StopOnNaNHook, SaveOnSignalHook)  # of default_runtime.py
 
 
 def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
@@ -35,7 +35,7 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
         ValueError: if `--auto-scale-lr` is given and the config has no base batch size, or if a CPU is to train in
             float16.
     """
-    cfg.setdefault('randomness', dict(seed=0))
+    cfg.setdefault('randomness', dict(seed=None))
     if args.seed is not None:
         cfg.randomness.seed = args.seed
     if args.deterministic:
@@ -77,23 +77,30 @@ def _use_bfloat16_on_cpu(cfg: Config) -> None:
     cfg.optim_wrapper.type = 'CPUAmpOptimWrapper'
 
 
-def add_safety_hooks(cfg: Config) -> None:
-    """Adds the hooks that every training has: see `ClipLossGradHook`, `StopOnNaNHook` and `SaveOnSignalHook`.
+def check_hooks(runner: Runner) -> None:
+    """Warns if a run lacks hooks of `configs/_base_/default_runtime.py`.
 
-    Warns if a config has lost the `ExactResumeHook` by replacing the list: MMEngine merges dicts, but not lists.
+    A config that sets `custom_hooks` replaces the list, since MMEngine merges dicts, but not lists. `ExactResumeHook`
+    is expected together with its `ResumableSampler` only.
+
+    Raises:
+        ValueError: if a loss has a `max_grad_norm` or `optim_options`, and there is no `ClipLossGradHook`.
     """
-    given = cfg.get('custom_hooks') or []
-    types = [hook['type'] if isinstance(hook, dict) else type(hook) for hook in given]
-    names = [getattr(hook, '__name__', hook) for hook in types]
-    cfg.custom_hooks = [*given, *(dict(type=name) for name in ALWAYS_ON if name not in names)]
-    sampler = (cfg.get('train_dataloader') or {}).get('sampler') or {}
-    if sampler.get('type') == 'ResumableSampler' and 'ExactResumeHook' not in names:
-        print_log(
-            'custom_hooks has no ExactResumeHook, so that a resumed run will not continue exactly. To add hooks to '
-            'those of a base config, write custom_hooks = [*_base_.custom_hooks, ...]',
-            'current',
-            logging.WARNING,
-        )
+    missing = [kind.__name__ for kind in USUAL_HOOKS if not any(isinstance(hook, kind) for hook in runner.hooks)]
+    sampler = (runner.cfg.get('train_dataloader') or {}).get('sampler') or {}
+    if 'ExactResumeHook' in missing and sampler.get('type') != 'ResumableSampler':
+        missing.remove('ExactResumeHook')
+    if not missing:
+        return
+    said = (
+        f'custom_hooks has no {", ".join(missing)}. To add hooks to those of a base config, write custom_hooks = '
+        '[*_base_.custom_hooks, ...]'
+    )
+    distiller = getattr(getattr(runner.model, 'module', runner.model), 'distiller', None)
+    for name, loss in getattr(distiller, 'distill_losses', {}).items():
+        if 'ClipLossGradHook' in missing and (contract_of(loss).max_grad_norm or contract_of(loss).optim_options):
+            raise ValueError(f'{name} has a max_grad_norm or optim_options, which need the ClipLossGradHook: {said}')
+    runner.logger.warning(said)
 
 
 def train(runner: Runner) -> None:

@@ -1,5 +1,5 @@
 """Metrics, and testing a checkpoint."""
 
-from .metrics import BoundaryIoU, TrimapIoU
+from .metrics import BoundaryIoU, SegIoU, TrimapIoU
 
-__all__ = ['BoundaryIoU', 'TrimapIoU']
+__all__ = ['BoundaryIoU', 'SegIoU', 'TrimapIoU']

@@ -3,7 +3,7 @@
 import copy
 import math
 import os.path as osp
-from typing import Dict, Optional, Tuple
+from typing import Dict, Optional, Sequence, Tuple
 
 import numpy as np
 from mmengine.config import Config
@@ -11,12 +11,11 @@ from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from mmseg.evaluation import IoUMetric
 
 from mmseg_bpkd.fileio.checkpoint import load_strictly, read_checkpoint, segmentor_state
 from mmseg_bpkd.models.roles import student_config
 
-from .metrics import keep_per_class, keep_per_image, save_counts
+from .metrics import SegIoU, save_counts
 from .onnx import load_onnx
 
 
@@ -30,7 +29,8 @@ def evaluate(cfg: Config, checkpoint: str, per_image: Optional[str] = None) -> D
         per_image: if given, the pixel counts of each image are written to this file, see `save_counts`.
 
     Returns:
-        {'metrics': {name: percent}, 'per_class': {name: {class: percent, or None if the class does not occur}}}
+        {'metrics': {name: percent}, 'per_class': {name: {class: percent, or None if the class does not occur}}}.
+        Values of each class and pixel counts are those of the metrics that derive from `SegIoU`.
 
     Raises:
         FileNotFoundError: if there is no such checkpoint.
@@ -46,22 +46,24 @@ def evaluate(cfg: Config, checkpoint: str, per_image: Optional[str] = None) -> D
     else:  # `load_from` is not used, because the Runner only warns about missing weights
         load_strictly(model, segmentor_state(read_checkpoint(checkpoint)), checkpoint)
 
-    runner._test_loop = runner.build_test_loop(runner._test_loop)
-    measures = [metric for metric in runner.test_loop.evaluator.metrics if isinstance(metric, IoUMetric)]
-    kept = [keep_per_class(metric) for metric in measures]
-    counts = [keep_per_image(metric) for metric in measures] if per_image else []
     metrics = runner.test()
+    kept = [metric for metric in runner.test_loop.evaluator.metrics if isinstance(metric, SegIoU)]
     dataset = runner.test_dataloader.dataset
     if per_image and is_main_process():
         images = [osp.basename(dataset.get_data_info(i)['img_path']) for i in range(len(dataset))]
-        save_counts(per_image, images, {name: array for of_metric in counts for name, array in of_metric.items()})
-    classes = dataset.metainfo['classes']
-    per_class = {
-        name: {cls: None if math.isnan(value) else round(value, 2) for cls, value in zip(classes, values)}
-        for of_metric in kept
-        for name, values in of_metric.items()
-    }
-    return dict(metrics={name: round(float(value), 4) for name, value in metrics.items()}, per_class=per_class)
+        save_counts(per_image, images, {name: counts for metric in kept for name, counts in metric.per_image.items()})
+    return dict(
+        metrics={name: round(float(value), 4) for name, value in metrics.items()},
+        per_class={
+            name: _by_class(dataset.metainfo['classes'], values)
+            for metric in kept
+            for name, values in metric.per_class.items()
+        },
+    )
+
+
+def _by_class(classes: Sequence[str], values: Sequence[float]) -> Dict[str, Optional[float]]:
+    return {cls: None if math.isnan(value) else round(value, 2) for cls, value in zip(classes, values)}
 
 
 def metrics_only(metrics: Dict[str, float]) -> Dict[str, float]:

@@ -18,7 +18,7 @@ def student_config(model: dict) -> ConfigDict:
     """Returns the config of the plain segmentor that `model` trains: the student of a distillation, or the model.
 
     Args:
-        model: the config of a `SegDistill` or a subclass, of a `PlainSegmentor`, of an algorithm of MMRazor, or of
+        model: the config of a `SegDistill` or a subclass, of a `plain_segmentor`, of an algorithm of MMRazor, or of
             any other model, which is returned unchanged.
     """
     model = copy.deepcopy(ConfigDict(model))
@@ -41,7 +41,7 @@ def network_config(cfg: dict, path: str) -> Optional[ConfigDict]:
     """Returns the resolved config of the network at a path of a config, with the keys that resolving removes.
 
     Args:
-        path: 'model.teacher', 'model.student', or 'model' for a `PlainSegmentor`. Returns None for any other path.
+        path: 'model.teacher', 'model.student', or 'model' for a `plain_segmentor`. Returns None for any other path.
     """
     model = cfg.get('model')
     if not isinstance(model, dict):

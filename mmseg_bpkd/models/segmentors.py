@@ -1,24 +1,24 @@
-"""Segmentors: resolving a config path plus changes, building a network, running all heads."""
+"""Segmentors: resolving a config path plus changes, building a network, running its heads."""
 
 import copy
 import os.path as osp
 from logging import WARNING
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
-from unittest import mock
+from typing import Any, Iterator, List, Optional, Sequence, Tuple, Union
 
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.model import BaseModel, BaseModule
 from mmengine.registry import MODELS, DefaultScope
-from mmseg.models import Mask2FormerHead
+from mmseg.models.decode_heads import Mask2FormerHead, MaskFormerHead, PointHead
 from mmseg.registry import MODELS as SEGMENTORS
+from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from mmseg_bpkd.fileio.package_files import find_config
 
-COMMON = ('num_classes', 'data_preprocessor', 'test_cfg')  # what `SegDistill` and `PlainSegmentor` replace in a network
+COMMON = ('num_classes', 'data_preprocessor', 'test_cfg')  # replaced by `SegDistill` and `plain_segmentor`
 
-MASK_CLASSIFIERS = ('MaskFormerHead', 'Mask2FormerHead')
+MASK_CLASSIFIERS = (MaskFormerHead, Mask2FormerHead)
 NOT_DISTILLABLE = dict(
     MultimodalEncoderDecoder='classifies masks with the text encoder of CLIP and has no backbone',
     DepthEstimator='estimates depth and has no classes',
@@ -90,7 +90,8 @@ def build_segmentor(model: dict) -> BaseModel:
     Raises:
         ImportError: if a head needs MMDetection, which is not installed.
     """
-    needs_mmdet = any(_type_name(head) in MASK_CLASSIFIERS for _, head in _heads(ConfigDict(model)))
+    names = [kind.__name__ for kind in MASK_CLASSIFIERS]
+    needs_mmdet = any(_type_name(head) in names for _, head in _heads(ConfigDict(model)))
     if needs_mmdet and Mask2FormerHead.__base__ is BaseModule:  # MMSegmentation's substitute for MMDetection's head
         raise ImportError(
             'MaskFormerHead and Mask2FormerHead need MMDetection, but it is not installed or does not load: '
@@ -100,29 +101,37 @@ def build_segmentor(model: dict) -> BaseModel:
         return SEGMENTORS.build(model)
 
 
-def forward_heads(model: BaseModel, inputs: Tensor) -> List[Tensor]:
-    """Runs a segmentor up to the logits of all its heads, with one pass through its backbone.
+def forward_heads(model: BaseModel, inputs: Tensor, auxiliary: bool = True) -> List[Union[Tensor, tuple]]:
+    """Runs a segmentor up to the logits of its heads, with one pass through its backbone.
+
+    MMSegmentation's `mode='tensor'` leaves the auxiliary heads out, and fails for PointRend and for mask classifiers.
 
     Args:
-        model: with or without auxiliary heads. `mode='tensor'` leaves these out.
+        model: an `EncoderDecoder`, a `CascadeEncoderDecoder`, or a model with the same `extract_feat` and heads.
         inputs: preprocessed images, (N, 3, H, W).
+        auxiliary: whether to run the auxiliary heads, if there are any.
 
     Returns:
-        The logits before upsampling, (N, C, h, w): of the decode head, in a cascade the last one, then of each
-        auxiliary head.
+        The logits before upsampling, (N, C, h, w): of the decode head, then of each auxiliary head. A cascade has those
+        of its last head that classifies every pixel, so not of a `PointHead`. A mask classifier has its class scores
+        and its masks, of all layers of its decoder.
     """
-    auxiliary = list_heads(getattr(model, 'auxiliary_head', None))
-    if not auxiliary:
-        return [model(inputs, mode='tensor')]
-    kept, extract_feat = [], model.extract_feat
+    features = model.extract_feat(inputs)
+    auxiliary_heads = list_heads(getattr(model, 'auxiliary_head', None)) if auxiliary else []
+    return [_forward_decode_head(model, features, inputs), *(head(features) for head in auxiliary_heads)]
 
-    def extract_and_keep(images: Tensor) -> Sequence[Tensor]:
-        kept.append(extract_feat(images))
-        return kept[-1]
 
-    with mock.patch.object(model, 'extract_feat', extract_and_keep):
-        logits = model(inputs, mode='tensor')
-    return [logits, *(head(kept[0]) for head in auxiliary)]
+def _forward_decode_head(model: BaseModel, features: Sequence[Tensor], inputs: Tensor) -> Union[Tensor, tuple]:
+    # As MMSegmentation does, this calls `forward`, which recorders may have replaced, and not the head itself.
+    if isinstance(model.decode_head, MASK_CLASSIFIERS):
+        shape = tuple(inputs.shape[2:])
+        samples = [SegDataSample(metainfo=dict(img_shape=shape, batch_input_shape=shape)) for _ in inputs]
+        return model.decode_head.forward(features, samples)
+    first, *later = (head for head in list_heads(model.decode_head) if not isinstance(head, PointHead))
+    logits = first.forward(features)
+    for head in later:
+        logits = head.forward(features, logits)
+    return logits
 
 
 def list_heads(head: Optional[nn.Module]) -> List[nn.Module]:
@@ -132,7 +141,7 @@ def list_heads(head: Optional[nn.Module]) -> List[nn.Module]:
     return list(head) if isinstance(head, nn.ModuleList) else [head]
 
 
-@MODELS.register_module(name='PlainSegmentor')
+@MODELS.register_module()
 def plain_segmentor(
     num_classes: Optional[int] = None,
     data_preprocessor: Optional[dict] = None,

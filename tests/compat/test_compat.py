@@ -76,6 +76,18 @@ binary_cross_entropy(torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1), 255), ignore
 import torch
 from mmseg.models.decode_heads.decode_head import accuracy
 assert accuracy(torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, dtype=torch.long)) == 100""",
+    'inplace off': """
+import torch
+from mmrazor.models.algorithms import BaseAlgorithm
+network = torch.nn.Sequential(torch.nn.BatchNorm2d(1), torch.nn.ReLU(inplace=True))
+class Stub:
+    architecture = network
+    set_module_inplace_false = BaseAlgorithm.set_module_inplace_false
+network.inplace = True
+Stub().set_module_inplace_false(network, 'self.architecture')
+kept = network[0](torch.randn(1, 1, 4, 4))
+network[1](kept)
+assert kept.min() < 0""",
     'safe downloads': """
 import os, pickle, torch
 from mmengine.runner.checkpoint import CheckpointLoader

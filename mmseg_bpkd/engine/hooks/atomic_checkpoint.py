@@ -90,7 +90,8 @@ class AtomicCheckpointHook(CheckpointHook):
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         replaced = []
         # MMEngine deletes the old best checkpoint before it writes the new one. Then it rewrites the regular
-        # checkpoint, which stores the name of the best one. Defer the deletion until both are written.
+        # checkpoint, which stores the name of the best one. Defer the deletion until both are written. There is no seam
+        # between the two. Only the backend of this hook is changed.
         self.file_backend.remove = replaced.append
         try:
             super()._save_best_checkpoint(runner, metrics)

@@ -47,7 +47,8 @@ class SaveOnSignalHook(Hook):
         self.exchange: Optional[_Exchange] = None
         self.training = False
         self.previous: Dict[int, object] = {}
-        # The runner's data loaders look this function up when they are built.
+        # The runner's data loaders look this function up when they are built. MMEngine's seam, `worker_init_fn` in the
+        # config of a data loader, would have to stand in each of them, and gets neither the seed nor the rank.
         mmengine.runner.runner.default_worker_init_fn = init_worker
 
     def before_train(self, runner: Runner) -> None:

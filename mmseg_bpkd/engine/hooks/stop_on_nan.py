@@ -30,6 +30,8 @@ class StopOnNaNHook(Hook):
         FloatingPointError: naming the iteration and the first term of the loss, or the tensor, and what to try.
     """
 
+    priority = 55  # after EMAHook, which adds its weights to a checkpoint, and before LoggerHook
+
     def __init__(self, patience: int = 20) -> None:
         self.patience = patience
         self.overflows = 0

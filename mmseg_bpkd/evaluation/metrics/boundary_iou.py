@@ -1,21 +1,21 @@
 """Boundary IoU (Cheng et al., CVPR 2021, arXiv 2103.16562) for semantic segmentation."""
 
 import math
-from typing import Dict, Optional, Sequence
+from typing import Iterator, Optional, Sequence, Tuple
 
 import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
-from mmseg.evaluation import IoUMetric
 from torch import Tensor
 
 from mmseg_bpkd.ops.boundary import boundary_band
 
+from .seg_iou import SegIoU
 from .trimap_iou import areas
 
 
 @METRICS.register_module()
-class BoundaryIoU(IoUMetric):
+class BoundaryIoU(SegIoU):
     """Boundary IoU (Cheng et al., CVPR 2021, arXiv 2103.16562): IoU of the inner boundary bands of each class.
 
     The inner band of a mask is the part that d erosions with a 3x3 square remove, where
@@ -85,7 +85,6 @@ class BoundaryIoU(IoUMetric):
         frame[distance:-distance, distance:-distance] = False
         return (boundary_band(label[None], distance, self.ignore_index)[0] | frame) & (label != self.ignore_index)
 
-    def compute_metrics(self, results: list) -> Dict[str, float]:
+    def bands(self, results: list) -> Iterator[Tuple[str, Sequence]]:
         MMLogger.get_current_instance().info(f'{self.prefix}: inner band of {self.ratio} of the image diagonal')
-        self.band = f'@{self.ratio}diag'
-        return {name + self.band: value for name, value in super().compute_metrics(results).items()}
+        yield f'@{self.ratio}diag', results

@@ -1,19 +1,19 @@
 """IoU in a band around the boundaries of the ground truth."""
 
-from collections import OrderedDict
-from typing import Dict, List, Optional, Sequence, Union
+from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
-from mmseg.evaluation import IoUMetric
 from torch import Tensor
 
 from mmseg_bpkd.ops.boundary import boundary_band
 
+from .seg_iou import SegIoU
+
 
 @METRICS.register_module()
-class TrimapIoU(IoUMetric):
+class TrimapIoU(SegIoU):
     """IoU and accuracy of the pixels near a boundary between two classes of the ground truth.
 
     The band contains each valid pixel that has a different valid class in the square window of `half_width` pixels
@@ -69,13 +69,10 @@ class TrimapIoU(IoUMetric):
             num_classes = len(self.dataset_meta['classes'])
             self.results.append([areas(pred[band], label[band], num_classes) for band in bands])
 
-    def compute_metrics(self, results: list) -> Dict[str, float]:
-        metrics = OrderedDict()
+    def bands(self, results: list) -> Iterator[Tuple[str, Sequence]]:
         for width, areas_of_width in zip(self.half_widths, zip(*results)):
             MMLogger.get_current_instance().info(f'{self.prefix}: band of {width} px on either side of each boundary')
-            self.band = f'@{width}px'
-            metrics.update({name + self.band: value for name, value in super().compute_metrics(areas_of_width).items()})
-        return metrics
+            yield f'@{width}px', areas_of_width
 
 
 def areas(pred: Tensor, label: Tensor, num_classes: int, agree: Optional[Tensor] = None) -> List[Tensor]:

@@ -34,6 +34,7 @@ def make_gradients_early(model: BaseModel) -> None:
     - heads whose losses have hooks: a recorder would get the logits of single images, detached from the student.
     """
     for head in model.modules():
+        # An attribute of the built head: `BaseDecodeHead.loss` calls it and offers no other seam around its losses.
         if isinstance(head, BaseDecodeHead) and _is_usual(head):
             head.loss_by_feat = ImageByImage(head) if _is_mean_over_images(head) else EarlyGradient(head)
 

@@ -7,7 +7,7 @@ from typing import Dict, List, Optional, Sequence, Tuple, Union
 import torch
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import MODELS
-from mmrazor.models.algorithms import SingleTeacherDistill
+from mmrazor.models.algorithms import BaseAlgorithm, SingleTeacherDistill
 from mmrazor.models.task_modules.recorder import FunctionOutputsRecorder, MethodOutputsRecorder
 from mmrazor.models.utils import add_prefix
 from mmrazor.registry import MODELS as RAZOR_MODELS
@@ -29,8 +29,9 @@ from .folding import fold_batch_norm
 class SegDistill(SingleTeacherDistill):
     """Trains a student segmentor on its task losses and on the losses between it and a frozen teacher.
 
-    The teacher runs without gradient, in eval mode, and up to its logits only. It is not a submodule, so the optimiser,
-    DDP, EMA and checkpoints handle the student and the trained layers of the losses only. Validation runs the student.
+    The teacher runs without gradient, in eval mode, and up to its logits only. It is kept outside the module tree, so
+    the optimiser, DDP, EMA and checkpoints handle the student and the trained layers of the losses only: `teacher` is a
+    plain attribute, and `_apply`, `train` and `__deepcopy__` pass it what submodules get. Validation runs the student.
     The teacher's auxiliary head is built, loaded and run only if a loss reads it (`aux_preds_T`, `aux_feats_T`).
 
     Args:
@@ -51,12 +52,12 @@ class SegDistill(SingleTeacherDistill):
             which takes less memory. Losses and gradients are equal within float error. It has no effect if a recorder
             of the student records a function or a method.
         channels_last: whether both networks and their input use the channels-last memory format.
-        compile: 'teacher', 'student' or both: the networks whose backbone is compiled with `torch.compile`.
+        compile_networks: 'teacher', 'student' or both: the networks whose backbone is compiled with `torch.compile`.
 
     Raises:
         FileNotFoundError: by `init_weights()`, if the teacher's checkpoint does not exist.
-        ValueError: if `compile` names another network. By `init_weights()`, if the teacher has no checkpoint or one
-            that does not fit, if it cannot be folded, or if the student's pretrained checkpoint does not fit.
+        ValueError: if `compile_networks` names another network. By `init_weights()`, if the teacher has no checkpoint
+            or one that does not fit, if it cannot be folded, or if the student's pretrained checkpoint does not fit.
         RuntimeError: by `loss()`, if the teacher's weights were not loaded.
         TypeError: if the student's input cannot be converted to the teacher's.
     """
@@ -74,33 +75,37 @@ class SegDistill(SingleTeacherDistill):
         fold_teacher: bool = True,
         early_gradients: bool = True,
         channels_last: bool = False,
-        compile: Sequence[str] = (),
+        compile_networks: Sequence[str] = (),
     ) -> None:
-        if not isinstance(student, BaseModel):  # before the teacher, to draw the same random weights as without one
+        # The order decides the random weights of student and losses: the teacher, which draws some too, comes last.
+        if not isinstance(student, BaseModel):
             student = resolve_segmentor(student, num_classes, data_preprocessor, test_cfg)
             check_distillable(student, 'student')
             student = build_segmentor(student)
-        built_distiller = RAZOR_MODELS.build(distiller)  # before the teacher: it knows which heads are needed
-        teacher_auxiliary = built_distiller.reads_auxiliary_head_of_teacher()
-        already_built = isinstance(teacher, BaseModel)
-        if not already_built:
-            teacher = build_segmentor(_teacher_config(teacher, num_classes, data_preprocessor, teacher_auxiliary))
-        super().__init__(
-            distiller=dict(type=lambda: built_distiller),  # MMRazor takes a config only
-            teacher=revert_sync_batchnorm(teacher),
-            architecture=student,
-        )
-        self.teacher_auxiliary = teacher_auxiliary
-        # Kept outside the module tree, so that EMA, DDP and checkpoints ignore it.
-        self.__dict__['teacher'] = self._modules.pop('teacher')
+        # Not that of SingleTeacherDistill, which builds its own distiller and makes the teacher a submodule.
+        BaseAlgorithm.__init__(self, architecture=student)
+        self.distiller = RAZOR_MODELS.build(distiller)
+        self.distillation_stopped = False  # set by the StopDistillationHook
+
+        self.teacher_auxiliary = self.distiller.reads_auxiliary_head_of_teacher()
         self.teacher_ckpt = teacher_ckpt
         self.teacher_eval = teacher_eval
-        self.teacher_loaded = already_built
-        self.teacher.eval()
+        self.teacher_norm_eval = True  # read by MMRazor's train()
+        self.teacher_loaded = isinstance(teacher, BaseModel)
+        self.fold_teacher = fold_teacher and not self.teacher_loaded
+        if not self.teacher_loaded:
+            teacher = build_segmentor(_teacher_config(teacher, num_classes, data_preprocessor, self.teacher_auxiliary))
+        object.__setattr__(self, 'teacher', revert_sync_batchnorm(teacher))  # no submodule, see above
+        self.set_module_inplace_false(self.teacher, 'self.teacher')
+        self.teacher.requires_grad_(False).eval()
+        self.distiller.prepare_from_student(self.student)
+        self.distiller.prepare_from_teacher(self.teacher)
         self._compare_preprocessing()
-        self.fold_teacher = fold_teacher and not already_built
+
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.compiled = _networks(compile)
+        if set(compile_networks) - {'teacher', 'student'}:
+            raise ValueError(f"compile_networks must name 'teacher', 'student' or both, got {list(compile_networks)}")
+        self.compiled = compile_networks
         # Early gradients call the losses image by image. A recorder of a function or method may record these calls.
         calls_are_recorded = any(
             isinstance(recorder, (FunctionOutputsRecorder, MethodOutputsRecorder))
@@ -174,17 +179,14 @@ class SegDistill(SingleTeacherDistill):
         """
         if not self.teacher_loaded:
             raise RuntimeError('the weights of the teacher were not loaded: call init_weights() before training')
-        if self.distillation_stopped:  # set by the StopDistillationHook
+        if self.distillation_stopped:
             losses = add_prefix(self.student(inputs, data_samples, mode='loss'), 'student')
             idle = [0 * parameter.sum() for parameter in self.distiller.parameters()]  # DDP expects a gradient of each
             return {**losses, 'distill.loss_stopped': sum(idle)} if idle else losses
         inputs = inputs.contiguous(memory_format=self.memory_format)
         with explained(self.teacher, 'the teacher fails on this batch', inputs):
             with self.distiller.teacher_recorders, torch.no_grad():
-                if self.teacher_auxiliary:
-                    forward_heads(self.teacher, self._teacher_input(inputs))
-                else:
-                    self.teacher(self._teacher_input(inputs), mode='tensor')
+                forward_heads(self.teacher, self._teacher_input(inputs), auxiliary=self.teacher_auxiliary)
         with explained(self.student, 'the student fails on this batch', inputs, data_samples):
             with self.distiller.student_recorders:
                 losses = add_prefix(self.student(inputs, data_samples, mode='loss'), 'student')
@@ -238,12 +240,6 @@ class SegDistill(SingleTeacherDistill):
         if self.flip_channels:
             inputs = inputs.flip(1)
         return inputs * self.teacher_scale + self.teacher_shift
-
-
-def _networks(compile: Sequence[str]) -> Sequence[str]:
-    if set(compile) - {'teacher', 'student'}:
-        raise ValueError(f"compile must name 'teacher', 'student' or both, got {list(compile)}")
-    return compile
 
 
 def _teacher_config(
