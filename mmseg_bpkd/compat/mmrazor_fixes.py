@@ -31,8 +31,8 @@ FIXES = (
         'inplace off',
         'mmrazor.models.algorithms.base',
         'MMRazor turns inplace off, so that recorders keep what a layer returned. It searches the layers in an '
-        'OrderedDict, but Module._modules is a dict: it finds none, and an activation overwrites the record of the layer '
-        'before it. With any torch, it leaves out the activation of mmcv.ConvModule',
+        'OrderedDict, but Module._modules is a dict: it finds none, and an activation overwrites the record of the '
+        'layer before it. With any torch, it leaves out the activation of mmcv.ConvModule',
         'mmrazor 1.0.0 with torch >= 2.13',
         'MMRazor walks modules()',
         leaves_inplace_on,
