@@ -483,7 +483,8 @@ def write(rows: Dict[str, dict]) -> None:
     """Writes docs/support.json and the table of docs/support.md."""
     with open(ROWS) as file:
         results = json.load(file)
-    results.update(torch=torch.__version__, mmsegmentation=mmseg.__version__, networks=[rows[name] for name in NETWORKS])
+    results.update(torch=torch.__version__, mmsegmentation=mmseg.__version__)
+    results['networks'] = [rows[name] for name in NETWORKS]
     if find_spec('mmdet'):  # else its rows are not tried
         results['mmdetection'] = version('mmdet')
     with open(ROWS, 'w') as file:

@@ -5,7 +5,6 @@ import os
 import os.path as osp
 import re
 import shutil
-import sys
 from collections import Counter
 
 import layouts
@@ -29,17 +28,15 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, TRANSFORMS
 from PIL import Image
 
+from mmseg_bpkd.cli import check as check_dataset
 from mmseg_bpkd.datasets import CamVidDataset
 from mmseg_bpkd.datasets.check import check_datasets, picture, splits_of
 from mmseg_bpkd.datasets.check.content import largest_size, loaded_value
-from mmseg_bpkd.datasets.check.files import Pair, Probe, describe_suffixes, probe_all, same_files
 from mmseg_bpkd.datasets.check.findings import format_ranges
-from mmseg_bpkd.datasets.check.listing import _fault_of_list
+from mmseg_bpkd.datasets.check.listing import describe_suffixes, fault_of_list
+from mmseg_bpkd.datasets.check.probes import Probe, probe_all, same_files
 from mmseg_bpkd.datasets.check.reading import count_values, read_pair, read_pairs
-
-sys.path.append(osp.join(ROOT, 'tools'))
-
-import check_dataset  # noqa: E402
+from mmseg_bpkd.datasets.check.splits import Pair
 
 IMAGES = 3  # in each split
 
@@ -474,5 +471,5 @@ def test_the_last_line_of_a_list_needs_no_newline(tmp_path):
         ('a\n\nb', 'line 2'),
     ):
         (tmp_path / 'list.txt').write_text(text)
-        found = _fault_of_list(str(tmp_path / 'list.txt'))
+        found = fault_of_list(str(tmp_path / 'list.txt'))
         assert found.startswith(fault) and bool(found) == bool(fault)
