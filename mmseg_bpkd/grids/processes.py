@@ -24,7 +24,7 @@ class Process(Protocol):
         """Waits until a stopped process has ended."""
 
 
-# submitit's local executor cannot replace this class: `cancel()` gives a run one second to save its checkpoint, and
+# submitit's local executor cannot replace it: `cancel()` gives a run one second to save its checkpoint, and
 # nothing waits for its end; a job ends after `timeout_min`; and all jobs get the same GPUs, by default none.
 class LocalProcess:
     """A run in a process on this machine.

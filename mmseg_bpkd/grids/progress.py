@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Optional, Sequence
 
-from .grid import Run
+from .grid_file import Run
 from .processes import Process
 from .worker import progress_file
 

@@ -8,7 +8,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import Callable, Iterator, List, Optional
 
-from .grid import Grid, Run
+from .grid_file import Grid, Run
 from .processes import Process
 from .progress import Job, ProgressLine, duration, seconds_left
 from .worker import command, progress_file

@@ -25,13 +25,13 @@ from mmseg_bpkd.engine.train import apply_training_options
 from mmseg_bpkd.evaluation.metrics import load_counts
 from mmseg_bpkd.fileio.checkpoint import last_checkpoint
 from mmseg_bpkd.grids import processes, scheduler, worker
-from mmseg_bpkd.grids.grid import Grid, Run, load_grid
+from mmseg_bpkd.grids.grid_file import Grid, Run, load_grid
 from mmseg_bpkd.grids.processes import LocalProcess, SubmititJob, submitit_executor
 from mmseg_bpkd.grids.progress import Job, duration, seconds_left
 from mmseg_bpkd.grids.recorder import RunRecorder
-from mmseg_bpkd.grids.results import Results
+from mmseg_bpkd.grids.result_tables import accuracy_table, class_table
+from mmseg_bpkd.grids.run_results import Results
 from mmseg_bpkd.grids.scheduler import run_grid
-from mmseg_bpkd.grids.tables import accuracy_table, class_table
 from mmseg_bpkd.grids.worker import execute
 
 WRITES_ITS_RESULT = 'import json, sys; json.dump(dict(metrics={}), open(sys.argv[1], "w"))'

@@ -8,8 +8,8 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from mmcv.image import rescale_size
 
+from .decoding import Reading
 from .findings import Findings, counted, examples, format_ranges
-from .reading import Reading
 from .splits import Split, type_name
 
 CROPS = ('RandomCrop', 'FastRandomCrop')

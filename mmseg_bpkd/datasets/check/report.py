@@ -9,7 +9,7 @@ from typing import List, Optional
 
 from prettytable import PrettyTable
 
-from .check import Result
+from .all_checks import Result
 from .findings import counted
 from .picture import draw_samples
 from .splits import Split

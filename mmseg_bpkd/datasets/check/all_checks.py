@@ -7,11 +7,11 @@ from typing import Callable, Dict, Iterator, List, Optional
 
 from .classes import model_problems
 from .content import Summary, check_absent_classes, check_content
+from .decoding import Reading, read_pairs
 from .findings import Findings
 from .listing import list_split
 from .pairing import Published, check_pairs, check_shared_images
 from .probes import probe_all
-from .reading import Reading, read_pairs
 from .splits import Split
 
 
