@@ -7,9 +7,9 @@ import runs
 import tiny
 import torch
 from conftest import ROOT
+from methods import config_of, train
 from mmengine.config import Config
 from mmengine.registry import HOOKS
-from test_methods import config_of, train
 
 KD, ICSD = 'distiller.distill_losses.loss_kd', 'distiller.distill_losses.loss_icsd'
 DECODE = 'architecture.decode_head.loss_decode'

@@ -9,10 +9,10 @@ import pytest
 import test_distributed
 import tiny
 import torch
+from methods import DISTILLERS
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.optim.optimizer import amp_optimizer_wrapper
-from test_methods import DISTILLERS
 from test_optim import OPTIM_WRAPPER, model_of
 from torch import nn
 
@@ -266,7 +266,7 @@ def test_an_overflow_anywhere_skips_the_step_of_all_optimisers_and_halves_the_sc
     assert changed(model, before) == {'critic', 'student'}
 
 
-# Checkpoints. `test_methods.py` resumes whole runs.
+# Checkpoints. `config/test_methods.py` resumes whole runs.
 
 
 @pytest.mark.parametrize('method', ['skds', 'apd'])

@@ -8,10 +8,10 @@ import tiny
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from methods import DISTILLERS
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
-from test_methods import DISTILLERS
 from test_optim import OPTIM_WRAPPER
 
 from mmseg_bpkd.engine.devices import CPUDistributedDataParallel

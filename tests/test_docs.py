@@ -27,7 +27,7 @@ from PIL import Image
 
 from benchmarks import tables
 from mmseg_bpkd.datasets.synthetic import render_scene
-from mmseg_bpkd.grids.results import Results
+from mmseg_bpkd.grids.run_results import Results
 from mmseg_bpkd.models.losses.bpkd import CHOICES, INVERSE_SQRT_AREA, BPKDLoss
 from mmseg_bpkd.ops.boundary import edge_masks
 

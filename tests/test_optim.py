@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import pytest
 import tiny
 import torch
+from methods import DISTILLERS
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.optim.scheduler import PolyLR
-from test_methods import DISTILLERS
 
 from mmseg_bpkd.engine.hooks import ClipLossGradHook
 from mmseg_bpkd.engine.optim import FallingPolyLR

@@ -4,8 +4,8 @@ import pytest
 import tiny
 import torch
 from conftest import ROOT
+from methods import DISTILLERS
 from mmengine.config import Config
-from test_methods import DISTILLERS
 
 from mmseg_bpkd.models.losses import CWDFeatureLoss, FitNetLoss
 from mmseg_bpkd.models.segmentors import resolve_segmentor

@@ -15,7 +15,7 @@ from mmengine.logging import MMLogger
 
 import mmseg_bpkd.engine  # noqa: F401
 from mmseg_bpkd.analysis.gradients import measure_gradients
-from mmseg_bpkd.grids.grid import load_grid
+from mmseg_bpkd.grids.grid_file import load_grid
 
 BATCHES = 4
 

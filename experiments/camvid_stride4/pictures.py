@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from mmseg_bpkd.analysis import figures
 from mmseg_bpkd.grids.plots import curves_plot
-from mmseg_bpkd.grids.results import Results
+from mmseg_bpkd.grids.run_results import Results
 
 MAIN = str(Path(__file__).parent / 'main')
 DOCS = Path(__file__).parents[2] / 'docs'

@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tables import COLUMNS, METHODS, print_table
 
-from mmseg_bpkd.grids.results import Results, bands, title
+from mmseg_bpkd.grids.result_tables import mean_and_spread
+from mmseg_bpkd.grids.run_results import Results, bands, title
 from mmseg_bpkd.grids.statistics import Difference
-from mmseg_bpkd.grids.tables import mean_and_spread
 
 HERE = Path(__file__).parent
 MAIN = {

@@ -13,8 +13,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
-from mmseg_bpkd.analysis.figures.grid import grid_figure
 from mmseg_bpkd.analysis.figures.networks import Network, TestImages
+from mmseg_bpkd.analysis.figures.prediction_grid import grid_figure
 from mmseg_bpkd.datasets.check.roots import check_data_roots
 from mmseg_bpkd.deploy.predict import Predictor
 from mmseg_bpkd.evaluation.evaluate import evaluate

@@ -40,8 +40,9 @@ def parse_grid_args() -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> int:
-    from mmseg_bpkd.grids.grid import load_grid
-    from mmseg_bpkd.grids.scheduler import LocalProcess, SubmititJob, run_grid, submitit_executor
+    from mmseg_bpkd.grids.grid_file import load_grid
+    from mmseg_bpkd.grids.processes import LocalProcess, SubmititJob, submitit_executor
+    from mmseg_bpkd.grids.scheduler import run_grid
 
     grid = load_grid(args.grid, args.cfg_options)
     if args.only:

@@ -49,6 +49,9 @@ KEYS = {
 }
 
 
+NEW = object()  # in place of a value that does not exist yet
+
+
 def merge_options(cfg: Config, options: Dict[str, Any]) -> None:
     """Changes a config in place.
 
@@ -92,36 +95,48 @@ def _merge(cfg: Config, parts: List[str], value: Any, may_be_new: bool) -> None:
     if parts[0] in cfg and parts[0] not in READ and not may_be_new:
         raise ValueError(_instead_of_variable(cfg, *parts))
     node, lists = cfg._cfg_dict, {}
-    for i, part in enumerate(parts):
-        here = '.'.join(parts[:i])
-        if isinstance(node, dict):
-            node = network_config(cfg, here) or node
-            if part not in node:
-                if not may_be_new:
-                    _require_accepted(cfg, parts, i, node)
-                break
-            node = node[part]
-        elif isinstance(node, list):
+    for i in range(len(parts)):
+        if isinstance(node, list):
             lists[i] = node
-            if part == str(len(node)) and may_be_new:
-                _set(cfg, parts[: i + 1], ConfigDict(), lists)
-                break
-            if not (part.isdigit() and int(part) < len(node)):
-                raise ValueError(
-                    f'{here} is a list, whose elements are {here}.0 to {here}.{len(node) - 1}. To append one, write '
-                    f'+{here}.{len(node)}'
-                )
-            node = node[int(part)]
-        elif node is None:
-            _set(cfg, [*parts[:i], DELETE_KEY], True, lists)  # makes it an empty dict
+        node = _child(cfg, parts, i, node, lists, may_be_new)
+        if node is NEW:
             break
-        else:
-            raise ValueError(f'{here} is {node!r}, which has no keys: set {here} itself')
-    else:
-        if isinstance(node, dict) and node and value is not None and not isinstance(value, dict):
-            method = '. To replace the distiller, use --method' if parts == ['model', 'distiller'] else ''
-            raise ValueError(f'it has the keys {", ".join(node)}: set one of them, or set it to None{method}')
+    if node is not NEW:
+        _require_replaceable(parts, node, value)
     _set(cfg, parts, value, lists)
+
+
+def _child(cfg: Config, parts: List[str], i: int, node: Any, lists: Dict[int, list], may_be_new: bool) -> Any:
+    """What parts[i] names inside of `node`, or `NEW` if it may be set and does not exist yet."""
+    here, part = '.'.join(parts[:i]), parts[i]
+    if isinstance(node, dict):
+        node = network_config(cfg, here) or node
+        if part in node:
+            return node[part]
+        if not may_be_new:
+            _require_accepted(cfg, parts, i, node)
+        return NEW
+    if isinstance(node, list):
+        if part.isdigit() and int(part) < len(node):
+            return node[int(part)]
+        if part == str(len(node)) and may_be_new:
+            _set(cfg, parts[: i + 1], ConfigDict(), lists)
+            return NEW
+        raise ValueError(
+            f'{here} is a list, whose elements are {here}.0 to {here}.{len(node) - 1}. To append one, write '
+            f'+{here}.{len(node)}'
+        )
+    if node is None:
+        _set(cfg, [*parts[:i], DELETE_KEY], True, lists)  # makes it an empty dict
+        return NEW
+    raise ValueError(f'{here} is {node!r}, which has no keys: set {here} itself')
+
+
+def _require_replaceable(parts: List[str], node: Any, value: Any) -> None:
+    """Raises an error if a number or the like would replace a dict."""
+    if isinstance(node, dict) and node and value is not None and not isinstance(value, dict):
+        method = '. To replace the distiller, use --method' if parts == ['model', 'distiller'] else ''
+        raise ValueError(f'it has the keys {", ".join(node)}: set one of them, or set it to None{method}')
 
 
 def _set(cfg: Config, parts: List[str], value: Any, lists: Dict[int, list]) -> None:

@@ -64,10 +64,14 @@ class CamVidDataset(BaseSegDataset):
                 f'the CamVid image folder {folder} does not exist: correct data_root, or create the folder with '
                 'bpkd convert-camvid'
             )
-        if self.img_suffix is not None:
-            return super().load_data_list()
+        if self.img_suffix is None:
+            self.img_suffix = self._find_suffix(folder)
+        return super().load_data_list()
+
+    @staticmethod
+    def _find_suffix(folder: str) -> str:
         names = os.listdir(folder)
-        for self.img_suffix in ('.png', '.jpg'):
-            if any(name.endswith(self.img_suffix) for name in names):
-                return super().load_data_list()
+        for suffix in ('.png', '.jpg'):
+            if any(name.endswith(suffix) for name in names):
+                return suffix
         raise FileNotFoundError(f'no .png and no .jpg files in the CamVid image folder {folder}: check data_prefix')

@@ -25,6 +25,8 @@ OPACITY = 0.5  # of the colours of classes over the image
 COMPLETE = 0.9  # of the frames of a video; with fewer, it breaks off
 
 
+# Not MMSegInferencer: it would build the teacher of a distillation, numbers the files that it writes, and reads neither
+# videos nor ONNX files.
 class Predictor:
     """Predicts the classes of the pixels of images, as testing does, without a teacher.
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .results import Results, bands, per_class_name, title
+from .run_results import Results, bands, per_class_name, title
 
 # Without their yellow, which is hard to see on white. Each round of colours has another line.
 COLOURS = ['#000000', '#E69F00', '#56B4E9', '#009E73', '#0072B2', '#D55E00', '#CC79A7']

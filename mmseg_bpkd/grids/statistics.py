@@ -44,6 +44,7 @@ def paired_difference(a: Sequence[float], b: Sequence[float]) -> Difference:
     n, mean = len(differences), float(differences.mean())
     if n == 1:
         return Difference(mean, n)
+    # Not stats.ttest_rel, which warns if all differences are equal, as those of rounded metrics may be.
     margin = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * differences.std(ddof=1) / np.sqrt(n)
     return Difference(mean, n, (float(mean - margin), float(mean + margin)))
 
@@ -84,6 +85,7 @@ def bootstrap_interval(
     images = len(pairs[0][0])
     if not 1 <= block <= max(1, images // 2):
         raise ValueError(f'block must be from 1 to {max(1, images // 2)}, half of the {images} images, got {block}')
+    # scipy.stats.bootstrap has no blocks; arch has, but needs pandas and statsmodels, and calls a function per draw.
     random = np.random.default_rng(0)
     starts = random.integers(images, size=(draws, -(-images // block)))
     drawn = ((starts[..., None] + np.arange(block)) % images).reshape(draws, -1)[:, :images]

@@ -7,8 +7,8 @@ import os.path as osp
 from typing import List, Optional, Sequence
 
 from .plots import plots
-from .results import Results
-from .tables import Table, tables, write_csv
+from .result_tables import Table, tables, write_csv
+from .run_results import Results
 
 CAPTIONS = {
     'metrics': 'Mean of each method with the standard deviation of one run. Each small line is a run.',

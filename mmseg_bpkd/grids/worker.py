@@ -26,7 +26,7 @@ from mmseg_bpkd.engine.train import apply_training_options, check_hooks, train, 
 from mmseg_bpkd.evaluation.evaluate import evaluate, metrics_only
 from mmseg_bpkd.fileio.checkpoint import last_checkpoint
 
-from .grid import SETTINGS, Grid, Run, check_checkpoints
+from .grid_file import SETTINGS, Grid, Run, check_checkpoints
 from .recorder import RunRecorder
 
 ROOT = osp.dirname(osp.dirname(osp.abspath(mmseg_bpkd.__file__)))

@@ -5,9 +5,9 @@ Each function of a figure returns the figure and the numbers that it shows. `too
 
 from .cam import cam_figure, hires_cam
 from .entropy import channel_entropy, entropy_figure
-from .grid import grid_figure
+from .iou_plots import classes_figure, curves_figure
 from .networks import Network, TestImages, activation, load_networks
-from .results import classes_figure, curves_figure
+from .prediction_grid import grid_figure
 
 __all__ = [
     'Network',

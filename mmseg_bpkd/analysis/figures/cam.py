@@ -39,6 +39,7 @@ def hires_cam(model: BaseModel, inputs: Tensor, layer: str, cls: int, pixels: Te
     Raises:
         ValueError: if there is no such layer, or no gradient reaches it.
     """
+    # Not pytorch-grad-cam, which has HiResCAM, but needs torchvision and scikit-learn for these few lines.
     with torch.enable_grad():
         kept, logits = activation(model, inputs, layer)
         if logits.shape[1] == 1:  # sigmoid

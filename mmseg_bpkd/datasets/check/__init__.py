@@ -1,6 +1,6 @@
 """Checks a copy of a dataset and describes each problem in one sentence. Command line: `tools/check_dataset.py`."""
 
-from .check import Result, check_datasets
+from .all_checks import Result, check_datasets
 from .classes import check_classes
 from .picture import draw_samples
 from .report import as_json, as_text, write_report

@@ -8,8 +8,8 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from mmcv.image import rescale_size
 
-from .findings import Findings, counted, examples, format_ranges, relative_names
-from .reading import Reading
+from .decoding import Reading
+from .findings import Findings, counted, examples, format_ranges
 from .splits import Split, type_name
 
 CROPS = ('RandomCrop', 'FastRandomCrop')
@@ -37,13 +37,9 @@ class Summary:
     sizes: Dict[Tuple[int, int], int]
     broken_labels: int
 
-    @property
-    def total(self) -> int:
-        return sum(self.pixels) + self.void + sum(self.outside.values())
-
     def share(self, pixels: int) -> float:
         """Fraction of all pixels, 0 to 1."""
-        return pixels / max(1, self.total)
+        return pixels / max(1, sum(self.pixels) + self.void + sum(self.outside.values()))
 
 
 def loaded_value(value: int, reduce_zero_label: bool, label_map: Optional[dict]) -> int:
@@ -78,130 +74,71 @@ def summarize(split: Split, readings: Sequence[Reading]) -> Summary:
 def check_content(split: Split, readings: Sequence[Reading], findings: Findings) -> Summary:
     """Reports the problems of the decoded files of a split, and returns their totals."""
     summary = summarize(split, readings)
-    _check_files(split, readings, findings)
+    for problem in (*_unusable_files(split, readings), *_other_sizes(split, readings)):
+        findings.error(split.name, problem)
+    for problem in _small_images(split, readings):
+        findings.warning(split.name, problem)
     labelled = [reading for reading in readings if reading.values]
-    if summary.outside:
-        wrong = [reading.pair.label for reading in labelled if not summary.outside.keys().isdisjoint(reading.values)]
-        findings.error(
-            split.name,
-            f'values outside the {len(split.classes)} classes in {len(wrong)} of {counted(len(labelled), "label")} '
-            f'read ({relative_names(wrong, split.places.labels)}): {format_ranges(sorted(summary.outside))}, '
-            f'expected {_expected(split)}; {_likely_mistake(split, summary.outside)}',
-        )
-    elif labelled and not any(summary.pixels):
-        values = sorted(set().union(*(reading.values for reading in labelled)))
-        findings.error(
-            split.name,
-            f'only void in the {counted(len(labelled), "label")} read: {format_ranges(values)}, expected '
-            f'{_expected(split)}; {CONVERSION_HINT}',
-        )
-    elif labelled:
-        _check_void(split, summary, labelled, findings)
+    if labelled:
+        _check_values(split, summary, labelled, findings)
     return summary
 
 
-def check_absent_classes(splits: Sequence[Split], summaries: Sequence[Summary], findings: Findings) -> None:
-    """Reports classes that occur in none of the splits of a loader.
-
-    Reports nothing if any label is broken, because it may contain the missing classes.
-
-    Args:
-        summaries: one for each split.
-    """
-    intact = all(not summary.outside and not summary.broken_labels for summary in summaries)
-    read, available = sum(summary.read for summary in summaries), sum(len(split.pairs) for split in splits)
-    pixels = [sum(counts) for counts in zip(*(summary.pixels for summary in summaries))]
-    if intact and len(pixels) > 1 and sum(map(bool, pixels)) == 1 < read:
-        only = splits[0].classes[[bool(count) for count in pixels].index(True)]
-        findings.error(
-            splits[0].loader,
-            f'{only} is the only class in all {read} labels read, expected several classes: the labels may be binary '
-            f'masks; {CONVERSION_HINT}',
-        )
-    elif intact and any(pixels) and not all(pixels):
-        absent = [name for name, count in zip(splits[0].classes, pixels) if not count]
-        advice = '' if read == available else '; use --all to read every label'
-        findings.warning(
-            splits[0].loader,
-            f'{len(absent)} of {len(pixels)} classes not found in the {read} labels read, of {available}: '
-            f'{examples(absent)}; a network cannot learn them{advice}',
-        )
-
-
-def _check_files(split: Split, readings: Sequence[Reading], findings: Findings) -> None:
-    places, total = split.places, len(readings)
-    for kind, folder in (('image', places.images), ('label', places.labels)):
-        broken = {
-            getattr(reading.pair, kind): getattr(reading, f'{kind}_fault')
-            for reading in readings
-            if getattr(reading, f'{kind}_fault')
-        }
-        if broken:
-            shown = [f'{osp.relpath(path, folder)} ({fault})' for path, fault in sorted(broken.items())]
-            findings.error(
-                split.name,
-                f'{len(broken)} of {counted(total, kind)} read from {folder} cannot be used: {examples(shown)}; '
-                'copy or download again',
+def _unusable_files(split: Split, readings: Sequence[Reading]) -> List[str]:
+    """Files that cannot be decoded, and labels in colour."""
+    places, problems = split.places, []
+    images = {reading.pair.image: reading.image_fault for reading in readings if reading.image_fault}
+    labels = {reading.pair.label: reading.label_fault for reading in readings if reading.label_fault}
+    for kind, folder, faults in (('image', places.images, images), ('label', places.labels, labels)):
+        if faults:
+            shown = [f'{osp.relpath(path, folder)} ({fault})' for path, fault in sorted(faults.items())]
+            problems.append(
+                f'{len(faults)} of {counted(len(readings), kind)} read from {folder} cannot be used: '
+                f'{examples(shown)}; copy or download again'
             )
     coloured = sorted(reading.pair.label for reading in readings if reading.bands > 1)
     if coloured:
-        findings.error(
-            split.name,
-            f'{len(coloured)} of {counted(total, "label")} read from {places.labels} must have one channel of class '
-            f'indices, with or without a palette, got a colour image: {relative_names(coloured, places.labels)}; '
-            f'{CONVERSION_HINT}',
+        problems.append(
+            f'{len(coloured)} of {counted(len(readings), "label")} read from {places.labels} must have one channel of '
+            f'class indices, with or without a palette, got a colour image: {examples(coloured, places.labels)}; '
+            f'{CONVERSION_HINT}'
         )
-    sizes = sorted(
-        (reading.pair.label, reading.label_size, reading.image_size)
-        for reading in readings
-        if reading.label_size and reading.image_size and reading.label_size != reading.image_size
-    )
-    if sizes:
-        shown = [f'{osp.relpath(path, places.labels)} {a[0]}x{a[1]}, image {b[0]}x{b[1]}' for path, a, b in sizes]
-        findings.error(
-            split.name,
-            f'{len(sizes)} of {counted(total, "label")} read must have the size of the image: {examples(shown)}; use '
-            'images and labels of the same release',
-        )
+    return problems
+
+
+def _other_sizes(split: Split, readings: Sequence[Reading]) -> List[str]:
+    """Labels whose size is not that of the image."""
+    shown = [
+        f'{osp.relpath(reading.pair.label, split.places.labels)} {label[0]}x{label[1]}, image {image[0]}x{image[1]}'
+        for reading in sorted(readings, key=lambda reading: reading.pair.label or '')
+        for label, image in [(reading.label_size, reading.image_size)]
+        if label and image and label != image
+    ]
+    return [
+        f'{len(shown)} of {counted(len(readings), "label")} read must have the size of the image: {examples(shown)}; '
+        'use images and labels of the same release'
+    ][: len(shown)]
+
+
+def _small_images(split: Split, readings: Sequence[Reading]) -> List[str]:
+    """Images into which the crop does not fit, if they are more than 1 %: published datasets have a few."""
     crop = split.transform(*CROPS).get('crop_size')
-    if crop:
-        height, width = crop if isinstance(crop, (list, tuple)) else (crop, crop)
-        small = [
-            reading.pair.image
-            for reading in readings
-            if reading.image_size and not _fills(largest_size(reading.image_size, split.pipeline), (width, height))
-        ]
-        if 100 * len(small) > total:  # published datasets have a few small images
-            findings.warning(
-                split.name,
-                f'the crop, {width}x{height} (width x height), does not fit into {len(small)} of '
-                f'{counted(total, "image")} read, even at the largest training scale: '
-                f'{relative_names(small, places.images)}; the rest of the crop will be void',
-            )
-
-
-def _check_void(split: Split, summary: Summary, labelled: Sequence[Reading], findings: Findings) -> None:
-    """Reports an implausible `reduce_zero_label`, and labels that are mostly void."""
-    if not split.reduce_zero_label and _zero_is_void_by_default(split):
-        findings.warning(
-            split.name,
-            f'reduce_zero_label is False, but {split.type} is published with 0 for void: with such labels every class '
-            f'is shifted by one; {REDUCE_HINT}',
-        )
-    if split.reduce_zero_label and any(255 in reading.values for reading in labelled):
-        published = _zero_is_void_by_default(split)  # such published labels have no 255
-        (findings.error if published else findings.warning)(
-            split.name,
-            'reduce_zero_label=True expects 0 for void, but the labels also contain 255: if they are already reduced, '
-            'class 0 is lost and every other class is shifted by one; '
-            + ('extract the labels again' if published else 'in that case set reduce_zero_label=False'),
-        )
-    if summary.share(summary.void) > 0.5:
-        findings.warning(
-            split.name,
-            f'{100 * summary.share(summary.void):.0f} % of the pixels of the {counted(len(labelled), "label")} read '
-            f'are void, expected at most 50 %: the files should contain {_expected(split)}',
-        )
+    if not crop:
+        return []
+    height, width = crop if isinstance(crop, (list, tuple)) else (crop, crop)
+    small = []
+    for reading in readings:
+        if reading.image_size:
+            largest = largest_size(reading.image_size, split.pipeline)
+            if largest[0] < width or largest[1] < height:
+                small.append(reading.pair.image)
+    if 100 * len(small) <= len(readings):
+        return []
+    return [
+        f'the crop, {width}x{height} (width x height), does not fit into {len(small)} of '
+        f'{counted(len(readings), "image")} read, even at the largest training scale: '
+        f'{examples(small, split.places.images)}; the rest of the crop will be void'
+    ]
 
 
 def largest_size(size: Tuple[int, int], pipeline: Sequence[dict]) -> Tuple[int, int]:
@@ -217,18 +154,47 @@ def largest_size(size: Tuple[int, int], pipeline: Sequence[dict]) -> Tuple[int, 
     return size
 
 
-def _fills(size: Tuple[int, int], crop: Tuple[int, int]) -> bool:
-    return size[0] >= crop[0] and size[1] >= crop[1]
-
-
-def _expected(split: Split) -> str:
-    """The values that the label files should contain."""
+def _check_values(split: Split, summary: Summary, labelled: Sequence[Reading], findings: Findings) -> None:
+    """Reports labels with values outside the classes or with void only, else what is implausible about void."""
     count = len(split.dataset.metainfo.get('label_map') or split.classes)
-    return (
-        f'1 to {count}, or 0 for void'
-        if split.reduce_zero_label
-        else (f'0 to {count - 1}, or {split.ignore_index} for void')
-    )
+    expected = f'1 to {count}, or 0' if split.reduce_zero_label else f'0 to {count - 1}, or {split.ignore_index}'
+    expected += ' for void'
+    read = f'{counted(len(labelled), "label")} read'
+    if summary.outside:
+        wrong = [reading.pair.label for reading in labelled if not summary.outside.keys().isdisjoint(reading.values)]
+        findings.error(
+            split.name,
+            f'values outside the {len(split.classes)} classes in {len(wrong)} of {read} '
+            f'({examples(wrong, split.places.labels)}): {format_ranges(sorted(summary.outside))}, expected {expected}; '
+            f'{_likely_mistake(split, summary.outside)}',
+        )
+        return
+    if not any(summary.pixels):
+        values = format_ranges(sorted(set().union(*(reading.values for reading in labelled))))
+        findings.error(split.name, f'only void in the {read}: {values}, expected {expected}; {CONVERSION_HINT}')
+        return
+    published = _zero_is_void_by_default(split)
+    if published and not split.reduce_zero_label:
+        findings.warning(
+            split.name,
+            f'reduce_zero_label is False, but {split.type} is published with 0 for void: with such labels every class '
+            f'is shifted by one; {REDUCE_HINT}',
+        )
+    if split.reduce_zero_label and any(255 in reading.values for reading in labelled):
+        findings.add(
+            'error' if published else 'warning',  # such published labels have no 255
+            split.name,
+            'reduce_zero_label=True expects 0 for void, but the labels also contain 255: if they are already reduced, '
+            'class 0 is lost and every other class is shifted by one; '
+            + ('extract the labels again' if published else 'in that case set reduce_zero_label=False'),
+        )
+    void = summary.share(summary.void)
+    if void > 0.5:
+        findings.warning(
+            split.name,
+            f'{100 * void:.0f} % of the pixels of the {read} are void, expected at most 50 %: the files should contain '
+            f'{expected}',
+        )
 
 
 def _likely_mistake(split: Split, outside: Dict[int, int]) -> str:
@@ -247,3 +213,33 @@ def _zero_is_void_by_default(split: Split) -> bool:
     # MMSegmentation's dataset classes have this default if 0 is void in the published labels.
     parameter = inspect.signature(type(split.dataset).__init__).parameters.get('reduce_zero_label')
     return parameter is not None and parameter.default is True
+
+
+def check_absent_classes(splits: Sequence[Split], summaries: Sequence[Summary], findings: Findings) -> None:
+    """Reports classes that occur in none of the splits of a loader.
+
+    Reports nothing if any label is broken, because it may contain the missing classes.
+
+    Args:
+        summaries: one for each split.
+    """
+    if any(summary.outside or summary.broken_labels for summary in summaries):
+        return
+    loader, names = splits[0].loader, splits[0].classes
+    read, available = sum(summary.read for summary in summaries), sum(len(split.pairs) for split in splits)
+    pixels = [sum(counts) for counts in zip(*(summary.pixels for summary in summaries))]
+    present = [name for name, count in zip(names, pixels) if count]
+    absent = [name for name, count in zip(names, pixels) if not count]
+    if len(pixels) > 1 and len(present) == 1 < read:
+        findings.error(
+            loader,
+            f'{present[0]} is the only class in all {read} labels read, expected several classes: the labels may be '
+            f'binary masks; {CONVERSION_HINT}',
+        )
+    elif present and absent:
+        advice = '' if read == available else '; use --all to read every label'
+        findings.warning(
+            loader,
+            f'{len(absent)} of {len(pixels)} classes not found in the {read} labels read, of {available}: '
+            f'{examples(absent)}; a network cannot learn them{advice}',
+        )

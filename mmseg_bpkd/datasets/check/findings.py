@@ -1,7 +1,8 @@
-"""The problems that were found, one sentence each, and helpers for the wording."""
+"""The problems that were found, one sentence each, and the words that these sentences share."""
 
 import os.path as osp
 from dataclasses import dataclass
+from itertools import groupby
 from typing import List, Sequence
 
 
@@ -26,32 +27,27 @@ class Finding:
 class Findings(List[Finding]):
     """All problems so far. If two splits have the same problem, it is stored once with both splits."""
 
-    def error(self, split: str, text: str) -> None:
-        self._add('error', split, text)
-
-    def warning(self, split: str, text: str) -> None:
-        self._add('warning', split, text)
-
-    def of(self, severity: str) -> List[Finding]:
-        return [finding for finding in self if finding.severity == severity]
-
-    def _add(self, severity: str, split: str, text: str) -> None:
+    def add(self, severity: str, split: str, text: str) -> None:
         for finding in self.of(severity):
             if finding.text == text:
                 finding.splits.append(split)
                 return
         self.append(Finding(severity, [split], text))
 
+    def error(self, split: str, text: str) -> None:
+        self.add('error', split, text)
 
-def examples(items: Sequence, shown: int = 3) -> str:
-    """The first items, and how many more there are: 'a, b, c and 4 more'."""
-    more = f' and {len(items) - shown} more' if len(items) > shown else ''
-    return ', '.join(map(str, items[:shown])) + more
+    def warning(self, split: str, text: str) -> None:
+        self.add('warning', split, text)
+
+    def of(self, severity: str) -> List[Finding]:
+        return [finding for finding in self if finding.severity == severity]
 
 
-def relative_names(paths: Sequence[str], folder: str) -> str:
-    """The first paths, relative to `folder`, and how many more there are."""
-    return examples([osp.relpath(path, folder) for path in paths])
+def examples(items: Sequence[str], folder: str = '') -> str:
+    """The first items, and how many more there are: 'a, b, c and 4 more'. Paths are shown relative to `folder`."""
+    shown = [osp.relpath(item, folder) if folder else item for item in items[:3]]
+    return ', '.join(shown) + (f' and {len(items) - 3} more' if len(items) > 3 else '')
 
 
 def counted(count: int, noun: str) -> str:
@@ -61,10 +57,5 @@ def counted(count: int, noun: str) -> str:
 
 def format_ranges(values: Sequence[int]) -> str:
     """Sorted integers as ranges: '3, 19 to 33'."""
-    runs: List[List[int]] = []
-    for value in values:
-        if runs and value == runs[-1][-1] + 1:
-            runs[-1].append(value)
-        else:
-            runs.append([value])
+    runs = [[value for _, value in run] for _, run in groupby(enumerate(values), lambda pair: pair[1] - pair[0])]
     return ', '.join(f'{run[0]}' if len(run) == 1 else f'{run[0]} to {run[-1]}' for run in runs)

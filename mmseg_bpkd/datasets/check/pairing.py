@@ -1,14 +1,34 @@
 """Checks the number of images, the pairs of images and labels, and which images are in two splits."""
 
 import os.path as osp
-from dataclasses import replace
-from typing import Dict, List, Sequence, Set, Union
+from dataclasses import dataclass, replace
+from typing import Dict, List, Optional, Sequence, Set, Union
 
-from .files import Probe, same_files, scan
-from .findings import Findings, counted, examples, relative_names
+from .findings import Findings, counted, examples
+from .listing import scan
+from .probes import Probe, same_files
 from .splits import Split
 
 Published = Dict[str, Union[int, Sequence[int]]]  # {loader: number of images, or all numbers that are accepted}
+
+
+@dataclass
+class Unpaired:
+    """Images without label or labels without image, of one split.
+
+    Args:
+        kind: 'image' or 'label', what the paths are.
+        expected: label of the first image; '' for labels.
+    """
+
+    split: Split
+    kind: str
+    paths: List[str]
+    expected: str = ''
+
+    @property
+    def names(self) -> str:
+        return examples(self.paths, self.split.places.images if self.kind == 'image' else self.split.places.labels)
 
 
 def check_pairs(splits: Sequence[Split], published: Published, findings: Findings) -> None:
@@ -20,107 +40,91 @@ def check_pairs(splits: Sequence[Split], published: Published, findings: Finding
         published: {loader: published number of images}. If it is a sequence, each of its numbers is accepted.
     """
     used = {pair.label for split in splits for pair in split.pairs or ()}
-    unused = {split.name: _labels_without_image(split, used) for split in splits if split.pairs}
-    expected = {pair.image: pair.label for split in splits for pair in split.pairs or ()}
-    unlabelled = {split.name: _images_without_label(split) for split in splits if split.pairs}
+    unpaired: List[Unpaired] = []
+    for split in splits:
+        if split.pairs:
+            unpaired += [_remove_missing_labels(split), _labels_without_image(split, used)]
     for loader in dict.fromkeys(split.loader for split in splits):
         parts = [split for split in splits if split.loader == loader]
-        _check_count(loader, parts, published, unused, unlabelled, findings)
-    for split in splits:
-        if unlabelled.get(split.name):
-            found = unlabelled[split.name]
+        numbers = published.get(loader)
+        if numbers is not None and all(split.pairs is not None for split in parts):
+            accepted = [numbers] if isinstance(numbers, int) else list(numbers)
+            explanation = _check_count(parts, accepted, unpaired, findings)
+            unpaired = [found for found in unpaired if found is not explanation]
+    for found in unpaired:
+        if found.paths and found.kind == 'image':
             findings.error(
-                split.name,
-                f'{counted(len(found), "image")} without label: '
-                f'{relative_names(found, split.places.images)}, expected {expected[found[0]]} for the first; '
-                'copy or convert the labels again',
+                found.split.name,
+                f'{counted(len(found.paths), "image")} without label: {found.names}, expected {found.expected} for the '
+                'first; copy or convert the labels again',
             )
-        if unused.get(split.name):
-            found = unused[split.name]
+        elif found.paths:
             findings.warning(
-                split.name,
-                f'{counted(len(found), "label")} without image in {split.places.images}: '
-                f'{relative_names(found, split.places.labels)}; not used in training, check that the copy is complete',
+                found.split.name,
+                f'{counted(len(found.paths), "label")} without image in {found.split.places.images}: {found.names}; '
+                'not used in training, check that the copy is complete',
             )
 
 
-def _labels_without_image(split: Split, used: Set[str]) -> List[str]:
+def _remove_missing_labels(split: Split) -> Unpaired:
+    """Images whose label is missing. Sets the label of their pairs to None."""
+    missing = {pair.image: pair.label for pair in split.pairs if pair.label and not osp.isfile(pair.label)}
+    split.pairs = [replace(pair, label=None) if pair.image in missing else pair for pair in split.pairs]
+    return Unpaired(split, 'image', list(missing), next(iter(missing.values()), ''))
+
+
+def _labels_without_image(split: Split, used: Set[str]) -> Unpaired:
     """Labels that no image of `split` matches and that are not in `used`."""
     label_suffix, image_suffix = (getattr(split.dataset, key, '') for key in ('seg_map_suffix', 'img_suffix'))
-    if not label_suffix or split.places.labels is None or not osp.isdir(split.places.labels):
-        return []
-    images = set(scan(split.places.images))
-    without = [
-        path
-        for path in scan(split.places.labels)
-        if path.endswith(label_suffix) and path.removesuffix(label_suffix) + image_suffix not in images
-    ]
-    without = [osp.join(split.places.labels, path) for path in without]
-    return [path for path in without if path not in used]
-
-
-def _images_without_label(split: Split) -> List[str]:
-    """Images whose label is missing. Sets the label of their pairs to None."""
-    found = [pair.image for pair in split.pairs if pair.label and not osp.isfile(pair.label)]
-    if found:
-        without = set(found)
-        split.pairs = [replace(pair, label=None) if pair.image in without else pair for pair in split.pairs]
-    return found
+    folder, without = split.places.labels, []
+    if label_suffix and folder is not None and osp.isdir(folder):
+        images = set(scan(split.places.images))
+        labels = [path for path in scan(folder) if path.endswith(label_suffix)]
+        without = [path for path in labels if path.removesuffix(label_suffix) + image_suffix not in images]
+    return Unpaired(split, 'label', [path for path in (osp.join(folder, name) for name in without) if path not in used])
 
 
 def _check_count(
-    loader: str,
-    parts: Sequence[Split],
-    published: Published,
-    unused: Dict[str, list],
-    unlabelled: Dict[str, list],
-    findings: Findings,
-) -> None:
-    """Compares the number of images of a loader with the published number.
+    parts: Sequence[Split], accepted: Sequence[int], unpaired: Sequence[Unpaired], findings: Findings
+) -> Optional[Unpaired]:
+    """Compares the number of images of a loader, whose splits are `parts`, with the published numbers.
 
-    If the files in `unused` or `unlabelled` explain the difference, the same finding names them. They are then removed
-    from there, so that they are not reported twice.
+    Returns:
+        The unpaired files that explain the difference, if any. The finding names them.
     """
-    if published.get(loader) is None or any(split.pairs is None for split in parts):
-        return
-    accepted = published[loader]
-    accepted = [accepted] if isinstance(accepted, int) else list(accepted)
-    count = sum(split.listed for split in parts)
+    loader, count = parts[0].loader, sum(split.listed for split in parts)
     if count in accepted:
-        return
-    kind, other, unpaired = ('label', 'image', unused) if count < min(accepted) else ('image', 'label', unlabelled)
-    cause, difference = '', min(abs(count - number) for number in accepted)
-    for split in parts:
-        if len(unpaired.get(split.name, ())) == difference:
-            folder = split.places.labels if kind == 'label' else split.places.images
-            found = unpaired.pop(split.name)
-            cause = f'; {counted(difference, kind)} without {other}: {relative_names(found, folder)}'
-    advice = 'complete the copy' if count < min(accepted) else 'remove the extra images'
+        return None
+    too_few, difference = count < min(accepted), min(abs(count - number) for number in accepted)
+    kind, other = ('label', 'image') if too_few else ('image', 'label')
+    candidates = [found for found in unpaired if found.split.loader == loader and found.kind == kind]
+    explanation = next((found for found in candidates if len(found.paths) == difference), None)
+    cause = f'; {counted(difference, kind)} without {other}: {explanation.names}' if explanation else ''
     findings.error(
         loader,
         f'{counted(count, "image")} in {examples([split.places.images for split in parts])}, expected '
-        f'{" or ".join(map(str, accepted))} as published{cause}; {advice}, or accept this number with --cfg-options '
+        f'{" or ".join(map(str, accepted))} as published{cause}; '
+        f'{"complete the copy" if too_few else "remove the extra images"}, or accept this number with --cfg-options '
         f'num_images.{loader}={count}',
     )
+    return explanation
 
 
 def check_shared_images(splits: Sequence[Split], probes: Dict[str, Probe], findings: Findings) -> None:
     """Reports images of other splits that are also in the training set, under the same or another name."""
     training = [pair.image for split in splits if split.loader == 'train' for pair in split.pairs or ()]
-    for split in splits:
-        if split.loader != 'train' and split.pairs:
-            same = same_files(training, [pair.image for pair in split.pairs], probes)
-            if same:
-                shown = [
-                    osp.relpath(other, split.places.images)
-                    if osp.basename(image) == osp.basename(other)
-                    else f'{osp.relpath(other, split.places.images)} (in training: {image})'
-                    for image, other in same
-                ]
-                few = 100 * len(same) <= len(split.pairs)  # published datasets may have a few duplicates
-                (findings.warning if few else findings.error)(
-                    split.name,
-                    f'{counted(len(same), "image")} of {split.places.images} '
-                    f'{"is" if len(same) == 1 else "are"} also in the training set, byte for byte: '
-                    f'{examples(shown)}; do not evaluate on training images',
-                )
+    for split in (split for split in splits if split.loader != 'train' and split.pairs):
+        folder, same = split.places.images, same_files(training, [pair.image for pair in split.pairs], probes)
+        if same:
+            shown = [
+                osp.relpath(other, folder)
+                + ('' if osp.basename(image) == osp.basename(other) else f' (in training: {image})')
+                for image, other in same
+            ]
+            few = 100 * len(same) <= len(split.pairs)  # published datasets may have a few duplicates
+            findings.add(
+                'warning' if few else 'error',
+                split.name,
+                f'{counted(len(same), "image")} of {folder} {"is" if len(same) == 1 else "are"} also in the training '
+                f'set, byte for byte: {examples(shown)}; do not evaluate on training images',
+            )

@@ -14,9 +14,9 @@ from PIL import Image, ImageOps
 
 from mmseg_bpkd.ops.boundary import edge_masks
 
-from .check import Result
+from .all_checks import Result
 from .content import loaded_value
-from .reading import Reading
+from .decoding import Reading
 from .splits import Split
 
 COLUMN, TITLE, LEGEND_ROW = 480, 24, 20  # pixels: longer side of a picture, height of a title and of a legend line

@@ -9,10 +9,12 @@ from typing import List, Optional
 
 from prettytable import PrettyTable
 
-from .check import Result
+from .all_checks import Result
 from .findings import counted
 from .picture import draw_samples
 from .splits import Split
+
+VOID = '(void)'  # its row in the table
 
 
 def write_report(result: Result, config: str, folder: str, samples: int) -> str:
@@ -29,7 +31,8 @@ def write_report(result: Result, config: str, folder: str, samples: int) -> str:
     picture = osp.join(folder, 'samples.png')
     if osp.isfile(picture):
         os.remove(picture)
-    result.attempt('samples.png', draw_samples, result, samples, picture)
+    with result.attempt('samples.png'):
+        draw_samples(result, samples, picture)
     with open(osp.join(folder, 'report.json'), 'w') as file:
         json.dump(dict(config=config, **as_json(result)), file, indent=2)
         file.write('\n')
@@ -71,15 +74,13 @@ def as_json(result: Result) -> dict:
 
 def _split_line(result: Result, split: Split) -> str:
     summary = result.summaries.get(split.name)
-    start = f'{split.name:5} {split.type}:'
-    if split.note:
-        return f'{start} {split.note}'
-    if split.pairs is None:
-        return f'{start} not checked, see below'
-    text = f'{start} {counted(split.listed, "image")} in {split.places.images}'
-    if summary is None:
-        return f'{text}, none read'
-    return f'{text}, {summary.read} read: {_size_range(summary.sizes)}, {100 * summary.share(summary.void):.1f} % void'
+    text = split.note or 'not checked, see below'
+    if split.pairs is not None:
+        text = f'{counted(split.listed, "image")} in {split.places.images}, '
+        text += f'{summary.read} read: {_size_range(summary.sizes)}' if summary else 'none read'
+    if summary:
+        text += f', {100 * summary.share(summary.void):.1f} % void'
+    return f'{split.name:5} {split.type}: {text}'
 
 
 def _size_range(sizes: dict) -> str:
@@ -96,13 +97,11 @@ def _share_table(result: Result) -> Optional[str]:
     table = PrettyTable(['% of pixels read', *(split.name for split in splits)], align='r')
     table.align['% of pixels read'] = 'l'
     names: List[str] = list(dict.fromkeys(name for split in splits for name in split.classes))
-    for name in names:
-        table.add_row([name, *(_class_share(result, split, name) for split in splits)])
-    summaries = [result.summaries[split.name] for split in splits]
-    table.add_row(['(void)', *(f'{100 * summary.share(summary.void):.2f}' for summary in summaries)])
+    columns = []
+    for split in splits:
+        summary = result.summaries[split.name]
+        pixels = dict(zip(split.classes, summary.pixels), **{VOID: summary.void})
+        columns.append({name: f'{100 * summary.share(count):.2f}' for name, count in pixels.items()})
+    for name in [*names, VOID]:
+        table.add_row([name, *(column.get(name, '') for column in columns)])
     return table.get_string()
-
-
-def _class_share(result: Result, split: Split, name: str) -> str:
-    summary = result.summaries[split.name]
-    return f'{100 * summary.share(summary.pixels[split.classes.index(name)]):.2f}' if name in split.classes else ''

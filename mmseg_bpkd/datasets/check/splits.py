@@ -1,14 +1,52 @@
 """Finds the datasets that a config uses for training, validation and testing."""
 
+import os.path as osp
 from dataclasses import dataclass
 from typing import Iterator, List, Optional, Tuple
 
 import numpy as np
 from mmengine.dataset import BaseDataset
 
-from .files import Pair, Places
-
 LOADERS = ('train', 'val', 'test')
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The paths of an image and its label. `label` is None if the label file does not exist."""
+
+    split: str
+    image: str
+    label: Optional[str]
+
+
+@dataclass(frozen=True)
+class Places:
+    """The paths at which a dataset looks for its files.
+
+    Args:
+        images: folder of the images. Empty if the dataset has no files.
+        labels: folder of the labels. None if the dataset has no labels.
+        listing: file that lists the image names. Empty if the dataset uses all images of the folder.
+    """
+
+    images: str
+    labels: Optional[str]
+    listing: str
+
+    @classmethod
+    def of(cls, source: dict, root: str) -> 'Places':
+        """Reads the paths from `data_prefix` and `ann_file` of `source`, which are relative to `root`."""
+        prefix = source.get('data_prefix') or {}
+        labels, listing = prefix.get('seg_map_path'), source.get('ann_file') or ''
+        return cls(
+            osp.join(root, prefix.get('img_path') or ''),
+            None if labels is None else osp.join(root, labels),
+            osp.join(root, listing) if listing else '',
+        )
+
+    @property
+    def remote(self) -> bool:
+        return '://' in self.images
 
 
 @dataclass

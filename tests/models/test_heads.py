@@ -1,19 +1,26 @@
-"""The heads of MMSegmentation as teachers and students. The networks are those of `tools/analysis/heads.py`."""
+"""The heads of MMSegmentation as teachers and students. The networks are those of `heads.py`.
+
+The slow tests try all rows of docs/support.md:
+
+    python -m pytest -m slow tests/models/test_heads.py -k row                               # a few minutes
+    WRITE_SUPPORT=1 python -m pytest -m slow tests/models/test_heads.py -k row               # writes docs/support.*
+    WRITE_SUPPORT=1 python -m pytest -m slow tests/models/test_heads.py -k "row and PIDNet"  # writes one row
+"""
 
 import copy
-import json
 import logging
-import os.path as osp
+import os
+import shutil
 import sys
 from typing import Tuple
 
+import heads
 import mmseg.models.decode_heads
 import oracles
 import pytest
 import tiny
 import torch
 import torch.nn.functional as F
-from conftest import ROOT
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel, BaseModule, revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
@@ -24,9 +31,8 @@ from mmseg_bpkd.models.algorithms.folding import fold_batch_norm
 from mmseg_bpkd.models.distillers.records import mask_logits
 from mmseg_bpkd.models.segmentors import build_segmentor, forward_heads, resolve_segmentor
 
-sys.path.append(osp.join(ROOT, 'tools/analysis'))
-import heads
-
+COMPILED = sys.modules['mmcv._ext'].__spec__.loader is not None
+WRITE = bool(os.environ.get('WRITE_SUPPORT'))
 HAS_MMDET = MaskFormerHead.__base__ is not BaseModule
 PARTS = {'KernelUpdateHead', 'KernelUpdator'}  # of IterativeDecodeHead
 
@@ -80,18 +86,48 @@ def test_a_network_trains(name, role):
 def test_every_head_of_mmsegmentation_is_tried():
     named = set(mmseg.models.decode_heads.__all__) - PARTS
     assert {tried.head for tried in heads.NETWORKS.values()} == named
-    with open(osp.join(ROOT, 'docs/support.json')) as file:
-        rows = json.load(file)['networks']
-    assert [row['network'] for row in rows] == list(heads.NETWORKS)
-    assert [row['config'] for row in rows] == [tried.config for tried in heads.NETWORKS.values()]
+    rows = heads.committed_rows()
+    assert list(rows) == list(heads.NETWORKS)
+    assert [row['config'] for row in rows.values()] == [tried.config for tried in heads.NETWORKS.values()]
+
+
+@pytest.fixture(scope='module')
+def rows():
+    """The rows of docs/support.json, {name of a network: row}. With WRITE_SUPPORT=1, they are written afterwards."""
+    rows = heads.committed_rows()
+    yield rows
+    if WRITE:
+        heads.write(rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', heads.NETWORKS)
+def test_a_row_of_the_page_is_what_the_network_does(name, rows):
+    remark = heads.NETWORKS[name].remark
+    if ('MMDetection' in remark and not HAS_MMDET) or ('compiled' in remark and COMPILED):
+        pytest.skip(f'other packages than those of the page: {remark}')
+    row = heads.try_network(name)
+    if WRITE:
+        rows[name] = row
+    assert row == rows[name], 'docs/support.json is outdated: run this test with WRITE_SUPPORT=1'
 
 
 def test_the_page_shows_the_committed_results():
-    with open(osp.join(ROOT, 'docs/support.json')) as file:
-        printed = heads.table(json.load(file))
-    with open(osp.join(ROOT, 'docs/support.md')) as file:
-        page = file.read()
-    assert printed in page
+    with open(heads.PAGE) as file:
+        assert heads.table(dict(networks=list(heads.committed_rows().values()))) in file.read()
+
+
+def test_a_row_that_is_written_replaces_that_of_the_page(monkeypatch, tmp_path):
+    for key, file in (('ROWS', 'support.json'), ('PAGE', 'support.md')):
+        shutil.copy(getattr(heads, key), tmp_path / file)
+        monkeypatch.setattr(heads, key, str(tmp_path / file))
+    before, rows = (tmp_path / 'support.md').read_text(), heads.committed_rows()
+    heads.write(rows)
+    assert (tmp_path / 'support.md').read_text() == before and heads.committed_rows() == rows
+    rows['FCN'].update(norms_folded=24)
+    heads.write(rows)
+    page = before.replace('| FCN | `FCNHead` | yes | yes | 25 of 25 |', '| FCN | `FCNHead` | yes | yes | 24 of 25 |')
+    assert (tmp_path / 'support.md').read_text() == page != before
 
 
 # Folding

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass, field
 from typing import List, Optional, Sequence
 
-from .results import Results, per_class_name, title
+from .run_results import Results, per_class_name, title
 
 
 @dataclass
@@ -24,6 +24,7 @@ class Table:
     rows: List[List[str]] = field(default_factory=list)
     note: str = ''
 
+    # Too short for a dependency such as tabulate or pandas.
     def markdown(self) -> str:
         lines = [f'## {self.heading}', '', _row(self.header), '|---|' + '---:|' * (len(self.header) - 1)]
         lines += [_row(row) for row in self.rows]

@@ -11,7 +11,8 @@ from typing import Dict, Iterator, Optional, Sequence, Tuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from .files import Pair, Probe
+from .probes import Probe
+from .splits import Pair
 
 EXIF_ORIENTATION, ROTATED = 0x0112, (5, 6, 7, 8)  # a tag, and its values for 90 degrees; cv2 applies the rotation
 

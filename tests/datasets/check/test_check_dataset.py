@@ -5,7 +5,6 @@ import os
 import os.path as osp
 import re
 import shutil
-import sys
 from collections import Counter
 
 import layouts
@@ -29,17 +28,15 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, TRANSFORMS
 from PIL import Image
 
+from mmseg_bpkd.cli import check as check_dataset
 from mmseg_bpkd.datasets import CamVidDataset
 from mmseg_bpkd.datasets.check import check_datasets, picture, splits_of
 from mmseg_bpkd.datasets.check.content import largest_size, loaded_value
-from mmseg_bpkd.datasets.check.files import Pair, Probe, describe_suffixes, probe_all, same_files
+from mmseg_bpkd.datasets.check.decoding import count_values, read_pair, read_pairs
 from mmseg_bpkd.datasets.check.findings import format_ranges
-from mmseg_bpkd.datasets.check.listing import _fault_of_list
-from mmseg_bpkd.datasets.check.reading import count_values, read_pair, read_pairs
-
-sys.path.append(osp.join(ROOT, 'tools'))
-
-import check_dataset  # noqa: E402
+from mmseg_bpkd.datasets.check.listing import describe_suffixes, fault_of_list
+from mmseg_bpkd.datasets.check.probes import Probe, probe_all, same_files
+from mmseg_bpkd.datasets.check.splits import Pair
 
 IMAGES = 3  # in each split
 
@@ -293,7 +290,7 @@ def test_exception_in_one_check_does_not_stop_the_others(intact, check, monkeypa
     def fail(*args):
         raise RuntimeError('boom')
 
-    monkeypatch.setattr('mmseg_bpkd.datasets.check.check.check_shared_images', fail)
+    monkeypatch.setattr('mmseg_bpkd.datasets.check.all_checks.check_shared_images', fail)
     monkeypatch.setattr('mmseg_bpkd.datasets.check.report.draw_samples', fail)
     code, problems, text = check('camvid', intact['camvid'])
     assert code == 1 and problems == [
@@ -307,7 +304,7 @@ def test_interrupt_keeps_the_pairs_read_so_far(intact, check, monkeypatch):
         yield read_pair(pairs[0])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('mmseg_bpkd.datasets.check.check.read_pairs', interrupted)
+    monkeypatch.setattr('mmseg_bpkd.datasets.check.all_checks.read_pairs', interrupted)
     code, problems, text = check('camvid', intact['camvid'])
     assert code == 0 and problems == ['warning: reading: interrupted after 1 of 6 pairs: the results cover only these']
     assert ', 1 read' in text
@@ -474,5 +471,5 @@ def test_the_last_line_of_a_list_needs_no_newline(tmp_path):
         ('a\n\nb', 'line 2'),
     ):
         (tmp_path / 'list.txt').write_text(text)
-        found = _fault_of_list(str(tmp_path / 'list.txt'))
+        found = fault_of_list(str(tmp_path / 'list.txt'))
         assert found.startswith(fault) and bool(found) == bool(fault)

@@ -23,7 +23,7 @@ from mmseg_bpkd.analysis.figures import (
     load_networks,
 )
 from mmseg_bpkd.analysis.figures.entropy import unit_scale
-from mmseg_bpkd.analysis.figures.grid import band, errors
+from mmseg_bpkd.analysis.figures.prediction_grid import band, errors
 from mmseg_bpkd.cli import main
 from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
 

@@ -1,42 +1,31 @@
-"""Try every head of MMSegmentation as student, as teacher, and as folded teacher.
-
-    python tools/analysis/heads.py --out docs/support.json        # all networks, a few minutes on two CPU cores
-    python tools/analysis/heads.py PSPNet PIDNet --out docs/support.json    # updates these
-    python tools/analysis/heads.py --table docs/support.json      # prints the table of docs/support.md
+"""Every head of MMSegmentation as student, as teacher, and as folded teacher. Used by `models/test_heads.py`.
 
 Each network is a config of MMSegmentation, made narrow. It is the student of a PSPNet, and the teacher of a PSPNet, for
 two training steps on two random images with three classes. The losses compare logits (BPKD), the feature of the head
 (CWD) and the last stage of the backbone (MGD). Nothing is downloaded.
 """
 
-import argparse
 import json
-import os
 import os.path as osp
-import sys
+import re
 import tempfile
-import warnings
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Callable, Dict, NamedTuple
 
-sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '../..'))  # run from a checkout that is not installed
-
-warnings.filterwarnings('ignore')  # of the dependencies
-
-import mmseg_bpkd.engine  # noqa: F401
 import mmseg
 import numpy as np
 import torch
-from mmengine.logging import MMLogger
+from conftest import ROOT
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
-from mmengine.registry import init_default_scope
 from mmseg.datasets.transforms import GenerateEdge, PackSegInputs
-from mmseg_bpkd.models.algorithms import SegDistill
-from mmseg_bpkd.models.segmentors import build_segmentor, check_distillable, resolve_segmentor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmseg_bpkd.models.algorithms import SegDistill
+from mmseg_bpkd.models.segmentors import build_segmentor, check_distillable, resolve_segmentor
+
+ROWS, PAGE = osp.join(ROOT, 'docs/support.json'), osp.join(ROOT, 'docs/support.md')
 NUM_CLASSES = 3
 LOSSES = dict(
     loss_bpkd=dict(type='BPKDLoss'),
@@ -484,42 +473,24 @@ def table(results: dict) -> str:
     return '\n'.join(lines)
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('networks', nargs='*', metavar='NETWORK', help=f'default: all; {", ".join(NETWORKS)}')
-    parser.add_argument('--out', metavar='JSON', help='file to write; rows of other networks that it has are kept')
-    parser.add_argument('--table', metavar='JSON', help='print the table of these results, and try nothing')
-    return parser.parse_args()
+def committed_rows() -> Dict[str, dict]:
+    """The rows of docs/support.json: {name of a network: row}."""
+    with open(ROWS) as file:
+        return {row['network']: row for row in json.load(file)['networks']}
 
 
-def main() -> None:
-    args = parse_args()
-    if args.table:
-        with open(args.table) as file:
-            print(table(json.load(file)))
-        return
-    init_default_scope('mmseg')
-    MMLogger.get_current_instance().setLevel('ERROR')
-    rows = {}
-    if args.out and osp.isfile(args.out):
-        with open(args.out) as file:
-            rows = {row['network']: row for row in json.load(file)['networks']}
-    for name in args.networks or NETWORKS:
-        rows[name] = try_network(name)
-        print(json.dumps(rows[name]), flush=True)
-    results = dict(
-        torch=torch.__version__,
-        mmsegmentation=mmseg.__version__,
-        mmdetection=version('mmdet') if find_spec('mmdet') else None,
-        networks=[rows[name] for name in NETWORKS if name in rows],
-    )
-    print(table(results))
-    if args.out:
-        os.makedirs(osp.dirname(args.out) or '.', exist_ok=True)
-        with open(args.out, 'w') as file:
-            json.dump(results, file, indent=1)
-            file.write('\n')
-
-
-if __name__ == '__main__':
-    main()
+def write(rows: Dict[str, dict]) -> None:
+    """Writes docs/support.json and the table of docs/support.md."""
+    with open(ROWS) as file:
+        results = json.load(file)
+    results.update(torch=torch.__version__, mmsegmentation=mmseg.__version__)
+    results['networks'] = [rows[name] for name in NETWORKS]
+    if find_spec('mmdet'):  # else its rows are not tried
+        results['mmdetection'] = version('mmdet')
+    with open(ROWS, 'w') as file:
+        json.dump(results, file, indent=1)
+        file.write('\n')
+    with open(PAGE) as file:
+        page = file.read()
+    with open(PAGE, 'w') as file:
+        file.write(re.sub(r'\| network \| head .*?\n(?!\|)', lambda _: f'{table(results)}\n', page, flags=re.DOTALL))

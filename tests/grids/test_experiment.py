@@ -4,7 +4,6 @@ import json
 import os
 import os.path as osp
 import re
-import runpy
 import shutil
 import signal
 import subprocess
@@ -21,15 +20,18 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmengine.runner import IterBasedTrainLoop, Runner, find_latest_checkpoint
 
+from mmseg_bpkd.cli import experiment
 from mmseg_bpkd.engine.train import apply_training_options
 from mmseg_bpkd.evaluation.metrics import load_counts
 from mmseg_bpkd.fileio.checkpoint import last_checkpoint
-from mmseg_bpkd.grids import scheduler, worker
-from mmseg_bpkd.grids.grid import Grid, Run, load_grid
+from mmseg_bpkd.grids import processes, scheduler, worker
+from mmseg_bpkd.grids.grid_file import Grid, Run, load_grid
+from mmseg_bpkd.grids.processes import LocalProcess, SubmititJob, submitit_executor
+from mmseg_bpkd.grids.progress import Job, duration, seconds_left
 from mmseg_bpkd.grids.recorder import RunRecorder
-from mmseg_bpkd.grids.results import Results
-from mmseg_bpkd.grids.scheduler import Job, LocalProcess, SubmititJob, run_grid, seconds_left, submitit_executor
-from mmseg_bpkd.grids.tables import accuracy_table, class_table
+from mmseg_bpkd.grids.result_tables import accuracy_table, class_table
+from mmseg_bpkd.grids.run_results import Results
+from mmseg_bpkd.grids.scheduler import run_grid
 from mmseg_bpkd.grids.worker import execute
 
 WRITES_ITS_RESULT = 'import json, sys; json.dump(dict(metrics={}), open(sys.argv[1], "w"))'
@@ -261,15 +263,31 @@ def test_all_runs_are_done_although_one_crashes_and_the_crash_is_counted(fakes, 
     assert '3 of 4 runs are finished' in printed and '1 crashed: bad-0' in printed
 
 
+def test_the_progress_line_counts_the_runs_and_says_how_far_each_is(fakes, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(scheduler.ProgressLine, 'show', lambda line, text: shown.append(text))
+
+    class Measured(FakeProcess):
+        def __init__(self, arguments, log, slot):
+            super().__init__(arguments, log, slot)
+            with open(osp.join(osp.dirname(log), 'progress.json'), 'w') as file:
+                json.dump(dict(step=4, seconds=480.0), file)  # of 10 steps
+
+    grid = small_grid(tmp_path, 'a-0', 'bad-0', 'a-1')
+    os.makedirs(grid.results)
+    with open(grid.result(grid.runs[2]), 'w') as file:
+        json.dump(dict(metrics={}, steps=6, wall_clock_s=120.0), file)
+    assert run_grid(grid, 1, Measured, 0) == 1
+    assert shown[0] == '1/3 finished | 16 min left | a-0 40 %'  # 6 and 10 steps of 60 s
+    assert shown[-1] == '2/3 finished | 1 crashed | 0 min left'
+
+
 def call_tool(monkeypatch, *arguments) -> int:
-    """Runs tools/experiment.py in this process, with fakes in place of processes. Returns the exit code."""
-    tool = runpy.run_path(osp.join(ROOT, 'tools/experiment.py'))
-    tool['run'].__globals__.update(
-        LocalProcess=lambda command, log, slot, jobs: FakeProcess(command, log, slot),
-        run_grid=lambda *args: run_grid(*args, poll_seconds=0),
-    )
+    """Runs `bpkd experiment` in this process, with fakes in place of processes. Returns the exit code."""
+    monkeypatch.setattr(processes, 'LocalProcess', lambda command, log, slot, jobs: FakeProcess(command, log, slot))
+    monkeypatch.setattr(scheduler, 'run_grid', lambda *args: run_grid(*args, poll_seconds=0))
     monkeypatch.setattr(sys, 'argv', ['experiment.py', *map(str, arguments)])
-    return tool['main']()
+    return experiment.main()
 
 
 def test_the_exit_code_says_whether_a_run_crashed(fakes, tmp_path, monkeypatch, capsys):
@@ -401,29 +419,29 @@ def test_a_checkpoint_of_other_settings_is_not_resumed_but_a_start_without_check
 def test_the_time_left_is_that_of_the_steps_left_at_the_speed_of_each_name():
     slow, fast, unknown = Run('slow', 1, 's.py'), Run('fast', 0, 'f.py'), Run('new', 0, 'n.py')
     jobs = [Job(slow, 100), Job(fast, 100, step=50, seconds=50), Job(unknown, 10)]
-    known = [('slow', 100, 300.0)]
+    ended = Job(slow, 100, step=100, seconds=300, code=0)
     # slow: 100 steps of 3 s; fast: 50 of 1 s; new: 10 of their mean, 2 s
-    assert seconds_left(jobs, known, 1) == pytest.approx(300 + 50 + 20)
-    assert seconds_left(jobs, known, 2) == pytest.approx(300)  # of two at a time, the longest decides
-    assert seconds_left([Job(unknown, 10)], [], 1) is None
-    assert scheduler.duration(3.6e3 * 2 + 60 * 5) == '2 h 05 min' and scheduler.duration(100) == '2 min'
+    assert seconds_left([*jobs, ended], 1) == pytest.approx(300 + 50 + 20)
+    assert seconds_left([*jobs, ended], 2) == pytest.approx(300)  # of two at a time, the longest decides
+    assert seconds_left([Job(unknown, 10)], 1) is None
+    assert duration(3.6e3 * 2 + 60 * 5) == '2 h 05 min' and duration(100) == '2 min'
 
 
 def test_the_cores_are_shared_and_the_gpus_are_taken_in_turn(monkeypatch):
     monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
-    monkeypatch.setattr(scheduler, 'available_cores', lambda: 8)
-    monkeypatch.setattr(scheduler.torch.cuda, 'device_count', lambda: 2)
-    environments = [scheduler.local_environment(slot, 3) for slot in range(3)]
+    monkeypatch.setattr(processes, 'available_cores', lambda: 8)
+    monkeypatch.setattr(processes.torch.cuda, 'device_count', lambda: 2)
+    environments = [processes.local_environment(slot, 3) for slot in range(3)]
     assert [e['OMP_NUM_THREADS'] for e in environments] == ['2', '2', '2']
     assert [e['CUDA_VISIBLE_DEVICES'] for e in environments] == ['0', '1', '0']
     assert environments[0]['PYTHONPATH'].split(os.pathsep)[0] == ROOT
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,6')
     monkeypatch.setenv('OMP_NUM_THREADS', '5')
-    assert scheduler.local_environment(1, 2)['CUDA_VISIBLE_DEVICES'] == '6'
-    assert scheduler.local_environment(1, 2)['OMP_NUM_THREADS'] == '5'
+    assert processes.local_environment(1, 2)['CUDA_VISIBLE_DEVICES'] == '6'
+    assert processes.local_environment(1, 2)['OMP_NUM_THREADS'] == '5'
     monkeypatch.delenv('OMP_NUM_THREADS')
-    assert 'OMP_NUM_THREADS' not in scheduler.local_environment(0, 1)
+    assert 'OMP_NUM_THREADS' not in processes.local_environment(0, 1)
 
 
 def test_runs_go_through_submitit(fakes, tmp_path, monkeypatch):

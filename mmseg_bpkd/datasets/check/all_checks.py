@@ -1,16 +1,17 @@
 """Runs all checks on the datasets of a config."""
 
 from collections import defaultdict
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Dict, Iterator, List, Optional
 
 from .classes import model_problems
 from .content import Summary, check_absent_classes, check_content
-from .files import Probe, probe_all
+from .decoding import Reading, read_pairs
 from .findings import Findings
 from .listing import list_split
 from .pairing import Published, check_pairs, check_shared_images
-from .reading import Reading, read_pairs
+from .probes import probe_all
 from .splits import Split
 
 
@@ -33,14 +34,11 @@ class Result:
         """1 if there are errors, else 0."""
         return 1 if self.findings.of('error') else 0
 
-    def attempt(self, what: str, check: Callable, *args) -> None:
-        """Calls `check(*args)`. If it raises an exception, records that as an error, so that other checks still run.
-
-        Args:
-            what: name of the check or of the split, for the error.
-        """
+    @contextmanager
+    def attempt(self, what: str) -> Iterator[None]:
+        """Records an exception as an error of the check or the split `what`, so that other checks still run."""
         try:
-            check(*args)
+            yield
         except Exception as error:
             self.findings.error(what, f'this check raised {type(error).__name__} ({error}); the other checks still ran')
 
@@ -67,50 +65,36 @@ def check_datasets(
         The findings and what was decoded. Problems of the data do not raise exceptions.
     """
     result = Result(splits)
+    findings, attempt = result.findings, result.attempt
     for split in splits:
-        result.attempt(split.name, list_split, split, result.findings)
-        if model and split.dataset is not None:
-            result.attempt(split.name, _check_model, result, split, model)
-    result.attempt('pairs and counts', check_pairs, splits, published, result.findings)
+        with attempt(split.name):
+            list_split(split, findings)
+        with attempt(split.name):
+            for problem in model_problems(split, model) if model and split.dataset is not None else ():
+                findings.error(split.name, problem)
+    with attempt('pairs and counts'):
+        check_pairs(splits, published, findings)
     pairs = [pair for split in splits for pair in split.pairs or ()]
     probes = probe_all(path for pair in pairs for path in (pair.image, pair.label) if path is not None)
-    result.attempt('shared images', check_shared_images, splits, probes, result.findings)
-    result.attempt('reading', _read, result, pairs, probes, seconds, workers, progress)
+    with attempt('shared images'):
+        check_shared_images(splits, probes, findings)
+    with attempt('reading'):
+        try:
+            for count, reading in enumerate(read_pairs(pairs, probes, seconds, workers), 1):
+                result.readings[reading.pair.split].append(reading)
+                progress(count, len(pairs))
+        except KeyboardInterrupt:
+            count = sum(map(len, result.readings.values()))
+            findings.warning(
+                'reading', f'interrupted after {count} of {len(pairs)} pairs: the results cover only these'
+            )
     for split in splits:
-        if result.readings[split.name]:
-            result.attempt(split.name, _check_content, result, split)
+        readings = sorted(result.readings[split.name], key=lambda reading: reading.pair.image)
+        if readings:
+            with attempt(split.name):
+                result.summaries[split.name] = check_content(split, readings, findings)
     training = [split for split in splits if split.loader == 'train' and split.name in result.summaries]
     if training:
-        summaries = [result.summaries[split.name] for split in training]
-        result.attempt('classes', check_absent_classes, training, summaries, result.findings)
+        with attempt('classes'):
+            check_absent_classes(training, [result.summaries[split.name] for split in training], findings)
     return result
-
-
-def _check_model(result: Result, split: Split, model: dict) -> None:
-    for problem in model_problems(split, model):
-        result.findings.error(split.name, problem)
-
-
-def _read(
-    result: Result,
-    pairs: list,
-    probes: Dict[str, Probe],
-    seconds: Optional[float],
-    workers: int,
-    progress: Callable[[int, int], None],
-) -> None:
-    count = 0
-    try:
-        for reading in read_pairs(pairs, probes, seconds, workers):
-            result.readings[reading.pair.split].append(reading)
-            count += 1
-            progress(count, len(pairs))
-    except KeyboardInterrupt:
-        result.findings.warning(
-            'reading', f'interrupted after {count} of {len(pairs)} pairs: the results cover only these'
-        )
-
-
-def _check_content(result: Result, split: Split) -> None:
-    readings = sorted(result.readings[split.name], key=lambda reading: reading.pair.image)
-    result.summaries[split.name] = check_content(split, readings, result.findings)

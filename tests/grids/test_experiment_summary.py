@@ -5,6 +5,7 @@ import csv
 import json
 import os.path as osp
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,10 @@ from scipy import stats
 
 from mmseg_bpkd.evaluation.metrics import BoundaryIoU, SegIoU, TrimapIoU, load_counts, save_counts
 from mmseg_bpkd.grids.plots import COLOURS, plots, style
-from mmseg_bpkd.grids.results import Results, bands, main_metrics, title
+from mmseg_bpkd.grids.result_tables import accuracy_table, cost_table, difference_table
+from mmseg_bpkd.grids.run_results import Results, bands, main_metrics, title
 from mmseg_bpkd.grids.statistics import bootstrap_interval, mean_iou, paired_difference
 from mmseg_bpkd.grids.summary import summarize
-from mmseg_bpkd.grids.tables import accuracy_table, cost_table, difference_table
 
 CLASSES = ('road', 'car', 'person', 'never')
 IMAGES = 12
@@ -90,6 +91,13 @@ def test_a_paired_difference_has_the_interval_of_scipy():
         assert got.n == n and got.mean == pytest.approx(np.mean(a - b))
         assert got.over_seeds == pytest.approx((interval.low, interval.high))
         assert (got.verdict != 'not clear') == (test.pvalue < 0.05)
+
+
+def test_equal_differences_have_an_interval_without_width_and_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        difference = paired_difference([1, 2, 3], [0.5, 1.5, 2.5])
+    assert difference.over_seeds == (0.5, 0.5) and difference.verdict == 'higher'
 
 
 def test_the_verdict_follows_the_interval_over_seeds():
@@ -374,7 +382,7 @@ def test_results_without_counts_have_no_interval_over_images(folder, tmp_path):
 
 
 def test_the_page_about_experiments_shows_a_grid_that_can_be_read(tmp_path, monkeypatch):
-    from mmseg_bpkd.grids.grid import load_grid
+    from mmseg_bpkd.grids.grid_file import load_grid
 
     with open(osp.join(ROOT, 'docs/experiments.md')) as file:
         blocks = re.findall(r'```(python|yaml)\n(.*?)```', file.read(), re.DOTALL)

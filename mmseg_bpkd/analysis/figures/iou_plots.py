@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mmseg_bpkd.grids.plots import style
-from mmseg_bpkd.grids.results import Results, bands, per_class_name, title
+from mmseg_bpkd.grids.run_results import Results, bands, per_class_name, title
 
 TRIMAP = 'trimap/mIoU'
 BARS_PER_ROW = 80

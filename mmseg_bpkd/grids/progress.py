@@ -1,0 +1,91 @@
+"""How far the runs of a grid are, and how long they still take."""
+
+import json
+import shutil
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Optional, Sequence
+
+from .grid_file import Run
+from .processes import Process
+from .worker import progress_file
+
+
+@dataclass
+class Job:
+    """A run, and how far it is.
+
+    Args:
+        run: the run.
+        steps: number of steps of the whole training.
+        step: number of steps done.
+        seconds: what these took.
+        process: what trains it, once it was started.
+        slot: number of the job among those that run at the same time.
+        code: exit code, once it ended; 0 for runs that were finished before.
+    """
+
+    run: Run
+    steps: int
+    step: int = 0
+    seconds: float = 0.0
+    process: Optional[Process] = None
+    slot: int = 0
+    code: Optional[int] = None
+
+    def read_progress(self, folder: str) -> None:
+        try:
+            with open(progress_file(folder), encoding='utf-8') as file:
+                progress = json.load(file)
+        except FileNotFoundError:
+            return
+        self.step, self.seconds = progress['step'], progress['seconds']
+
+
+def seconds_left(jobs: Sequence[Job], parallel: int) -> Optional[float]:
+    """Estimates the time until all runs have ended, from the time per step of runs of the same name.
+
+    Args:
+        jobs: all runs. Those that have ended only tell the time per step.
+        parallel: how many runs are trained at the same time.
+
+    Returns:
+        Seconds; None if no step was measured yet. Names without a step are estimated by the mean of the others.
+    """
+    steps, seconds = defaultdict(int), defaultdict(float)
+    for job in jobs:
+        steps[job.run.name] += job.step
+        seconds[job.run.name] += job.seconds
+    rates = {name: seconds[name] / steps[name] for name in steps if steps[name]}
+    if not rates:
+        return None
+    mean = sum(rates.values()) / len(rates)
+    left = [(job.steps - job.step) * rates.get(job.run.name, mean) for job in jobs if job.code is None]
+    return max([sum(left) / parallel, *left])
+
+
+def duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f'{minutes // 60} h {minutes % 60:02d} min' if minutes >= 60 else f'{minutes} min'
+
+
+class ProgressLine:
+    """One line about the whole grid. On a terminal it is rewritten; elsewhere it is printed once a minute."""
+
+    def __init__(self) -> None:
+        self.terminal = sys.stdout.isatty()
+        self.printed = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Prints something that stays."""
+        print(f'\r\033[K{text}' if self.terminal else text, flush=True)
+
+    def show(self, text: str) -> None:
+        if self.terminal:
+            width = shutil.get_terminal_size().columns - 1
+            print(f'\r\033[K{text[:width]}', end='', flush=True)
+        elif time.monotonic() - self.printed > 60:
+            print(text, flush=True)
+            self.printed = time.monotonic()
