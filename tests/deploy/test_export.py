@@ -11,7 +11,7 @@ import torch
 from conftest import ROOT
 from mmengine.config import Config
 
-from mmseg_bpkd.deploy.onnx import onnx as deploy
+from mmseg_bpkd.deploy import onnx as deploy
 from mmseg_bpkd.deploy.student import dataset_meta, export_student, plain_config
 from mmseg_bpkd.evaluation import evaluate
 from mmseg_bpkd.models.roles import student_config
