@@ -86,38 +86,38 @@ def check_content(split: Split, readings: Sequence[Reading], findings: Findings)
 
 def _unusable_files(split: Split, readings: Sequence[Reading]) -> List[str]:
     """Files that cannot be decoded, and labels in colour."""
-    places, problems = split.places, []
-    images = {reading.pair.image: reading.image_fault for reading in readings if reading.image_fault}
-    labels = {reading.pair.label: reading.label_fault for reading in readings if reading.label_fault}
-    for kind, folder, faults in (('image', places.images, images), ('label', places.labels, labels)):
+    unusable, again = 'cannot be used', 'copy or download again'
+    coloured = 'must have one channel of class indices, with or without a palette, got a colour image'
+    images = {reading.pair.image: f' ({reading.image_fault})' for reading in readings if reading.image_fault}
+    labels = {reading.pair.label: f' ({reading.label_fault})' for reading in readings if reading.label_fault}
+    in_colour = {reading.pair.label: '' for reading in readings if reading.bands > 1}
+    problems = []
+    for kind, folder, faults, problem, advice in (
+        ('image', split.places.images, images, unusable, again),
+        ('label', split.places.labels, labels, unusable, again),
+        ('label', split.places.labels, in_colour, coloured, CONVERSION_HINT),
+    ):
         if faults:
-            shown = [f'{osp.relpath(path, folder)} ({fault})' for path, fault in sorted(faults.items())]
-            problems.append(
-                f'{len(faults)} of {counted(len(readings), kind)} read from {folder} cannot be used: '
-                f'{examples(shown)}; copy or download again'
-            )
-    coloured = sorted(reading.pair.label for reading in readings if reading.bands > 1)
-    if coloured:
-        problems.append(
-            f'{len(coloured)} of {counted(len(readings), "label")} read from {places.labels} must have one channel of '
-            f'class indices, with or without a palette, got a colour image: {examples(coloured, places.labels)}; '
-            f'{CONVERSION_HINT}'
-        )
+            shown = [f'{osp.relpath(path, folder)}{fault}' for path, fault in sorted(faults.items())]
+            read = f'{counted(len(readings), kind)} read from {folder}'
+            problems.append(f'{len(faults)} of {read} {problem}: {examples(shown)}; {advice}')
     return problems
 
 
 def _other_sizes(split: Split, readings: Sequence[Reading]) -> List[str]:
     """Labels whose size is not that of the image."""
-    shown = [
-        f'{osp.relpath(reading.pair.label, split.places.labels)} {label[0]}x{label[1]}, image {image[0]}x{image[1]}'
-        for reading in sorted(readings, key=lambda reading: reading.pair.label or '')
-        for label, image in [(reading.label_size, reading.image_size)]
-        if label and image and label != image
-    ]
+    wrong = [reading for reading in readings if reading.image_size and reading.label_size]
+    wrong = [reading for reading in wrong if reading.image_size != reading.label_size]
+    if not wrong:
+        return []
+    shown = []
+    for reading in sorted(wrong, key=lambda reading: reading.pair.label):
+        label, image = ('{}x{}'.format(*size) for size in (reading.label_size, reading.image_size))
+        shown.append(f'{osp.relpath(reading.pair.label, split.places.labels)} {label}, image {image}')
     return [
         f'{len(shown)} of {counted(len(readings), "label")} read must have the size of the image: {examples(shown)}; '
         'use images and labels of the same release'
-    ][: len(shown)]
+    ]
 
 
 def _small_images(split: Split, readings: Sequence[Reading]) -> List[str]:

@@ -337,6 +337,23 @@ def test_datasets_inside_wrappers_are_checked(intact):
     assert 'train: 6 images in' in str(short.findings[0]) and 'expected 9 as published' in str(short.findings[0])
 
 
+def test_if_two_parts_could_explain_a_missing_image_the_other_is_still_reported(copy_of):
+    root = copy_of('camvid')
+    remove('images/*/*1.png')(root)
+    parts = [
+        dict(
+            type='CamVidDataset',
+            data_root=root,
+            data_prefix=dict(img_path=f'images/{folder}', seg_map_path=f'annotations/{folder}'),
+        )
+        for folder in ('train', 'val')
+    ]
+    cfg = Config(dict(train_dataloader=dict(dataset=dict(type='ConcatDataset', datasets=parts))))
+    error, warning = (str(finding) for finding in check_datasets(splits_of(cfg), dict(train=5), None).findings)
+    assert re.match('error: train: 4 images .*expected 5 as published; 1 label without image: 0001TP_000001.png', error)
+    assert re.match('warning: train part 2: 1 label without image in .*: 0016E5_000001.png', warning)
+
+
 def test_synthetic_scenes_need_no_files(tmp_path, capsys):
     path = osp.join(ROOT, 'configs/_base_/datasets/synthetic_160x120.py')
     assert check_dataset.main([path, '--out', str(tmp_path)]) == 0
