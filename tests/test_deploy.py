@@ -14,7 +14,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmseg_bpkd.deploy.onnx import onnx as deploy
+from mmseg_bpkd.deploy import onnx as deploy
 from mmseg_bpkd.deploy.predict import (
     AT_BOUNDARY,
     ELSEWHERE,
