@@ -35,7 +35,7 @@ def compare(runs: int) -> Iterator[dict]:
     with tempfile.TemporaryDirectory() as folder:
         for case, (cfg, checkpoint) in cases(folder).items():
             calls, of_metrics = {}, {}
-            for name, metrics in (('all', cfg.test_evaluator), ('IoUMetric', cfg.test_evaluator[:1])):
+            for name, metrics in (('all', cfg.test_evaluator), ('IoUMetric', [dict(type='IoUMetric')])):
                 chosen = cfg.copy()
                 chosen.update(test_evaluator=metrics, work_dir=osp.join(folder, 'run'), load_from=checkpoint)
                 runner = Runner.from_cfg(chosen)
