@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mmseg_bpkd.models import losses
+from mmseg_bpkd.models.distillers.seg_distiller import with_two_classes
 
 CLASSES, FEATS_S, FEATS_T, STAGE_S, STAGE_T = 3, 4, 6, 4, 8
 WIDTHS = dict(num_classes=CLASSES, feats_S=FEATS_S, feats_T=FEATS_T, stage_S=STAGE_S, stage_T=STAGE_T)
@@ -106,11 +107,14 @@ def records(dtype: torch.dtype = torch.float64) -> dict:
 
 
 def arguments(loss: nn.Module, given: dict) -> dict:
-    """Selects the arguments of `loss.forward`. If `loss.align` is set, `feats_S` gets the width of the teacher."""
+    """Selects the arguments of `loss.forward`, as a `SegDistiller` passes them.
+
+    `feats_S` has the width of the teacher if `loss.align` is set. One-channel logits become those of two classes.
+    """
     taken = {name: given[name] for name in signature(loss.forward).parameters}
     if loss.align:
         taken['feats_S'] = taken['feats_S'].repeat(1, 2, 1, 1)[:, :FEATS_T]
-    return taken
+    return with_two_classes(loss, taken)
 
 
 def value(loss: nn.Module, given: dict, seed: int = 5) -> torch.Tensor:

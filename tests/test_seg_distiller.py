@@ -162,7 +162,7 @@ def test_an_aligner_for_one_stage_of_the_backbone_has_the_width_of_that_stage(te
     model, _ = run(teacher_ckpt, name, **distiller(name, loss_forward_mappings=dict(loss_last=stage)))
     assert RECEIVED['backbone_S'].shape == RECEIVED['backbone_T'].shape == (2, 64, 4, 4)
     assert model.distiller.connectors['loss_last_backbone_S'].conv_module.conv.weight.shape == (64, 32, 1, 1)
-    with pytest.raises(ValueError, match='loss_last has align=True, which needs one stage.*data_idx'):
+    with pytest.raises(ValueError, match='loss_last has align, which needs one stage.*data_idx'):
         run(teacher_ckpt, name)
 
 

@@ -13,13 +13,14 @@ from mmrazor.models.task_modules.recorder.base_recorder import BaseRecorder
 from mmseg.models.utils import resize
 from torch import Tensor, nn
 
-from ..losses.base import DistillLoss, check_attributes, contract_of, with_two_classes
-from ..losses.functional import upcast
+from ..losses.base import DistillLoss, check_spelling, contract_of
+from ..losses.functional import two_class_logits, upcast
 from ..segmentors import list_heads
 from .records import StagesRecorder, classifying_head, feature_recorder, feature_width, logits_recorder, stages
 
 SIDES = {'S': 'student', 'T': 'teacher'}
 AUXILIARY = ('aux_preds', 'aux_feats')
+LOGITS = (('preds_S', 'preds_T'), ('aux_preds_S', 'aux_preds_T'))
 RECORDS = ('preds', 'feats', 'backbone', 'stage', *AUXILIARY)
 DATA_IDX = dict(feats=0, aux_feats=0, stage=-1)  # MMRazor's data_idx: position in the recorded tuple
 
@@ -77,7 +78,7 @@ class SegDistiller(ConfigurableDistiller):
             )
         for loss in self.distill_losses.values():
             if isinstance(loss, DistillLoss):
-                check_attributes(loss)
+                check_spelling(loss)
         explicit = loss_forward_mappings or {}
         unknown = set(explicit) - set(losses)
         if unknown:
@@ -163,30 +164,19 @@ class SegDistiller(ConfigurableDistiller):
 
     def _add_aligners(self, loss_name: str, widths: Dict[str, int]) -> None:
         align = contract_of(self.distill_losses[loss_name]).align
-        if align not in (True, 'no bias'):
-            raise ValueError(f"{loss_name} has align={align!r}, expected False, True or 'no bias'")
+        options = {} if align is True else align
         for argument in widths:
             if argument.endswith('_S'):
                 if not isinstance(widths[argument], int):
                     raise ValueError(
-                        f'{loss_name} has align=True, which needs one stage of the backbone, but {argument} is all '
+                        f'{loss_name} has align, which needs one stage of the backbone, but {argument} is all '
                         'stages: choose one with data_idx in its loss_forward_mappings'
                     )
                 connector = f'{loss_name}_{argument}'
                 self.connectors[connector] = ConvModuleConnector(
-                    widths[argument], widths[f'{argument[:-1]}T'], bias=align is True, act_cfg=None
+                    widths[argument], widths[f'{argument[:-1]}T'], **{'bias': True, 'act_cfg': None, **options}
                 )
                 self.loss_forward_mappings[loss_name][argument]['connector'] = connector
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
-        for name in self.connectors:
-            bias = f'{prefix}connectors.{name}.conv_module.conv.bias'
-            if bias in state_dict and bias.removeprefix(prefix) not in self.state_dict():
-                raise ValueError(
-                    f'the checkpoint has {bias}, but the aligner of this run has no bias. Set bias=True in the loss to '
-                    'continue the run (before version 0.2, FitNetLoss had a bias and weight=1)'
-                )
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def compute_distill_losses(self, gt: Tensor) -> Dict[str, Tensor]:
         """Computes all losses from the records of the last forward passes, and then drops the records.
@@ -228,7 +218,7 @@ class SegDistiller(ConfigurableDistiller):
                     f'{recorder.source!r} (record {mapping["recorder"]!r})'
                 )
             arguments[argument] = self.get_record(**mapping)
-        arguments = with_two_classes(contract_of(self.distill_losses[loss_name]), arguments)
+        arguments = with_two_classes(self.distill_losses[loss_name], arguments)
         for argument in arguments:
             partner = f'{argument[:-2]}_T'
             if argument.endswith('_S') and partner in arguments:
@@ -286,6 +276,17 @@ class SegDistiller(ConfigurableDistiller):
         return widths
 
 
+def with_two_classes(loss: nn.Module, arguments: Dict[str, Any]) -> Dict[str, Any]:
+    """Replaces one-channel logits of a head by logits of two classes, unless the loss takes one channel."""
+    if contract_of(loss).one_channel:
+        return arguments
+    arguments = dict(arguments)
+    for pair in LOGITS:
+        names = [name for name in pair if isinstance(arguments.get(name), Tensor)]
+        arguments.update(zip(names, two_class_logits(*(arguments[name] for name in names))))
+    return arguments
+
+
 def _ours_first(losses: Dict[str, dict]) -> Dict[str, dict]:
     """Replaces the names of losses of the root registry by their classes.
 
@@ -326,7 +327,7 @@ def _width(loss_name: str, mapping: dict, model: BaseModel) -> Union[int, List[i
         return widths[mapping['data_idx']] if 'data_idx' in mapping else widths
     raise ValueError(
         f'{loss_name} needs the width of the record {mapping["recorder"]!r}, which is unknown: use feats, '
-        'aux_feats, stage or backbone, or with align=True set a connector in loss_forward_mappings'
+        'aux_feats, stage or backbone, or set a connector in loss_forward_mappings'
     )
 
 

@@ -17,13 +17,13 @@ class FitNetLoss(DistillLoss):
     The defaults are those of CIRKD's reimplementation, which adds pixel-wise KD with weight 1.
 
     Args:
-        bias: whether the convolution has a bias. It had one before version 0.2.
+        bias: whether the convolution has a bias.
     """
 
     def __init__(self, weight: float = 10.0, bias: bool = False) -> None:
         super().__init__()
         self.weight = weight
-        self.align = True if bias else 'no bias'
+        self.align = dict(bias=bias)
 
     def forward(self, feats_S: Tensor, feats_T: Tensor) -> Tensor:
         return self.weight * F.mse_loss(upcast(feats_S), upcast(feats_T.detach()))
