@@ -3,7 +3,7 @@
 pip install nox
 nox -l                                         list the sessions
 nox -s openmmlab-3.12                          one session; the result goes to docs/platforms.json and docs/platforms.md
-nox -s openmmlab-3.12 -- tests/test_losses.py  some tests; the result is not recorded
+nox -s openmmlab-3.12 -- tests/ops             some tests; the result is not recorded
 nox -R -s openmmlab-3.12                       again, in the environment that is there
 
 Every session needs its Python: with pyenv, set PYENV_VERSION=3.13.0:3.12.1:3.11.7:3.10.13. The tests need two cores and

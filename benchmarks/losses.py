@@ -1,6 +1,6 @@
 """BPKD and CWD against MMRazor's CWD on the same logits, batch 2: forward and backward pass, masks included.
 
-"reference" means the formulas of mmseg_bpkd/models/losses/reference.py.
+"reference" means the formulas of tests/reference.py.
 """
 
 from functools import partial
@@ -10,7 +10,8 @@ import torch
 from mmrazor.models.losses import ChannelWiseDivergence
 from torch import Tensor
 
-from mmseg_bpkd.models.losses import BPKDLoss, CWDLoss, reference
+from mmseg_bpkd.models.losses import BPKDLoss, CWDLoss
+from tests import reference
 
 from .masks import regions
 from .measuring import DEVICE, milliseconds_in_turn, peak_growth, ratio

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
-sys.path[:0] = [ROOT, osp.join(ROOT, 'tests')]
+# The folders of tests: some use a helper of another test file.
+sys.path[:0] = [ROOT, *(folder for folder, _, _ in os.walk(osp.join(ROOT, 'tests')) if '__' not in folder)]
 
 import mmseg_bpkd.engine  # noqa: F401
 from mmseg_bpkd.cli import main

@@ -39,10 +39,14 @@ def _constructors(target: Callable) -> List[Callable]:
 
 
 def registered(name: str) -> List[Callable]:
-    """Returns what MMEngine's registries and their children hold under a name, which may have a scope ('mmseg.FCN')."""
+    """Returns what MMEngine's registries and their children hold under a name, which may have a scope ('mmseg.FCN').
+
+    What this package registers under the name is the only result, as in a `SegDistiller`.
+    """
     scope, _, key = name.rpartition('.')
     tables = [registry.module_dict for registry in _registries() if scope in ('', registry.scope)]
-    return [table[key] for table in tables if key in table]
+    found = [table[key] for table in tables if key in table]
+    return [target for target in found if target.__module__.startswith('mmseg_bpkd.')] or found
 
 
 def _registries() -> Iterator[Registry]:

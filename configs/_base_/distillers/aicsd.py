@@ -3,7 +3,7 @@
 distiller = dict(
     type='SegDistiller',
     losses=dict(
-        loss_kd=dict(type='KDLoss', weight=10.0, norm='elements'),
-        loss_icsd=dict(type='AICSDLoss', weight=0.1),
+        loss_kd=dict(type='KDLoss', weight=10.0, norm='elements', tau=1.0, cross_entropy=False, standardize=False),
+        loss_icsd=dict(type='AICSDLoss', weight=0.1, tau=1.0, normalize=False),
     ),
 )

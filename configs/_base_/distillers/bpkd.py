@@ -1,1 +1,23 @@
-distiller = dict(type='SegDistiller', losses=dict(loss_bpkd=dict(type='BPKDLoss')))
+distiller = dict(
+    type='SegDistiller',
+    losses=dict(
+        loss_bpkd=dict(
+            type='BPKDLoss',
+            edge_weight=5.0,
+            body_weight=5.0,
+            class_weight=1.0,
+            kernel_size=7,
+            tau_edge=1.0,
+            tau_body=1.0,
+            void_edges=False,
+            edge_norm='class',
+            pre_mask='multiply',
+            post_mask=True,
+            edge_over='classes',
+            body_over='positions',
+            body_mask='multiply',
+            edges='label',
+            standardize=False,
+        )
+    ),
+)

@@ -5,12 +5,12 @@ distiller = dict(
     losses=dict(
         loss_cwd=dict(type='CWDLoss', tau=4.0, weight=1.0),
         loss_cwd_aux=dict(type='CWDLoss', tau=4.0, weight=0.4),
-        loss_kt=dict(type='KTLoss', divergence='kl', tau=4.0, weight=1.0),
+        loss_kt=dict(type='KTLoss', divergence='kl', tau=4.0, weight=1.0, delta=1.0),
     ),
     loss_forward_mappings=dict(
         loss_cwd_aux=dict(
             preds_S=dict(recorder='aux_preds', from_student=True),
             preds_T=dict(recorder='aux_preds', from_student=False),
-        ),
+        )
     ),
 )

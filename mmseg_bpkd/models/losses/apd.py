@@ -43,7 +43,7 @@ class APDLoss(DistillLoss):
     with as many channels as the teacher's features. The terms:
 
     * 'map': map_weight * KL divergence of the similarity maps, mean over positions and present classes.
-    * 'centre': centre_weight * mean over present classes of (1 - cosine) / 2 between the centres.
+    * 'centre': center_weight * mean over present classes of (1 - cosine) / 2 between the centres.
     * 'teacher': cross-entropy of the teacher's map. It trains only the teacher's adaptor.
 
     Classes that are not in the batch are left out. Centres and cross-entropy exclude void pixels. The KL divergence
@@ -60,7 +60,7 @@ class APDLoss(DistillLoss):
     def __init__(
         self,
         map_weight: float = 10.0,
-        centre_weight: float = 10.0,
+        center_weight: float = 10.0,
         student_lr_mult: float = 10.0,
         teacher_lr: float = 1e-5,
         ignore_index: int = 255,
@@ -68,7 +68,7 @@ class APDLoss(DistillLoss):
     ) -> None:
         super().__init__()
         self.map_weight = map_weight
-        self.centre_weight = centre_weight
+        self.center_weight = center_weight
         self.optim_options = dict(
             adaptor_S=dict(lr_mult=student_lr_mult), adaptor_T=dict(lr=teacher_lr, optimizer=teacher_optimizer)
         )
@@ -101,6 +101,6 @@ class APDLoss(DistillLoss):
         num_present = present.sum().clamp(min=1)
         return dict(
             map=self.map_weight * divergence / num_present,
-            centre=self.centre_weight * apart.masked_fill(~present, 0).sum() / num_present,
+            centre=self.center_weight * apart.masked_fill(~present, 0).sum() / num_present,
             teacher=masked_mean(entropy, maps.any(1)),
         )

@@ -26,17 +26,23 @@ def class_embeddings(feats: Tensor, maps: Tensor, most: int) -> Tuple[Entries, E
         The entries of the positions and of the means.
     """
     feats = F.normalize(feats.flatten(2), dim=1)
-    chance = torch.rand(maps.shape[0], 1, maps.shape[2], device=maps.device)
-    best = chance.expand(maps.shape).masked_fill(~maps, -1).topk(min(most, maps.shape[2]))
-    exists = best.values >= 0
-    index = (
-        best.indices.masked_fill(~exists, maps.shape[2]).sort().values
-    )  # in image order; positions that do not exist come last
-    exists = index < maps.shape[2]
-    index = index.clamp(max=maps.shape[2] - 1)
-    pixels = torch.stack([image.t()[i] for image, i in zip(feats, index)])
+    positions, exists = _random_positions(maps, most)
+    pixels = torch.stack([of_image.t()[chosen] for of_image, chosen in zip(feats, positions)])
     means = F.normalize(maps.to(feats) @ feats.transpose(1, 2), dim=2)
     return (pixels, exists), (means[:, :, None], maps.any(2, keepdim=True))
+
+
+def _random_positions(maps: Tensor, most: int) -> Tuple[Tensor, Tensor]:
+    """Up to `most` random positions of each class in each image, in the order of the image.
+
+    Returns:
+        Positions (N, C, K), and which of them exist (N, C, K). Those that do not come last.
+    """
+    images, _, size = maps.shape
+    chance = torch.rand(images, 1, size, device=maps.device)
+    best = chance.expand(maps.shape).masked_fill(~maps, -1).topk(min(most, size))
+    positions = best.indices.masked_fill(best.values < 0, size).sort().values
+    return positions.clamp(max=size - 1), positions < size
 
 
 class ClassMemory(nn.Module):

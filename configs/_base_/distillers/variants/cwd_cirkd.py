@@ -5,9 +5,16 @@
 distiller = dict(
     type='SegDistiller',
     losses=dict(
-        loss_kd=dict(type='KDLoss'),
+        loss_kd=dict(type='KDLoss', weight=1.0, tau=1.0, norm='pixels', cross_entropy=False, standardize=False),
         loss_cwd=dict(type='CWDLoss', tau=4.0, weight=3.0),
         loss_cwd_feats=dict(type='CWDFeatureLoss', tau=4.0, weight=200.0),
-        loss_adversarial=dict(type='SKDSCriticLoss', student_weight=0.001, critic_weight=0.1),
+        loss_adversarial=dict(
+            type='SKDSCriticLoss',
+            student_weight=0.001,
+            critic_weight=0.1,
+            gradient_penalty=10.0,
+            critic_lr=0.0004,
+            critic_optimizer=dict(type='Adam', betas=(0.9, 0.99)),
+        ),
     ),
 )

@@ -1,6 +1,6 @@
 """Direct implementations of KD, CWD and BPKD, with which the tests compare `functional.py` and `BPKDLoss`.
 
-`bpkd_edge` averages over the classes, as `edge_norm='class'` does. The package does not call these functions.
+`bpkd_edge` averages over the classes, as `edge_norm='class'` does.
 """
 
 import torch.nn.functional as F

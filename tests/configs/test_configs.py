@@ -477,3 +477,13 @@ def test_the_switches_of_table_4_run_from_config(switches, tmp_path):
     model = tiny.distillation(tiny.save_teacher(tmp_path / 'teacher.pth'), losses).train()
     terms = {key for key in tiny.losses_of(model) if key.startswith('distill')}
     assert terms == {f'distill.loss_bpkd_{term}' for term in ('edge', 'body') if switches.get(f'{term}_weight') != 0}
+
+
+@pytest.mark.parametrize(
+    'path', sorted(glob(osp.join(ROOT, 'configs/_base_/distillers/**/*.py'), recursive=True)), ids=osp.basename
+)
+def test_a_distiller_states_every_argument_of_its_losses(path):
+    """So that a changed default of the code cannot change a result without a word. The data set decides ignore_index."""
+    for loss in Config.fromfile(path).distiller.losses.values():
+        arguments = {*inspect.signature(MODELS.module_dict[loss.type].__init__).parameters} - {'self', 'ignore_index'}
+        assert arguments == {*loss} - {'type', 'ignore_index'}

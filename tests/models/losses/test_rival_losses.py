@@ -287,7 +287,7 @@ def test_a_width_that_the_groups_do_not_divide_is_refused():
 
 def test_adaptive_perspective_equals_the_oracle(given):
     given['gt'][given['gt'] == 2] = oracles.VOID  # so that class 2 does not occur
-    loss = make_loss('APDLoss', map_weight=3, centre_weight=5).double()
+    loss = make_loss('APDLoss', map_weight=3, center_weight=5).double()
     adapted = []
     for side in 'ST':
         weights = [parameter.detach().numpy() for parameter in getattr(loss, f'adaptor_{side}').parameters()]

@@ -1,7 +1,7 @@
 """A campaign that kills runs of two processes at random moments. Each resumed run must end bit for bit the same.
 
-    python -m pytest -m slow tests/test_kills.py
-    KILLS=100 KILL_SEED=3 python -m pytest -m slow tests/test_kills.py    # default: 30 kills, seed 0
+    python -m pytest -m slow tests/engine/test_kills.py
+    KILLS=100 KILL_SEED=3 python -m pytest -m slow tests/engine/test_kills.py    # default: 30 kills, seed 0
 
 The moments take turns, from one that the seed chooses: start-up, a step, the saving of a checkpoint, validation, and
 any time at all. Each kill hits one process or both, with SIGKILL. Each is printed; -s shows it.
