@@ -20,7 +20,8 @@ import json
 import os.path as osp
 import sys
 
-sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # works in a checkout that is not installed
+sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # for this folder
+sys.path.insert(1, osp.join(osp.dirname(osp.abspath(__file__)), '../tests'))  # for reference.py
 
 import torch
 from mmengine.config import DictAction

@@ -6,12 +6,12 @@
 from functools import partial
 from typing import Callable, Dict, Iterator, Sequence
 
+import reference
 import torch
 from mmrazor.models.losses import ChannelWiseDivergence
 from torch import Tensor
 
 from mmseg_bpkd.models.losses import BPKDLoss, CWDLoss
-from tests import reference
 
 from .masks import regions
 from .measuring import DEVICE, milliseconds_in_turn, peak_growth, ratio

@@ -483,7 +483,7 @@ def test_the_switches_of_table_4_run_from_config(switches, tmp_path):
     'path', sorted(glob(osp.join(ROOT, 'configs/_base_/distillers/**/*.py'), recursive=True)), ids=osp.basename
 )
 def test_a_distiller_states_every_argument_of_its_losses(path):
-    """So that a changed default of the code cannot change a result without a word. The data set decides ignore_index."""
+    """A changed default of the code cannot change a result without a word. The data set decides ignore_index."""
     for loss in Config.fromfile(path).distiller.losses.values():
         arguments = {*inspect.signature(MODELS.module_dict[loss.type].__init__).parameters} - {'self', 'ignore_index'}
         assert arguments == {*loss} - {'type', 'ignore_index'}
