@@ -294,11 +294,6 @@ def test_half_precision_halves_the_file(trained, exported):
         ('test.py', ['nowhere.py', '{teacher}'], 'no config nowhere.py'),
         (
             'train.py',
-            ['kd/kd_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py'],
-            'removed, use kd/kd_deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320.py',
-        ),
-        (
-            'train.py',
             [
                 osp.join(ROOT, 'configs/cwd/cwd_pspnet-r101_pspnet-r18_4xb4-80k_ade20k-512x512.py'),
                 '--cfg-options',
