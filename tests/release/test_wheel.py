@@ -64,6 +64,7 @@ def test_the_wheel_holds_every_config_tool_and_checkpoint(wheel):
     )
 
 
+@pytest.mark.slow
 def test_an_unpacked_wheel_finds_its_own_files(wheel, tmp_path):
     """In a process that imports it in place of the checkout, from an empty folder."""
     site, empty = tmp_path / 'site', tmp_path / 'empty'
