@@ -23,7 +23,7 @@ DEMO = 'bpkd/bpkd_pspnet-r18w16_pspnet-r18w8_1xb8-600_synthetic-112x112.py'
 INTERRUPTIBLE = """
 train_dataloader.update(num_workers=2, persistent_workers=True)
 default_hooks.update(slow=dict(type="SlowStepHook"))
-custom_imports = dict(imports=["mmseg_bpkd", "slow_step"])
+custom_imports = dict(imports=["mmseg_bpkd.engine", "slow_step"])
 """
 
 

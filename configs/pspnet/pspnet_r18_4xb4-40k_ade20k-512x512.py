@@ -1,2 +1,2 @@
 _base_ = '../_base_/pairs/pspnet-r101_pspnet-r18_ade20k-40k.py'
-model = dict(_delete_=True, type='PlainSegmentor', **_base_.task, **_base_.model.student)
+model = dict(_delete_=True, type='plain_segmentor', **_base_.task, **_base_.model.student)

@@ -113,6 +113,7 @@ def test_the_table_of_the_documentation_is_the_committed_one():
             assert (float(cells[1]), float(cells[3])) == PUBLISHED[name]
 
 
+@pytest.mark.slow
 def test_the_tool_prints_teacher_and_student_and_writes_them(tmp_path):
     config = runs.write_config(tmp_path)
     exports = find_spec('onnxruntime') and find_spec('onnxscript') and not torch.__version__.startswith('2.6.')

@@ -55,6 +55,7 @@ def run(*arguments) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, env=runs.ENVIRONMENT, cwd=ROOT)
 
 
+@pytest.mark.slow
 def test_the_tool_prints_what_it_writes_and_a_weight_scales_its_row(tmp_path):
     config = runs.write_config(tmp_path)
     done = run(config, '--out', tmp_path / 'out.json')
@@ -71,6 +72,7 @@ def test_the_tool_prints_what_it_writes_and_a_weight_scales_its_row(tmp_path):
     assert twice['task']['norm'] == pytest.approx(written['task']['norm'], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_measured_is_an_error_of_one_line(tmp_path):
     config = runs.write_config(tmp_path)
     plain = run(f'{ROOT}/configs/pspnet/pspnet_r18w8_1xb8-600_synthetic-112x112.py')

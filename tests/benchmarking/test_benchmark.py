@@ -58,6 +58,7 @@ def allocate(kept: int, added: int):
     return lambda: (torch.ones(added * 2**18).sum(), kept.sum())
 
 
+@pytest.mark.slow
 def test_peak_growth_is_the_memory_that_a_call_and_its_objects_add_to_a_process():
     grown = peak_growth(partial(allocate, 40, 100), partial(torch.ones, 300 * 2**18))
     assert grown == pytest.approx(140, abs=10)
@@ -93,6 +94,7 @@ def test_results_are_written_before_a_benchmark_fails(tmp_path, monkeypatch):
     assert result['case'] == 'a set'
 
 
+@pytest.mark.slow
 def test_an_unknown_method_is_refused_and_the_error_lists_the_methods():
     done = runs.call('../benchmarks/benchmark.py', 'methods', 'kdd', check=False)
     assert done.returncode == 2 and 'kdd' in done.stderr and 'local_affinity' in done.stderr
@@ -175,6 +177,7 @@ def test_testing_is_measured_with_and_without_our_metrics(clock, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_a_step_of_every_setting_is_measured_on_the_same_images(monkeypatch, tmp_path):
     path = runs.write_config(tmp_path)
     steps = []

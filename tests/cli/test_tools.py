@@ -64,6 +64,7 @@ def tested(trained) -> dict:
     return json.load(open(folder / 'results.json'))
 
 
+@pytest.mark.slow
 def test_testing_writes_every_metric_and_every_class(tested):
     assert list(tested['metrics'])[:9] == [
         'aAcc',
@@ -124,6 +125,7 @@ def test_the_batch_of_all_processes_and_accumulated_steps_counts(batch_size, wor
     assert not runner.logger.warning.called
 
 
+@pytest.mark.slow
 def test_the_learning_rate_is_scaled_to_the_batch_when_asked(trained):
     config, folder = trained
     runs.call(
@@ -151,6 +153,7 @@ def test_testing_leaves_the_config_beside_the_training_alone(trained, tested):
     assert Config.fromfile(folder / 'run/config.py').model.type == 'SegDistill'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('with_config', ['the distillation config', 'its own config'])
 def test_an_exported_student_has_the_metrics_of_the_distilled_one(trained, exported, tested, with_config):
     config, folder = trained
@@ -273,6 +276,7 @@ def test_a_plain_mmseg_state_dict_loads_strictly_into_the_exported_student():
     student.load_state_dict(MODELS.build(stock.model).state_dict(), strict=True)
 
 
+@pytest.mark.slow
 def test_half_precision_halves_the_file(trained, exported):
     config, folder = trained
     runs.call('export_student.py', config, folder / 'run/iter_2.pth', folder / 'half.pth', '--half')
@@ -280,6 +284,7 @@ def test_half_precision_halves_the_file(trained, exported):
     assert all(half[k].dtype == (torch.float16 if v.is_floating_point() else v.dtype) for k, v in state.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('tool', 'arguments', 'message'),
     [
@@ -292,11 +297,6 @@ def test_half_precision_halves_the_file(trained, exported):
         ('export_student.py', ['{config}', '{folder}/run/iter_2.pth', '{folder}/x.pt'], r'must be named \*\.pth'),
         ('test.py', ['{config}', '{teacher}'], 'is not a checkpoint of this EncoderDecoder'),
         ('test.py', ['nowhere.py', '{teacher}'], 'no config nowhere.py'),
-        (
-            'train.py',
-            ['kd/kd_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py'],
-            'removed, use kd/kd_deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320.py',
-        ),
         (
             'train.py',
             [
@@ -321,6 +321,7 @@ def test_bad_input_ends_with_one_clear_line(trained, tool, arguments, message):
     assert tool == 'train.py' or 'Traceback' not in done.stderr  # an error in training may be a bug
 
 
+@pytest.mark.slow
 def test_pictures_are_refused_if_several_processes_test(trained, monkeypatch):
     config, folder = trained
     monkeypatch.setitem(runs.ENVIRONMENT, 'WORLD_SIZE', '2')
@@ -372,6 +373,7 @@ def shell(*args, **environment) -> subprocess.CompletedProcess:
     return done
 
 
+@pytest.mark.slow
 def test_two_processes_train_resume_and_test(trained, tested):
     """With torchrun and gloo on the CPU. One process and two processes give the same test results."""
     config, folder = trained
@@ -434,6 +436,7 @@ def test_the_demo_runs_twice_and_refuses_to_mix_settings(tmp_path):
     assert other.returncode and "holds a demo with {'data': None, 'iterations': 2, 'seed': 0}" in other.stderr
 
 
+@pytest.mark.slow
 def test_a_mistake_in_the_arguments_of_the_demo_claims_no_folder(tmp_path):
     done = runs.call('demo.py', '--data', tmp_path / 'camvd', '--work-dir', tmp_path / 'demo', check=False)
     assert done.returncode and re.fullmatch('error: --data .*camvd: no such folder; .*', done.stderr.strip())
@@ -469,6 +472,7 @@ def test_slurm_scripts_hand_everything_to_srun(tmp_path):
     assert test.strip().endswith('tools/test.py c.py x.pth --launcher slurm')
 
 
+@pytest.mark.slow
 def test_camvid_trains_tests_and_exports(camvid, tmp_path):
     """Runs every tool on real images, with the config of the CPU-size pair."""
     config = 'configs/bpkd/bpkd_deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320.py'

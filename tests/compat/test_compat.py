@@ -149,6 +149,7 @@ def test_a_fault_is_there_without_its_fix_only(name, tmp_path):
     assert with_fixes(FAILS_WITHOUT[name], tmp_path / 'without', name).returncode == 1
 
 
+@pytest.mark.slow
 def test_policies_can_be_switched_off(tmp_path, monkeypatch):
     monkeypatch.setenv('MMSEG_BPKD_TRUST_FILES', '1')
     done = with_fixes(FAILS_WITHOUT['unreadable checkpoints'], tmp_path)
@@ -164,6 +165,7 @@ importlib.util.find_spec = lambda name, *args: None if name.split('.')[0] in {na
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('name', 'advice'),
     [
@@ -181,11 +183,13 @@ def test_a_missing_package_is_one_line_that_says_what_to_install(name, advice):
     )
 
 
+@pytest.mark.slow
 def test_all_missing_packages_are_named_at_once():
     done = python(hide('joblib', 'regex') + 'import mmseg_bpkd')
     assert done.stderr.strip().endswith('pip install regex joblib')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('other', ['mmengine', 'mmcv', 'mmcv-lite', 'mmsegmentation'])
 def test_packages_of_openmmlab_and_onedl_together_are_refused(other):
     done = python(f"""
@@ -198,6 +202,7 @@ import mmseg_bpkd""")
     assert other in last and 'onedl-mmengine' in last
 
 
+@pytest.mark.slow
 def test_mmrazor_is_imported_with_a_newer_mmcv():
     done = python("""
 import mmcv
@@ -220,6 +225,7 @@ def test_configs_of_mmseg_are_those_of_the_installed_distribution(monkeypatch):
         assert MODULE2PACKAGE['mmseg'] == expected
 
 
+@pytest.mark.slow
 def test_importing_the_package_prints_nothing():
     done = python('import mmseg_bpkd.engine')
     assert (done.returncode, done.stdout) == (0, ''), done.stderr
@@ -245,6 +251,7 @@ def test_a_checkpoint_that_is_refused_is_not_loaded_unsafely(tmp_path, monkeypat
     assert not policy.falls_back_to_unsafe_loading(checkpoint)
 
 
+@pytest.mark.slow
 def test_an_opencv_that_does_not_load_is_one_line_that_says_what_to_install():
     done = python("""
 import importlib, sys
@@ -269,6 +276,7 @@ def test_compiled_operators_that_do_not_load_say_so(monkeypatch):
         imports.operators_are_missing(imports)
 
 
+@pytest.mark.slow
 def test_a_compiled_operator_raises_only_when_it_is_called():
     done = python("""
 import sys, mmseg_bpkd
@@ -283,6 +291,7 @@ else:
     assert done.stdout.strip() == 'compiled' or 'nms is a compiled operator of mmcv' in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_repairing_twice_changes_nothing():
     done = python("""
 import sys, mmseg_bpkd.engine
@@ -293,6 +302,7 @@ print(before == {name: id(module) for name, module in sys.modules.items()})""")
     assert done.stdout.strip() == 'True', done.stderr
 
 
+@pytest.mark.slow
 def test_safe_loading_stays_on_and_getattr_stays_out():
     done = python("""
 import io, pickle, torch, mmseg_bpkd
@@ -320,6 +330,7 @@ for call in ((os.system, 'echo hacked'), (getattr, HistoryBuffer, '__init__'), (
     assert done.stdout.split() == ['UnpicklingError'] * 3, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_download_is_loaded_as_safely_as_a_file(tmp_path):
     done = python(f"""
 import os, torch, mmseg_bpkd
@@ -341,6 +352,7 @@ except ValueError as error:
     )  # every other line is of the log
 
 
+@pytest.mark.slow
 def test_mmrazor_without_quantization_says_so_when_it_is_used():
     done = python("""
 import mmseg_bpkd

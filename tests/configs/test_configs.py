@@ -121,6 +121,7 @@ def test_no_config_is_ignored_by_git():
     assert (ignored.returncode, ignored.stdout) == (1, '')  # 1: none of them
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', LEAVES, ids=name)
 def test_a_config_is_what_its_name_says(path):
     cfg = load(path)
@@ -188,6 +189,7 @@ def test_every_config_evaluates_with_the_three_metrics_and_checks_its_labels(pat
     assert cfg.train_dataloader.sampler.type == 'ResumableSampler'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', [path for path in LEAVES if '/mmrazor/' not in path], ids=name)
 def test_every_model_builds_with_the_classes_of_its_data(path):
     """Models that several configs share are built once."""

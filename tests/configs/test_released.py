@@ -59,6 +59,7 @@ def test_a_released_checkpoint_loads_into_its_config(config, layout, tmp_path):
     assert runs.same(model.state_dict(), state)
 
 
+@pytest.mark.slow
 def test_a_released_checkpoint_is_exported_by_the_config_of_its_distillation(tmp_path):
     config = osp.join(ROOT, 'configs/bpkd/bpkd_pspnet-r101_pspnet-r18_4xb4-80k_ade20k-512x512.py')
     state = student(config).state_dict()
@@ -69,6 +70,7 @@ def test_a_released_checkpoint_is_exported_by_the_config_of_its_distillation(tmp
     assert exported['meta']['dataset_meta'] == dict(classes=('road', 'car'), palette=[[0, 0, 0], [9, 9, 9]])
 
 
+@pytest.mark.slow
 def test_a_narrower_student_is_exported_with_the_options_of_its_run(tmp_path):
     narrow = 'deeplabv3plus/deeplabv3plus_mv2-narrow_4xb4-80k_cityscapes-512x1024.py'
     torch.save(released(student(narrow).state_dict()), tmp_path / 'released.pth')

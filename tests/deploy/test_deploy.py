@@ -39,6 +39,7 @@ def test_pooling_by_matrices_equals_adaptive_pooling(size):
     torch.testing.assert_close(deploy.AdaptiveAveragePool(size)(x), nn.AdaptiveAvgPool2d(size)(x))
 
 
+@pytest.mark.slow
 def test_fast_scnn_is_exported_for_any_size(tmp_path):
     """Its backbone pools to fixed sizes and resizes one branch to another."""
     cfg = Config(

@@ -61,6 +61,7 @@ def test_every_block_of_a_guide_is_a_file_that_a_test_can_write(page):
     assert list(examples(page).values()) == python_blocks(page) != []
 
 
+@pytest.mark.slow
 def test_the_example_of_a_new_method_trains(tmp_path):
     files = write_examples('docs/adding_a_method.md', tmp_path)
     lines = [line for content in files.values() for line in content.splitlines() if line.strip()]
@@ -73,6 +74,7 @@ def test_the_example_of_a_new_method_trains(tmp_path):
     assert state['distiller.distill_losses.loss_mine.projector.weight'].shape == (16, 8, 1, 1)
 
 
+@pytest.mark.slow
 def test_the_example_of_a_new_metric_is_reported_beside_the_others(tmp_path):
     write_examples('docs/adding_a_metric.md', tmp_path)
     path = runs.write_config(tmp_path, base=tmp_path / 'configs/my_metric.py')
@@ -119,6 +121,7 @@ def write_my_data(folder) -> tuple:
     return [folder / name for name in names], layouts.data_root_options(root)
 
 
+@pytest.mark.slow
 def test_the_example_of_a_new_data_set_passes_the_check(tmp_path):
     (config, *_), options = write_my_data(tmp_path)
     arguments = ('--workers', 0, '--out', tmp_path / 'check', '--cfg-options', *options)
@@ -141,6 +144,7 @@ def test_the_example_of_a_new_data_set_trains_a_teacher_and_then_a_student(tmp_p
     assert len(values) == 2 and min(values) > 0
 
 
+@pytest.mark.slow
 def test_the_example_of_a_new_pair_trains(tmp_path):
     pair, leaf = write_examples('docs/adding_a_pair.md', tmp_path)
     teacher = tiny.save_teacher(tmp_path / 'teacher.pth', width=16, num_classes=9)

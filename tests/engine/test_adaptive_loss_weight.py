@@ -77,6 +77,7 @@ def test_a_loss_that_is_named_twice_is_refused():
         make_hook(rising=['a', 'b'], falling=['a'])
 
 
+@pytest.mark.slow
 def test_a_resumed_run_of_aicsd_gives_bit_identical_weights(tmp_path):
     hook = Config.fromfile(LEAF).weights.to_dict()
     more = f'custom_hooks = [*_base_.custom_hooks, {hook}]'

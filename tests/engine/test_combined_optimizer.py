@@ -148,6 +148,7 @@ def test_wrong_options_of_a_layer_are_an_error_that_names_it(options, message):
 # How it trains
 
 
+@pytest.mark.slow
 def test_the_gradient_penalty_of_the_critic_falls_below_a_tenth_within_100_steps():
     """On random logits of a fixed student. With the student's SGD, it is still 0.96 after 40 steps."""
     torch.manual_seed(0)

@@ -126,6 +126,7 @@ def trained(tmp_path_factory) -> tuple:
     return config, folder / 'cwd_mine'
 
 
+@pytest.mark.slow
 def test_a_run_with_another_method_is_named_after_it(trained):
     _, folder = trained
     assert Config.fromfile(folder / 'cwd_mine.py').model.distiller.losses.loss_cwd.type == 'CWDLoss'

@@ -36,6 +36,7 @@ def log_text(folder) -> str:
     return text
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_run_gives_bit_identical_weights(uninterrupted):
     config, folder = uninterrupted
     work_dir = folder / 'killed'
@@ -63,6 +64,7 @@ def test_seed_changes_the_weights_and_resuming_uses_the_seed_of_the_checkpoint(u
     assert runs.same(runs.student(folder / 'seed2/iter_8.pth'), expected)
 
 
+@pytest.mark.slow
 def test_run_killed_while_writing_a_checkpoint_leaves_a_complete_one(uninterrupted):
     config, folder = uninterrupted
     work_dir = folder / 'writing'
@@ -94,12 +96,14 @@ def test_distillation_checkpoint_contains_no_teacher(uninterrupted):
     assert (64, 64, 3, 3) not in sizes
 
 
+@pytest.mark.slow
 def test_resuming_from_a_missing_checkpoint_is_an_error(uninterrupted):
     config, folder = uninterrupted
     done = runs.call('train.py', config, '--work-dir', folder / 'none', '--resume', 'nowhere.pth', check=False)
     assert done.returncode and 'no checkpoint nowhere.pth' in done.stderr
 
 
+@pytest.mark.slow
 def test_resume_auto_overrides_load_from_and_runs_a_missed_validation(uninterrupted):
     """The first run ends after its last checkpoint, without the validation that is due at this iteration."""
     config, folder = uninterrupted

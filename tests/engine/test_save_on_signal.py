@@ -191,6 +191,7 @@ def train_rank(rank: int, ports: list, folder: str) -> None:
             file.write(str(run.iter))
 
 
+@pytest.mark.slow
 def test_two_processes_stop_after_the_same_step(tmp_path):
     ports = [runs.free_port() for _ in SCENARIOS]
     both = torch.multiprocessing.spawn(train_rank, (ports, str(tmp_path)), nprocs=2, join=False)

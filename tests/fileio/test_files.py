@@ -76,26 +76,6 @@ def test_a_base_that_does_not_exist_is_named(elsewhere):
         Config.fromfile('own.py')
 
 
-@pytest.mark.parametrize(
-    ('old', 'new'),
-    [
-        (
-            'configs/mmrazor/bpkd_pspnet-r101_pspnet-r18_4xb4-80k_cityscapes-512x1024.py',
-            'configs/mmrazor/bpkd-mmrazor_pspnet-r101_pspnet-r18_4xb4-80k_cityscapes-512x1024.py',
-        ),
-        (
-            'mmseg_bpkd::cwd/cwd_pspnet-r18w32_pspnet-r18w16_1xb8-2k_camvid-192x192.py',
-            'mmseg_bpkd::cwd/cwd_deeplabv3plus-r18w32_deeplabv3plus-r18w16_1xb6-4k_camvid-240x320.py',
-        ),
-    ],
-)
-def test_a_config_of_version_0_1_that_was_replaced_says_by_what(old, new):
-    assert osp.isfile(find_config(new))
-    with pytest.raises(FileNotFoundError) as raised:
-        load_config_file(old)
-    assert str(raised.value) == f'no config {old}: it was removed, use {new}'
-
-
 def test_another_config_that_does_not_exist_is_named():
     with pytest.raises(FileNotFoundError, match='^no config x.py: give the path of a config file, or "mmseg_bpkd::'):
         load_config_file('x.py')

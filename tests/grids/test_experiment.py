@@ -50,7 +50,7 @@ def uninterrupted(tmp_path_factory):
     """The file of a grid with a run, its result, and a second run that crashes."""
     folder = tmp_path_factory.mktemp('grid')
     slow = 'default_hooks.update(slow=dict(type="SlowStepHook"))\n'
-    slow += 'custom_imports = dict(imports=["mmseg_bpkd", "slow_step"])\ntrain_cfg.update(val_interval=2)'
+    slow += 'custom_imports = dict(imports=["mmseg_bpkd.engine", "slow_step"])\ntrain_cfg.update(val_interval=2)'
     config = runs.write_config(folder, 4, more=slow)
     text = f"""
 _broken = {{'model.distiller.losses.loss_bpkd.type': 'BPKLoss'}}
@@ -88,6 +88,7 @@ def assert_same_results(folder, expected) -> None:
     assert tables_of(folder) == tables_of(expected)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_with_the_same_result(uninterrupted, tmp_path, monkeypatch):
     text, whole = uninterrupted
     grid = load_grid(write_grid(tmp_path, text))
@@ -560,6 +561,7 @@ def test_merged_configs_and_options_change_the_config_in_this_order(tmp_path):
         Run('a', 0, str(tmp_path / 'a.py'), (), {'randomness.sed': 1}).load()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'name', ['grid', 'grid_1k', 'main', 'others', 'tuning', 'reading', 'paper_tables', 'paper_weights', 'below_student']
 )

@@ -434,6 +434,7 @@ def test_formatting_of_suffixes_and_values():
     assert count_values(np.array([[300, 300], [2, 0]], np.uint16)) == {0: 1, 2: 1, 300: 2}
 
 
+@pytest.mark.slow
 def test_command_line_writes_report_and_picture(intact, copy_of, tmp_path):
     arguments = [config('camvid'), '--seconds', '30', '--samples', '2', '--out', tmp_path / 'out']
     done = runs.call('check_dataset.py', *arguments, *options(intact['camvid']))

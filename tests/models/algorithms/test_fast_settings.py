@@ -106,6 +106,7 @@ def test_what_is_recorded_between_a_convolution_and_its_norm_is_not_changed(teac
     assert left[0] == 1 < left[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'pair',
     [

@@ -106,6 +106,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', METHODS)
 def test_two_processes_give_the_gradients_memories_and_weights_of_one(folder, method):
     expected = outcome(model_of(IN_ONE_PROCESS[method], str(folder / 'teacher.pth')), slice(0, 4))
