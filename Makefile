@@ -3,6 +3,7 @@
 # make test-all                     run all tests
 # make lint                         check the code: style, spelling, order of the layers
 # make docs                         build the site in docs/_build and check its links; runs the tutorial (minutes)
+# make docs-blocks                  renew the tables of the pages from the committed results
 # make release-check                build the wheel into dist/ and test it in an empty environment
 PYTHON ?= python3
 VENV ?= .venv
@@ -28,6 +29,9 @@ docs: $(VENV)/installed
 	$(BIN)/python -m sphinx -W --keep-going -E -b html docs docs/_build
 	$(BIN)/python docs/check_site.py docs/_build
 
+docs-blocks: $(VENV)/installed
+	$(BIN)/python docs/generate.py
+
 release-check: $(VENV)/installed
 	rm -rf build dist .release
 	$(PYTHON) -m venv .release
@@ -42,4 +46,4 @@ $(VENV)/installed: requirements.txt pyproject.toml setup.py
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-.PHONY: demo test test-all lint docs release-check
+.PHONY: demo test test-all lint docs docs-blocks release-check

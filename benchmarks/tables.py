@@ -1,5 +1,7 @@
 """Print the results of the benchmarks as the Markdown tables of docs/speed.md, docs/methods.md and docs/usage.md.
 
+`docs/generate.py` puts them into the pages.
+
 python benchmarks/tables.py [budgets step losses methods masks data test scale onnx]
 
 results/ holds the JSON files, named <benchmark>_<machine>.json.
@@ -12,7 +14,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Dict, Iterator, List
 
-RESULTS = sorted((Path(__file__).parent / 'results').glob('*.json'))
+FOLDER = Path(__file__).parent / 'results'
+RESULTS = sorted(FOLDER.glob('*.json'))
 RATIO = '{ratio:.2f}x ({ratio_least:.2f} to {ratio_most:.2f})'
 RELATIVE_TO_CWD = '{%s[ratio]:.2f}x ({%s[ratio_least]:.2f} to {%s[ratio_most]:.2f})'
 TABLES: Dict[str, List[Dict[str, str]]] = {  # {column: cell}; a table shows the results that have all of its values
@@ -106,15 +109,35 @@ def benchmark_of(path: Path) -> str:
 
 
 def lines(path: Path) -> Iterator[str]:
+    """Yields the tables of a file of results, each below a heading.
+
+    Raises:
+        ValueError: if a result is in no table, or in two.
+    """
     name = benchmark_of(path)
     results = rows(name, json.loads(path.read_text())[name])
-    for columns in TABLES[name]:
-        yield from ('', f'| {" | ".join(columns)} |', '|---|' + '---:|' * (len(columns) - 1))
+    shown = 0
+    for number, columns in enumerate(TABLES[name], 1):
+        yield from ('', f'## {path.stem}' if number == 1 else f'## {path.stem}, table {number}', '')
+        yield from (f'| {" | ".join(columns)} |', '|---|' + '---:|' * (len(columns) - 1))
         for result in results:
             try:
                 yield f'| {" | ".join(cell.format(**result) for cell in columns.values())} |'
             except KeyError:  # the result belongs to another table
                 continue
+            shown += 1
+    if shown != len(results):
+        raise ValueError(f'{path} has {len(results)} results, but the tables show {shown}')
+
+
+def cost_of_a_step() -> str:
+    """The cost of a step of BPKD with 19 classes and crop 512x1024, relative to MMRazor's CWD recipe."""
+    texts = []
+    for machine, title in (('2_cores', 'two CPU cores'), ('h100', 'one NVIDIA H100')):
+        results = json.loads((FOLDER / f'budgets_{machine}.json').read_text())['budgets']
+        cost = {r['of']: r['value'] for r in results if r['what'].startswith('step of BPKD, 19 classes, 512x1024')}
+        texts.append(f'{cost["of the time"]:.2f}x the time and {cost["of the memory"]:.2f}x the memory on {title}')
+    return ', '.join(texts)
 
 
 def rows(name: str, results: List[dict]) -> List[dict]:
@@ -137,4 +160,5 @@ def rows(name: str, results: List[dict]) -> List[dict]:
 if __name__ == '__main__':
     for path in RESULTS:
         if benchmark_of(path) in (sys.argv[1:] or TABLES):
-            print(f'\n{path.stem}', *lines(path), sep='\n')
+            print(*lines(path), sep='\n')
+    print('\n## cost of a step\n', cost_of_a_step(), sep='\n')

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 from statistics import mean
-from typing import Container, Dict, Optional
+from typing import Callable, Container, Dict, Iterable, List, Optional
 
 METHODS = {
     'kd': 'KD',
@@ -26,7 +26,21 @@ METHODS = {
     'wavelet': 'wavelet (FreeKD)',
     'bpkd': 'BPKD',
 }
+TITLES = {**METHODS, 'student': 'student alone', 'student_same_time': 'student alone, same time'}
 COLUMNS = {'mIoU': 'mIoU', 'trimap/mIoU@3px': 'trimap mIoU (3 px)', 'boundary/mIoU@0.005diag': 'boundary IoU (0.5 %)'}
+
+
+def print_heading(title: str) -> None:
+    """Prints the heading of a section. `docs/generate.py` puts the sections into the pages."""
+    print(f'\n## {title}\n')
+
+
+def print_rows(header: List[str], names: Iterable[str], cells: Callable[[str], List[str]]) -> None:
+    """Prints a table with a row for each name, which gets its title and its cells."""
+    print('| | ' + ' | '.join(header) + ' |')
+    print('|---|' + '---:|' * len(header))
+    for name in names:
+        print(f'| {TITLES.get(name, name)} | ' + ' | '.join(cells(name)) + ' |')
 
 
 def cell(values: list) -> str:

@@ -16,7 +16,7 @@ from typing import Dict, Iterable, List
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tables import COLUMNS, METHODS
+from tables import COLUMNS, METHODS, print_heading
 
 HERE = Path(__file__).parent
 DRAWN = HERE.parent / 'demo/settings'
@@ -100,7 +100,9 @@ if __name__ == '__main__':
     searched = read_settings(HERE / 'tuning')
     common = next(setting for setting in searched if setting['name'] == 'student')['overrides']
     gradients = json.loads((HERE / 'gradients.json').read_text())
+    print_heading('The search')
     print_search(searched, common, gradients['tuning'])
-    print('\nOther readings of the loss\n')
+    print_heading('Other readings of the loss')
     print_search(read_settings(HERE / 'reading'), common, gradients['reading'])
-    print('\n_tuned =', json.dumps(choose(searched), indent=4))
+    print_heading('Chosen')
+    print('_tuned =', json.dumps(choose(searched), indent=4))

@@ -6,26 +6,21 @@ python experiments/camvid_stride4/table.py
 import json
 import sys
 from pathlib import Path
-from typing import Callable, Dict, List, Set, Tuple
+from typing import Dict, List, Set, Tuple
 
 import numpy as np
 from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tables import COLUMNS, METHODS, print_table
+from tables import COLUMNS, METHODS, print_heading, print_rows, print_table
 
 from mmseg_bpkd.grids.result_tables import mean_and_spread
 from mmseg_bpkd.grids.run_results import Results, bands, title
 from mmseg_bpkd.grids.statistics import Difference
 
 HERE = Path(__file__).parent
-MAIN = {
-    'student': 'student alone',
-    **{method: METHODS[method] for method in ('kd', 'nfd', 'cwd', 'bpkd')},
-    'student_same_time': 'student alone, same time',
-}
-TITLES = {**METHODS, **MAIN}
+MAIN = ['student', 'kd', 'nfd', 'cwd', 'bpkd', 'student_same_time']
 METRICS = ['mIoU', 'trimap/mIoU@3px', 'body/mIoU@3px', 'boundary/mIoU@0.005diag']
 CAM_CLASSES = ('pole', 'fence', 'car', 'bicyclist')
 FRAMES = 15  # the bootstrap draws blocks of this many frames: one second of the video
@@ -48,13 +43,6 @@ ABLATIONS = {
 }
 
 
-def print_rows(header: List[str], names: List[str], cells: Callable[[str], List[str]]) -> None:
-    print('| | ' + ' | '.join(header) + ' |')
-    print('|---|' + '---:|' * len(header))
-    for name in names:
-        print(f'| {TITLES.get(name, name)} | ' + ' | '.join(cells(name)) + ' |')
-
-
 def interval(difference: Difference) -> str:
     """`+1.2 (-0.3 to +2.7; +0.4 to +2.0)`: the mean, its interval over seeds and that over images."""
     ends = [f'{low:+.1f} to {high:+.1f}' for low, high in filter(None, (difference.over_seeds, difference.over_images))]
@@ -62,7 +50,7 @@ def interval(difference: Difference) -> str:
 
 
 def print_main() -> None:
-    results = Results(HERE / 'main', list(MAIN))
+    results = Results(HERE / 'main', MAIN)
     header = [title(metric) for metric in METRICS]
     print_rows(
         ['seeds', *header],
@@ -72,19 +60,19 @@ def print_main() -> None:
             *(mean_and_spread(results.values(name, metric)) for metric in METRICS),
         ],
     )
-    print('\nBPKD minus the others\n')
+    print_heading('BPKD minus the others')
     print_rows(
         header,
         [name for name in results.names if name != 'bpkd'],
         lambda name: [interval(results.difference('bpkd', name, metric, FRAMES)) for metric in METRICS],
     )
-    print('\nThe distilled students minus the student alone with the same time\n')
+    print_heading('The distilled students minus the student alone with the same time')
     print_rows(
         header,
         [name for name in results.names if name in METHODS],
         lambda name: [interval(results.difference(name, 'student_same_time', metric, FRAMES)) for metric in METRICS],
     )
-    print('\nTrimap mIoU over the half width of the band\n')
+    print_heading('Trimap mIoU over the half width of the band')
     trimaps = bands(list(results.all_runs()[0]['metrics']))['trimap/mIoU']
     print_rows(
         [f'{width:g} px' for width in trimaps],
@@ -94,19 +82,26 @@ def print_main() -> None:
 
 
 def print_cost() -> None:
-    """Prints what benchmark.py wrote to step.json. Its configs lie in folders that are named after the methods."""
-    steps = json.loads((HERE / 'step.json').read_text(encoding='utf-8'))['step']
-    cost = {Path(step['config']).parent.name: step for step in steps}
-    cost = {name if name in MAIN else 'student': step for name, step in cost.items()}
+    """Prints what benchmark.py wrote to step.json and, measured again, to step_again.json."""
+    cost, again = (_steps(HERE / file) for file in ('step.json', 'step_again.json'))
     print_rows(
-        ['time of a step', 'relative to the student alone', 'tensor memory'],
+        ['time of a step', 'relative to the student alone', 'measured again', 'process memory', 'tensor memory'],
         list(cost),
         lambda name: [
             '{ms:.0f} ms'.format(**cost[name]),
             '{ratio:.2f}x ({ratio_least:.2f} to {ratio_most:.2f})'.format(**cost[name]),
+            '{ratio:.2f}x'.format(**again[name]),
+            '{memory_ratio:.2f}x'.format(**cost[name]),
             '{tensor_megabytes:.0f} MiB'.format(**cost[name]),
         ],
     )
+
+
+def _steps(file: Path) -> Dict[str, dict]:
+    """The measured steps: {method: step}. Their configs lie in folders that are named after the methods."""
+    steps = json.loads(file.read_text(encoding='utf-8'))['step']
+    cost = {Path(step['config']).parent.name: step for step in steps}
+    return {name if name in MAIN else 'student': step for name, step in cost.items()}
 
 
 def print_entropy() -> None:
@@ -164,35 +159,47 @@ def print_all_methods() -> None:
 
     header = [f'{column}, {device}' for column in COLUMNS.values() for device in ('GPU', 'CPU')]
     print_rows(header, ['student', *METHODS], cells)
+    print_heading('Two runs of all methods')
     twice = [name for name in METHODS if two_runs(name)[1].exists()]
-    print(f'\n{len(twice)} methods with two runs: rank correlation of the runs; methods above the student in both')
-    for metric, column in COLUMNS.items():
-        alone, *scores = np.array([[score(path, metric) for path in two_runs(name)] for name in ('student', *twice)])
-        above = (np.array(scores) > alone).all(axis=1).sum()
-        print(f'{column}: {stats.spearmanr(scores).statistic:.2f}, {above}')
+    of_metric = {metric: np.array([[score(p, metric) for p in two_runs(n)] for n in twice]) for metric in COLUMNS}
+    alone = {metric: np.array([score(path, metric) for path in two_runs('student')]) for metric in COLUMNS}
+    on_gpu = {metric: [score(two_runs(name)[0], metric) for name in METHODS] for metric in COLUMNS}
+    rows = {
+        'rank correlation of the two runs': [f'{stats.spearmanr(of_metric[m]).statistic:.2f}' for m in COLUMNS],
+        f'above the student alone in both runs, of {len(twice)} methods': [
+            str((of_metric[m] > alone[m]).all(axis=1).sum()) for m in COLUMNS
+        ],
+        f'above the student alone on the GPU, of {len(METHODS)} methods': [
+            str((np.array(on_gpu[m]) > alone[m][0]).sum()) for m in COLUMNS
+        ],
+    }
+    print_rows(list(COLUMNS.values()), rows, rows.__getitem__)
 
 
 if __name__ == '__main__':
-    print('\nMain comparison\n')
+    print_heading('Main comparison')
     print_main()
-    print('\nCost\n')
+    print_heading('Cost')
     print_cost()
-    print('\nEntropy\n')
+    print_heading('Entropy')
     print_entropy()
-    print('\nHiResCAM\n')
+    print_heading('HiResCAM')
     print_cam()
-    print("\nThe paper's ablations\n")
+    print_heading("The paper's ablations")
     seeds = common_seeds(HERE / 'paper_tables')
     print_table(HERE / 'main', {'student': 'student alone', 'bpkd': 'the whole loss, kernel_size 7'}, seeds)
     print_table(HERE / 'main', {'cwd': 'body term without the mask (tuned CWD), no edge term'}, seeds, header=False)
     print_table(HERE / 'paper_tables', ABLATIONS, seeds, header=False)
-    print("\nThe same, with the paper's weights\n")
+    print_heading("The same, with the paper's weights")
     print_table(HERE / 'results/1000', {'student': 'student alone', 'bpkd': 'the whole loss'})
     print_table(HERE / 'paper_weights', ABLATIONS, header=False)
-    print('\nAll methods, 1000 iterations\n')
+    print_heading('All methods, 1000 iterations')
     print_all_methods()
-    print('\n4000 iterations\n')
+    print_heading('4000 iterations')
     print_table(HERE / 'long', LONG)
     print_table(HERE / 'results/4000', {'student': 'student alone', **METHODS}, header=False)
-    print('\nAICSD and the wavelet loss\n')
+    ious = json.loads((HERE / 'long/teacher.json').read_text(encoding='utf-8'))['per_class']['IoU']
+    (worst, least), (second, next_least), *_ = sorted(ious.items(), key=lambda item: item[1])
+    print(f'\nThe lowest IoUs of the teacher are {least:.1f} % ({worst}) and {next_least:.1f} % ({second}).')
+    print_heading('AICSD and the wavelet loss')
     print_table(HERE / 'below_student', BELOW)

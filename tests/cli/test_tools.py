@@ -306,7 +306,11 @@ def test_half_precision_halves_the_file(trained, exported):
             ],
             "train_dataloader.dataset.data_root is 'data/not-there', which is not a folder",
         ),
-        ('train.py', ['{config}', '--cfg-options', 'model.distiller.losses.loss_bpkd.type=BPKLoss'], 'BPKLoss'),
+        (
+            'train.py',
+            ['{config}', '--cfg-options', 'model.distiller.losses.loss_bpkd.type=BPKLoss'],
+            "no class 'BPKLoss'",
+        ),
         ('train.py', ['{config}', '--cfg-options', 'model.distiller.losses.loss_bpkd.edge=1'], "argument 'edge'"),
         ('train.py', ['{config}', '--cfg-options', 'model.teacher_ckpt=None'], 'set model.teacher_ckpt'),
     ],

@@ -108,7 +108,9 @@ open(f'{folder}/x.pth', 'wb').write(b'damaged')
 try:
     CheckpointLoader.load_checkpoint(f'{folder}/x.pth')
 except ValueError as error:
-    assert f'{folder}/x.pth' in str(error)""",
+    assert f'{folder}/x.pth' in str(error)
+else:
+    raise AssertionError('loaded')""",
     'configs in checkpoints': """
 import logging, torch
 from mmengine.runner import Runner

@@ -1,16 +1,17 @@
-"""The examples in the docstrings of the public functions run and print what they say."""
+"""The examples in the docstrings of the package run and print what they say."""
 
 import doctest
 from importlib import import_module
+from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from mmengine.logging import MMLogger
 
 MODULES = [
-    'mmseg_bpkd.ops.boundary',
-    'mmseg_bpkd.models.losses.functional',
-    'mmseg_bpkd.evaluation.metrics.boundary_iou',
-    'mmseg_bpkd.evaluation.metrics.trimap_iou',
+    path.relative_to(ROOT).with_suffix('').as_posix().replace('/', '.')
+    for path in sorted(Path(ROOT, 'mmseg_bpkd').rglob('*.py'))
+    if '>>>' in path.read_text(encoding='utf-8')
 ]
 
 

@@ -10,7 +10,7 @@ from statistics import mean
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tables import COLUMNS, METHODS
+from tables import COLUMNS, METHODS, print_heading
 
 HERE = Path(__file__).parent
 ROWS = {'student': 'student alone', **METHODS}
@@ -52,7 +52,7 @@ def methods_table() -> None:
 def variants_table() -> None:
     files = sorted(HERE.glob('results/*-[0-9]_*.json'))
     if files:
-        print('\n' + row('variant', *COLUMNS.values()))
+        print(row('variant', *COLUMNS.values()))
         print('|---|' + '---:|' * len(COLUMNS))
     for file in files:
         method, _, settings = file.stem.rpartition('-')
@@ -60,5 +60,7 @@ def variants_table() -> None:
 
 
 if __name__ == '__main__':
+    print_heading('Methods')
     methods_table()
+    print_heading('Variants')
     variants_table()

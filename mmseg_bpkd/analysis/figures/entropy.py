@@ -43,7 +43,7 @@ def channel_entropy(x: Tensor) -> Tensor:
     Raises:
         ValueError: if there is one channel only.
 
-    >>> channel_entropy(torch.zeros(1, 8, 1, 1))  # all channels are equal
+    >>> channel_entropy(torch.zeros(1, 4, 1, 1))  # all channels are equal
     tensor([[[1.]]])
     """
     if x.shape[1] < 2:
