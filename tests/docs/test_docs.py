@@ -202,6 +202,9 @@ def test_a_generated_part_gets_what_its_script_prints(script):
 def test_conclusions_and_tables_without_results_or_page_are_found(script, claims, expected):
     table = 's.py prints the table B, which no page shows'
     assert [*generate['problems'](dict(page=PAGE), claims)] == [table, *expected]
+    at_line_start = PAGE.replace(' <!-- claim', '\n  <!-- claim')
+    _, problem, *others = generate['problems'](dict(page=at_line_start), claims)
+    assert problem.startswith('a claim begins a line') and others == expected
 
 
 def test_the_pictures_of_the_main_comparison_were_drawn_from_its_results():
