@@ -116,9 +116,6 @@ def test_cirkd_divides_cwd_on_features_by_the_width_of_the_student():
     torch.testing.assert_close(CWDFeatureLoss(weight=50 * 8 / 2)(feats_S, feats_T), 50 * 16 * total / (2 * width_S))
 
 
-# FitNet: the aligner had a bias in version 0.1
-
-
 @pytest.mark.parametrize('bias', [False, True])
 def test_fitnet_with_its_aligner_equals_cirkds_formula(teacher_ckpt, bias):
     model = tiny.distillation(teacher_ckpt, dict(loss_fitnet=dict(type='FitNetLoss', bias=bias))).train()
