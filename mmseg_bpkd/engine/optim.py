@@ -82,7 +82,7 @@ class CombinedOptimizer(Optimizer):
             raise ValueError(
                 f'the checkpoint has the state of {saved or "a single optimiser"}, expected {self._types}: here the '
                 f'layers {self.layers} have optimisers of their own. Resume with the settings of the losses that the '
-                'checkpoint was written with, or start a new run with load_from'
+                'checkpoint was written with, such as critic_optimizer=None, or start a new run with load_from'
             )
         super().load_state_dict(state_dict)
         self._share()

@@ -295,8 +295,8 @@ def test_a_state_of_one_optimiser_is_refused_with_the_setting_that_continues_it(
         build(model).load_state_dict(reloaded(plain.state_dict()))
 
 
-def test_the_settings_of_version_0_1_load_its_optimiser_states():
-    """It had one parameter group for each parameter, since a layer had its own learning rate."""
+def test_without_an_optimizer_of_its_own_a_layer_loads_a_state_with_one_group_per_parameter():
+    """MMEngine creates such groups for a layer with its own learning rate."""
     model = distillation(SKDSCriticLoss(critic_optimizer=None))
     wrapper = build(model)
     for parameter in model.parameters():
