@@ -162,7 +162,7 @@ def _require_accepted(cfg: Config, parts: List[str], i: int, node: dict) -> None
         node: the dict that would get it.
     """
     here, part, kind = '.'.join(parts[:i]), parts[i], node.get('type')
-    owners = registered(kind) if isinstance(kind, str) else [kind] if callable(kind) else []
+    owners = registered(kind, node.get('_scope_')) if isinstance(kind, str) else [kind] if callable(kind) else []
     if (part == DELETE_KEY and here) or (part == 'type' and (here in KEYS or not node)):
         return
     if kind is not None and (part == '_scope_' or not owners):  # a class that is not registered yet may accept it

@@ -38,14 +38,20 @@ def _constructors(target: Callable) -> List[Callable]:
     return [vars(base)['__init__'] for base in target.__mro__ if '__init__' in vars(base) and base is not object]
 
 
-def registered(name: str) -> List[Callable]:
+def registered(name: str, scope: Optional[str] = None) -> List[Callable]:
     """Returns what MMEngine's registries and their children hold under a name, which may have a scope ('mmseg.FCN').
 
-    What this package registers under the name is the only result, as in a `SegDistiller`.
+    Without a scope, what this package registers under the name is the only result, as in a `SegDistiller`.
+
+    Args:
+        scope: `_scope_` of the config. If it has the name, the result is only what it has.
     """
-    scope, _, key = name.rpartition('.')
-    tables = [registry.module_dict for registry in _registries() if scope in ('', registry.scope)]
-    found = [table[key] for table in tables if key in table]
+    prefix, _, key = name.rpartition('.')
+    found = [(registry.scope, registry.module_dict[key]) for registry in _registries() if key in registry.module_dict]
+    inside = [target for holder, target in found if holder == (prefix or scope)]
+    if inside or prefix:
+        return inside
+    found = [target for _, target in found]
     return [target for target in found if target.__module__.startswith('mmseg_bpkd.')] or found
 
 

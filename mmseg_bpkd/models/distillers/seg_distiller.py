@@ -290,9 +290,14 @@ def with_two_classes(loss: nn.Module, arguments: Dict[str, Any]) -> Dict[str, An
 def _ours_first(losses: Dict[str, dict]) -> Dict[str, dict]:
     """Replaces the names of losses of the root registry by their classes.
 
-    MMRazor's scope also has an `ATLoss`, a `DISTLoss` and an `MGDLoss`. 'mmrazor.ATLoss' still names MMRazor's.
+    MMRazor's scope also has an `ATLoss`, a `DISTLoss` and an `MGDLoss`. 'mmrazor.ATLoss' names MMRazor's. So does
+    `_scope_='mmrazor'`, which MMEngine adds to what a config inherits from MMRazor's configs.
     """
-    return {name: dict(loss, type=MODELS.module_dict.get(loss['type'], loss['type'])) for name, loss in losses.items()}
+    ours = MODELS.module_dict
+    return {
+        name: dict(loss, type=ours[loss['type']]) if loss.get('type') in ours and '_scope_' not in loss else loss
+        for name, loss in losses.items()
+    }
 
 
 def _recorder(record: str, model: BaseModel) -> BaseRecorder:

@@ -1,5 +1,6 @@
 """SegDistiller passes each loss the right records, in the right size and width, and refuses wrong settings."""
 
+import mmrazor.models.losses
 import pytest
 import tiny
 import torch
@@ -10,6 +11,8 @@ from mmengine.registry import MODELS
 from mmseg.models.utils import resize
 from torch import nn
 
+from mmseg_bpkd.models import losses
+from mmseg_bpkd.models.distillers import SegDistiller
 from mmseg_bpkd.models.losses import DistillLoss
 
 RECEIVED = {}
@@ -298,3 +301,29 @@ def test_a_record_that_was_not_captured_is_an_error_that_names_it(teacher_ckpt):
     with pytest.raises(RuntimeError, match=r"loss_bpkd: preds_T was not recorded.*teacher.*'decode_head.conv_seg'"):
         tiny.losses_of(model)
     assert not model.distiller.student_recorders.get_recorder('preds').data_buffer
+
+
+OF_MMRAZOR = dict(
+    ATLoss=('s_feature', 't_feature'), DISTLoss=('logits_S', 'logits_T'), MGDLoss=('preds_S', 'preds_T')
+)  # the losses that MMRazor has too, and the arguments of its forward
+
+
+def built(name: str, **loss) -> type:
+    mapping = {argument: dict(recorder='x', from_student=True) for argument in OF_MMRAZOR[name]}
+    mappings = dict(loss_x=mapping) if loss.pop('mapped', True) else None
+    return type(SegDistiller(dict(loss_x=loss), loss_forward_mappings=mappings).distill_losses['loss_x'])
+
+
+@pytest.mark.parametrize('name', OF_MMRAZOR)
+def test_a_name_that_mmrazor_has_too_is_ours_unless_its_scope_is_given(name):
+    ours, theirs = getattr(losses, name), getattr(mmrazor.models.losses, name)
+    assert built(name, type=name, mapped=False) is ours
+    assert built(name, type=ours, mapped=False) is ours
+    assert built(name, type=f'mmrazor.{name}') is theirs
+    assert built(name, type=name, _scope_='mmrazor') is theirs  # what MMEngine adds to inherited configs
+    assert built(name, type=name, _scope_='mmseg', mapped=False) is ours  # MMSegmentation has none
+
+
+def test_a_loss_without_a_type_is_refused_with_mmengines_message():
+    with pytest.raises(KeyError, match='must contain the key "type"'):
+        SegDistiller(dict(loss_x=dict(weight=1)))
