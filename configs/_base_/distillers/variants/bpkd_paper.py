@@ -10,7 +10,6 @@ distiller = dict(
             kernel_size=7,  # Table 5
             tau_edge=1.0,  # not stated
             tau_body=1.0,  # not stated
-            ignore_index=255,  # the label of void pixels, not of the paper
             void_edges=False,  # not stated
             edge_norm='mean',  # appendix B: unreduced KL, summed over the classes, then a mean
             pre_mask='suppress',  # "only the logits of dog and cat are considered, all others are suppressed"
