@@ -4,7 +4,9 @@ import copy
 from inspect import signature
 from typing import Callable, Dict
 
+import numpy as np
 import oracles
+import pytest
 import torch
 from torch import nn
 
@@ -69,6 +71,7 @@ LOSSES: Dict[str, Callable[[], nn.Module]] = {
 # If student and teacher agree.
 NOT_ZERO = ('kd as in SKDS', 'critic', 'cirkd', 'apd', 'dist', 'mgd', 'afdcd')
 DIVERGENCES = [name for name in LOSSES if name not in NOT_ZERO]
+TOLERANCE = {torch.float32: dict(rtol=2e-5, atol=1e-7), torch.float64: dict(rtol=1e-10, atol=1e-14)}
 LABEL = oracles.grid("""
     . . 0 0 0 1 1 1 1 1
     . . 0 0 0 1 1 1 1 1
@@ -132,3 +135,57 @@ def student_record(loss: nn.Module, given: dict) -> torch.Tensor:
 def with_agreeing_student(given: dict) -> dict:
     """Returns a copy in which the records of the student equal those of the teacher."""
     return {name: given[name.replace('_S', '_T')].clone() for name in given}
+
+
+def arrays(given: dict, *names: str) -> list:
+    """The named records as arrays, for an oracle."""
+    return [given[name].numpy() for name in names]
+
+
+def terms(loss, given: dict, seed: int = 5) -> dict:
+    """The terms of a loss, as numbers."""
+    torch.manual_seed(seed)
+    return {name: value.item() for name, value in loss.terms(**arguments(loss, given)).items()}
+
+
+def assert_equals(loss, taken: dict, oracle) -> None:
+    """Compares value and gradient of a loss with an oracle, a function of the student's record, as an array."""
+    (name,) = (name for name in taken if name.endswith('_S'))
+    student = taken[name].clone().requires_grad_()
+    value = loss(**{**taken, name: student})
+    value.backward()
+    array = student.detach().numpy()
+    assert value.item() == pytest.approx(oracle(array), rel=1e-9) and value > 0
+    np.testing.assert_allclose(student.grad, oracles.numerical_gradient(oracle, array), rtol=1e-5, atol=1e-8)
+
+
+def scene(dtype=torch.float64, requires_grad=False):
+    """Two images: logits of three classes on 4x5 cells, and labels of 8x10 pixels with boundaries and void."""
+    gt = torch.zeros(2, 8, 10, dtype=torch.long)
+    gt[0, :, 5:] = 1
+    gt[0, 6:, :3] = 2
+    gt[1, 4:] = 2
+    gt[1, :, 7] = 1
+    gt[:, :2, :2] = oracles.VOID
+    preds_S, preds_T = torch.randn(2, 2, 3, 4, 5).to(dtype)
+    return preds_S.requires_grad_(requires_grad), preds_T, gt
+
+
+def blocks(num_classes: int, size: tuple, stride: int, dtype: torch.dtype, kind: str = 'regions') -> tuple:
+    """Logits and labels of two images. The labels consist of blocks; the second image has fewer classes."""
+    generator = torch.Generator().manual_seed(num_classes)
+    preds_S, preds_T = 3 * torch.randn(2, 2, num_classes, *size, generator=generator, dtype=dtype)
+    extent = [stride * x for x in size]
+    cells = torch.randint(0, num_classes, (2, -(-extent[0] // 6), -(-extent[1] // 6)), generator=generator)
+    cells[1] = cells[1].clamp(max=max(1, num_classes // 2))
+    gt = cells.repeat_interleave(6, 1).repeat_interleave(6, 2)[:, : extent[0], : extent[1]].clone()
+    gt[:, :3, :5] = oracles.VOID if num_classes <= oracles.VOID else -1
+    if kind == 'no edges':
+        gt.fill_(1)
+    if kind == 'all void':
+        gt.fill_(oracles.VOID if num_classes <= oracles.VOID else -1)
+    return preds_S.requires_grad_(), preds_T, gt
+
+
+def value_and_gradient(loss: torch.Tensor, preds_S: torch.Tensor) -> tuple:
+    return loss.detach(), torch.autograd.grad(loss, preds_S)[0]

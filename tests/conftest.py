@@ -9,7 +9,10 @@ ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 # The folders of tests: some use a helper of another test file.
 sys.path[:0] = [ROOT, *(folder for folder, _, _ in os.walk(osp.join(ROOT, 'tests')) if '__' not in folder)]
 
+pytest.register_assert_rewrite('catalogue')
+
 import mmseg_bpkd.engine  # noqa: F401
+import catalogue
 from mmseg_bpkd.cli import main
 import torch
 from mmengine.logging import MMLogger
@@ -28,6 +31,12 @@ def _same_state_for_every_test():
     for handler in logger.handlers[:]:
         if isinstance(handler, logging.FileHandler) and handler.stream is None:
             logger.removeHandler(handler)  # the closed log of a Runner, to which `init_weights` would write
+
+
+@pytest.fixture
+def given() -> dict:
+    """Records of two images for a loss, from `catalogue`."""
+    return catalogue.records()
 
 
 @pytest.fixture

@@ -3,14 +3,11 @@
 from inspect import signature
 
 import pytest
-import tiny
-import torch
 from conftest import ROOT
 from methods import DISTILLERS
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from mmseg_bpkd.models.losses import CWDFeatureLoss, FitNetLoss
 from mmseg_bpkd.models.segmentors import resolve_segmentor
 
 KD = dict(type='KDLoss')
@@ -73,11 +70,6 @@ PUBLISHED = {
 }
 
 
-@pytest.fixture(scope='module')
-def teacher_ckpt(tmp_path_factory) -> str:
-    return tiny.save_teacher(tmp_path_factory.mktemp('teacher') / 'teacher.pth')
-
-
 def losses_of(path: str) -> dict:
     return whole(Config.fromfile(path).distiller.losses.to_dict())
 
@@ -106,28 +98,3 @@ def test_the_weight_of_cwd_on_features_in_cirkd_fits_the_heads_of_pspnet():
     pair = Config.fromfile(f'{ROOT}/configs/_base_/pairs/pspnet-r101_pspnet-r18_cityscapes.py').model
     widths = {side: resolve_segmentor(pair[side]).decode_head.channels for side in ('student', 'teacher')}
     assert widths == dict(student=128, teacher=512)
-
-
-def test_cirkd_divides_cwd_on_features_by_the_width_of_the_student():
-    """Its criterion: the sum of the KL over the channels of the teacher, over n * channels of the student."""
-    feats_S, feats_T, width_S = torch.randn(2, 8, 3, 4), torch.randn(2, 8, 3, 4), 2  # feats_S is already aligned
-    probs_S, probs_T = ((x / 4).flatten(2).softmax(2) for x in (feats_S, feats_T))
-    total = (probs_T * (probs_T / probs_S).log()).sum()
-    torch.testing.assert_close(CWDFeatureLoss(weight=50 * 8 / 2)(feats_S, feats_T), 50 * 16 * total / (2 * width_S))
-
-
-@pytest.mark.parametrize('bias', [False, True])
-def test_fitnet_with_its_aligner_equals_cirkds_formula(teacher_ckpt, bias):
-    model = tiny.distillation(teacher_ckpt, dict(loss_fitnet=dict(type='FitNetLoss', bias=bias))).train()
-    convolution = model.distiller.connectors['loss_fitnet_feats_S'].conv_module.conv
-    assert (convolution.bias is not None) is bias
-    recorded = {}
-    loss = model.distiller.distill_losses['loss_fitnet']
-    loss.register_forward_hook(lambda _, arguments, kwargs, output: recorded.update(kwargs), with_kwargs=True)
-    value = tiny.losses_of(model)['distill.loss_fitnet']
-    assert value.item() == pytest.approx(10 * (recorded['feats_S'] - recorded['feats_T']).square().mean().item())
-
-
-def test_the_default_arguments_of_fitnet_are_those_of_its_recipe():
-    loss = FitNetLoss()
-    assert (loss.weight, loss.align) == (10, dict(bias=False))

@@ -1,5 +1,8 @@
 """Properties that all registered losses have."""
 
+import doctest
+from importlib import import_module
+
 import catalogue
 import oracles
 import pytest
@@ -34,7 +37,7 @@ def test_divergence_and_its_gradient_are_zero_if_student_and_teacher_agree(name)
 
 @pytest.mark.parametrize('name', [name for name in LOSSES if name not in ('critic', 'skds pairs as in SKDS')])
 def test_gradient_passes_gradcheck(name):
-    """Except for two losses that change the gradient; see `test_rival_losses.py`.
+    """Except for two losses that change the gradient; see `test_skds.py`.
 
     The critic reverses that of the student. SKDS's pairs treat the norms as constants.
     """
@@ -167,3 +170,47 @@ def test_different_numbers_of_classes_are_an_error_that_states_both_shapes(name)
     given['preds_T'] = given['preds_T'][:, :2]
     with pytest.raises(ValueError, match=r'\(2, 3, 4, 5\).*\(2, 2, 4, 5\)'):
         catalogue.value(LOSSES[name](), given)
+
+
+RECENT = [
+    'lskd',
+    'bpkd with standardised logits',
+    'nfd',
+    'aicsd',
+    'aicsd with normalised rows',
+    'kt channel',
+    'kt channel, l1',
+    'kt channel, huber',
+    'wavelet',
+]
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize('constant', ['student', 'teacher', 'both'])
+@pytest.mark.parametrize('fill', [0.0, 0.1, 30.0])
+@pytest.mark.parametrize('name', RECENT)
+def test_value_and_gradient_are_finite_for_constant_maps(name, fill, constant, dtype):
+    loss, given = catalogue.LOSSES[name](), catalogue.records(dtype)
+    for record, x in given.items():
+        if record.endswith(dict(student='_S', teacher='_T', both=('_S', '_T'))[constant]):
+            x.fill_(fill)
+    student = catalogue.student_record(loss, given)
+    student.requires_grad_()
+    value = catalogue.value(loss, given)
+    value.backward()
+    assert torch.isfinite(value) and torch.isfinite(student.grad).all()
+
+
+@pytest.mark.parametrize('name', RECENT)
+def test_the_loss_is_a_mean_over_the_images(name, given):
+    """So two processes with half of the batch each have the gradient of one."""
+    loss = catalogue.LOSSES[name]()
+    halves = [{key: x[i : i + 1] for key, x in given.items()} for i in (0, 1)]
+    expected = sum(catalogue.value(loss, half) for half in halves) / 2
+    torch.testing.assert_close(catalogue.value(loss, given), expected)
+
+
+@pytest.mark.parametrize('module', ['functional', 'nfd', 'aicsd', 'kt_channel', 'wavelet'])
+def test_examples_in_docstrings_print_what_they_say(module):
+    results = doctest.testmod(import_module(f'mmseg_bpkd.models.losses.{module}'))
+    assert results.attempted > 0 and results.failed == 0

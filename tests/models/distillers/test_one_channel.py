@@ -22,7 +22,6 @@ from torch import nn
 
 from mmseg_bpkd.models.distillers.seg_distiller import with_two_classes
 from mmseg_bpkd.models.losses import BPKDLoss, DistillLoss
-from mmseg_bpkd.models.losses.functional import two_class_logits
 from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
 from mmseg_bpkd.ops.boundary import edge_masks
 
@@ -258,20 +257,6 @@ def test_a_head_with_three_classes_beside_one_with_one_channel_is_refused(given,
     given['preds_T'] = torch.randn(2, 3, 4, 5, dtype=torch.float64)
     with pytest.raises(ValueError, match=r'\(2, 1, 4, 5\).*\(2, 3, 4, 5\)'):
         catalogue.value(catalogue.LOSSES[name]().double(), given)
-
-
-@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-def test_log_odds_of_half_precision_logits_are_float32(dtype):
-    softmax = torch.tensor([7.0, 7.03125]).to(dtype).view(1, 2, 1, 1)
-    one, two = two_class_logits(torch.ones(1, 1, 1, 1, dtype=dtype), softmax)
-    assert one.dtype == two.dtype == torch.float32
-    assert two[0, 1].item() == (softmax[0, 1].float() - softmax[0, 0].float()).item() / 2
-
-
-@pytest.mark.parametrize('channels', [(2, 2), (3, 3), (1, 3)])
-def test_other_logits_are_not_changed(channels):
-    preds = [torch.randn(1, count, 2, 2) for count in channels]
-    assert all(a is b for a, b in zip(two_class_logits(*preds), preds))
 
 
 def test_masks_of_the_two_classes_are_equal_unless_void_makes_edges(given):

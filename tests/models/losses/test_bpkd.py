@@ -1,57 +1,59 @@
-"""BPKD, channel-wise and pixel-wise distillation equal the NumPy oracles.
+"""Both terms of BPKD equal the NumPy oracles and tests/reference.py, with every option."""
 
-`test_loss_laws.py` tests the properties that all losses share.
-"""
-
+import catalogue
 import numpy as np
 import oracles
 import pytest
+import reference
 import torch
+from catalogue import TOLERANCE, assert_equals, blocks, make_loss, scene, value_and_gradient
 from mmengine.registry import MODELS
-from mmrazor.models.losses import ChannelWiseDivergence
 
-from mmseg_bpkd.models.losses import BPKDLoss, CWDFeatureLoss, CWDLoss, KDLoss
+from mmseg_bpkd.models.losses import BPKDLoss
 from mmseg_bpkd.ops.boundary import edge_masks
 
 
-def scene(dtype=torch.float64, requires_grad=False):
-    """Two images: logits of three classes on 4x5 cells, and labels of 8x10 pixels with boundaries and void."""
-    gt = torch.zeros(2, 8, 10, dtype=torch.long)
-    gt[0, :, 5:] = 1
-    gt[0, 6:, :3] = 2
-    gt[1, 4:] = 2
-    gt[1, :, 7] = 1
-    gt[:, :2, :2] = oracles.VOID
-    preds_S, preds_T = torch.randn(2, 2, 3, 4, 5).to(dtype)
-    return preds_S.requires_grad_(requires_grad), preds_T, gt
+@pytest.mark.parametrize('dtype', TOLERANCE)
+@pytest.mark.parametrize('kind', ['regions', 'no edges', 'all void'])
+@pytest.mark.parametrize(
+    ('num_classes', 'size', 'stride'),
+    [
+        (2, (8, 8), 8),
+        (3, (5, 7), 8),
+        (19, (9, 13), 4),
+        (31, (8, 8), 4),
+        (32, (8, 9), 4),
+        (150, (12, 12), 8),
+        (256, (7, 9), 8),
+    ],
+)
+def test_bpkd_equals_the_reference(num_classes, size, stride, kind, dtype):
+    preds_S, preds_T, gt = blocks(num_classes, size, stride, dtype, kind)
+    ignore_index = oracles.VOID if num_classes <= oracles.VOID else -1
+    loss = BPKDLoss(edge_weight=20, body_weight=5, ignore_index=ignore_index)
+    fast = value_and_gradient(loss(preds_S, preds_T, gt), preds_S)
+    slow = value_and_gradient(
+        20 * reference.bpkd_edge(preds_S, preds_T, gt, ignore_index=ignore_index)
+        + 5 * reference.bpkd_body(preds_S, preds_T, gt, ignore_index=ignore_index),
+        preds_S,
+    )
+    for ours, theirs in zip(fast, slow):
+        torch.testing.assert_close(ours, theirs, **TOLERANCE[dtype])
+    assert slow[1].abs().max() > 0
 
 
-@pytest.mark.parametrize('tau', [1.0, 4.0])
-def test_pixel_wise_loss_equals_the_oracle(tau):
-    preds_S, preds_T, _ = scene()
-    expected = 2 * oracles.pixel_wise(preds_S.numpy(), preds_T.numpy(), tau)
-    assert KDLoss(weight=2, tau=tau)(preds_S, preds_T).item() == pytest.approx(expected, rel=1e-9)
-
-
-@pytest.mark.parametrize('tau', [1.0, 4.0])
-@pytest.mark.parametrize('loss', [CWDLoss, CWDFeatureLoss])
-def test_channel_wise_losses_equal_the_oracle(loss, tau):
-    preds_S, preds_T, _ = scene()
-    expected = 3 * oracles.channel_wise(preds_S.numpy(), preds_T.numpy(), tau)
-    assert loss(weight=3, tau=tau)(preds_S, preds_T).item() == pytest.approx(expected, rel=1e-9)
-
-
-@pytest.mark.parametrize('tau', [1.0, 4.0])
-def test_channel_wise_loss_equals_mmrazors(tau):
-    preds_S, preds_T, _ = scene()
-    expected = ChannelWiseDivergence(tau, loss_weight=5)(preds_S, preds_T)
-    torch.testing.assert_close(CWDLoss(weight=5, tau=tau)(preds_S, preds_T), expected)
-
-
-def test_cwd_as_tuned_on_camvid_is_the_default_body_term_without_its_mask():
-    preds_S, preds_T, gt = scene()
-    body = BPKDLoss(edge_weight=0).terms(preds_S, preds_T, torch.zeros_like(gt))['body']  # no edges, so no mask
-    torch.testing.assert_close(CWDLoss(weight=5, tau=1)(preds_S, preds_T), body)
+@pytest.mark.parametrize('num_classes', [19, 40])
+def test_bpkd_equals_the_reference_if_one_image_has_all_classes_and_the_other_three(num_classes):
+    preds_S, preds_T, gt = blocks(num_classes, (9, 12), 8, torch.float64)
+    gt[0, :60, :60] = torch.arange(100).view(10, 10).repeat_interleave(6, 0).repeat_interleave(6, 1) % num_classes
+    gt[1] = num_classes - 1 - gt[1] % 3
+    assert len(gt[0].unique()) >= num_classes and len(gt[1].unique()) <= 3
+    fast = value_and_gradient(BPKDLoss(edge_weight=20, body_weight=5)(preds_S, preds_T, gt), preds_S)
+    slow = value_and_gradient(
+        20 * reference.bpkd_edge(preds_S, preds_T, gt) + 5 * reference.bpkd_body(preds_S, preds_T, gt), preds_S
+    )
+    for ours, theirs in zip(fast, slow):
+        torch.testing.assert_close(ours, theirs, **TOLERANCE[torch.float64])
 
 
 @pytest.mark.parametrize('alpha', [1.0, [0.5, 1.0, 3.0]])
@@ -353,3 +355,42 @@ def test_both_terms_equal_the_oracles_if_few_of_many_classes_are_present(options
     body = body_oracle(S * (1 - masks), T * (1 - masks), 2)
     assert edge > 0 and terms['edge'].item() == pytest.approx(7 * edge, rel=1e-6)
     assert terms['body'].item() == pytest.approx(5 * body, rel=1e-6)
+
+
+@pytest.mark.parametrize('pre_mask', ['suppress', 'multiply', False])
+def test_bpkd_masks_the_standardised_logits_and_keeps_its_body_term(given, pre_mask):
+    loss = make_loss(
+        'BPKDLoss', edge_weight=7, body_weight=3, kernel_size=3, tau_edge=2, pre_mask=pre_mask, standardize=True
+    )
+    masks = oracles.edge_masks(given['gt'].numpy(), 3, (4, 5), 3)
+    preds_T = given['preds_T'].numpy()
+    standard_T = oracles.standardized(preds_T)
+
+    def expected(preds_S):
+        edge = oracles.bpkd_edge(oracles.standardized(preds_S), standard_T, masks, [1, 1, 1], 2, pre_mask=pre_mask)
+        return 7 * edge + 3 * oracles.channel_wise(preds_S * (1 - masks), preds_T * (1 - masks), 1)
+
+    assert_equals(loss, catalogue.arguments(loss, given), expected)
+
+
+def test_void_cells_do_not_change_the_edge_term_of_standardised_logits(given):
+    loss = make_loss('BPKDLoss', body_weight=0, kernel_size=3, standardize=True)
+    before = catalogue.value(loss, given)
+    given['preds_S'][:, 0, 0, 0] += 100  # the cell of the 2x2 void pixels
+    assert before > 0
+    torch.testing.assert_close(catalogue.value(loss, given), before)
+
+
+def test_standardised_logits_and_a_softmax_over_positions_are_refused():
+    with pytest.raises(ValueError, match="standardize=True needs edge_over='classes'"):
+        make_loss('BPKDLoss', edge_over='positions', standardize=True)
+
+
+@pytest.mark.parametrize('num_classes', [9, 19, 150])
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.int32, torch.int64])
+def test_the_logits_and_the_label_are_not_modified(num_classes, dtype):
+    preds_S, preds_T, gt = blocks(num_classes, (9, 13), 4, torch.float32)
+    gt = gt.to(dtype)
+    before = [x.detach().clone() for x in (preds_S, preds_T, gt)]
+    BPKDLoss()(preds_S, preds_T, gt).backward()
+    assert all(torch.equal(x, y) for x, y in zip((preds_S, preds_T, gt), before))
