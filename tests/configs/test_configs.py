@@ -12,10 +12,12 @@ import tiny
 import torch
 import yaml
 from conftest import ROOT
+from methods import DISTILLERS
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.utils import get_installed_path
+from test_published_recipes import PUBLISHED
 
 from mmseg_bpkd.models.distillers import SegDistiller
 from mmseg_bpkd.models.roles import student_config
@@ -515,3 +517,7 @@ def test_what_a_distiller_states_is_the_default_unless_listed(method):
         parameters = inspect.signature(MODELS.module_dict[loss.type].__init__).parameters
         differs[name] = {key: x for key, x in loss.items() if key != 'type' and parameters[key].default != x}
     assert differs == BESIDE_DEFAULTS[method]
+
+
+def test_every_distiller_is_compared_with_the_defaults_or_a_published_recipe():
+    assert sorted([*BESIDE_DEFAULTS, *PUBLISHED]) == sorted(DISTILLERS)
