@@ -3,10 +3,10 @@
 Uses the measurements of the commands masks, losses, step and test.
 """
 
+from collections.abc import Iterator
 from functools import partial
 from math import inf
 from statistics import median
-from typing import Iterator, Optional, Tuple, Union
 
 from . import losses, masks, step, testing
 from .measuring import DEVICE, milliseconds_in_turn
@@ -16,7 +16,7 @@ STRIDE = 8  # of the recipes' logits
 MASKS = {'150 classes, 512x512, 20 in each image': 150, '19 classes, 512x1024, 15 in each image': 20}  # times faster
 
 
-def compare(runs: int, size: Optional[Tuple[int, int]], batch_size: Optional[int]) -> Iterator[dict]:
+def compare(runs: int, size: tuple[int, int] | None, batch_size: int | None) -> Iterator[dict]:
     if DEVICE.type == 'cpu':  # the masks have a budget on a CPU only
         for result in masks.compare(runs, MASKS):
             what = f'edge masks, {result["case"]}'
@@ -59,7 +59,7 @@ def milliseconds_of_loss(step_result: dict, runs: int) -> float:
     return median(milliseconds_in_turn({'BPKD': call}, 10 * runs)['BPKD'])
 
 
-def judged(what: str, of: str, measured: Union[float, dict], at_least: float = 0, at_most: float = inf) -> dict:
+def judged(what: str, of: str, measured: float | dict, at_least: float = 0, at_most: float = inf) -> dict:
     """Compares a number, or a result of `measuring.ratio` with its spread, with an aim."""
     aim = f'at least {at_least}' if at_least else f'at most {at_most}'
     if not isinstance(measured, dict):

@@ -8,8 +8,8 @@ import random
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from statistics import median
-from typing import Dict, Iterator, List
 
 import cv2
 import numpy as np
@@ -39,15 +39,15 @@ IMAGES = 4
 class Pipeline:
     """Each call loads all images once, with a new augmentation."""
 
-    def __init__(self, path: str, samples: List[dict]) -> None:
+    def __init__(self, path: str, samples: list[dict]) -> None:
         configs = Config.fromfile(path).train_pipeline
-        self.transforms: List[BaseTransform] = [
+        self.transforms: list[BaseTransform] = [
             TRANSFORMS.build(cfg) for cfg in configs if cfg.type != 'SeedAugmentation'
         ]
         self.samples = samples
         self.times = 0
-        self.milliseconds: Dict[str, List[float]] = defaultdict(list)
-        self.made: List[dict] = []
+        self.milliseconds: dict[str, list[float]] = defaultdict(list)
+        self.made: list[dict] = []
 
     def __call__(self) -> None:
         self.made.clear()
@@ -63,7 +63,7 @@ class Pipeline:
         self.times += 1
 
 
-def draw(folder: str, size: tuple, extension: str) -> List[dict]:
+def draw(folder: str, size: tuple, extension: str) -> list[dict]:
     samples = []
     for i in range(IMAGES):
         image, label = render_scene('train', i, size)

@@ -3,8 +3,8 @@
 "reference" means the formulas of tests/reference.py.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Callable, Dict, Iterator, Sequence
 
 import reference
 import torch
@@ -21,7 +21,7 @@ FORMAT = (
     '{megabytes:.0f} MiB, {memory_ratio:.2f} times'
 )
 RIVAL = "MMRazor's CWD"
-LOSSES: Dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     RIVAL: lambda preds_S, preds_T, gt: ChannelWiseDivergence(tau=1, loss_weight=5)(preds_S, preds_T),
     'CWD': lambda preds_S, preds_T, gt: CWDLoss(weight=5, tau=1)(preds_S, preds_T),
     'BPKD': lambda preds_S, preds_T, gt: BPKDLoss(edge_weight=20, body_weight=5)(preds_S, preds_T, gt),

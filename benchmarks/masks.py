@@ -1,8 +1,8 @@
 """Class-wise edge masks at stride 8, against one-hot maps and max-pooling."""
 
+from collections.abc import Iterable, Iterator
 from functools import partial
 from statistics import median
-from typing import Iterable, Iterator
 
 import torch
 import torch.nn.functional as F

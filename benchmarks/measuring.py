@@ -5,9 +5,9 @@ import gc
 import multiprocessing
 import re
 import time
+from collections.abc import Callable
 from itertools import accumulate
 from statistics import median
-from typing import Callable, Dict, List
 
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
@@ -15,7 +15,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 
 
-def milliseconds_in_turn(calls: Dict[str, Callable], runs: int) -> Dict[str, List[float]]:
+def milliseconds_in_turn(calls: dict[str, Callable], runs: int) -> dict[str, list[float]]:
     times = {name: [] for name in calls}
     for counted in [False] + [True] * runs:
         for name, call in calls.items():
@@ -26,14 +26,14 @@ def milliseconds_in_turn(calls: Dict[str, Callable], runs: int) -> Dict[str, Lis
 
 
 def milliseconds(call: Callable) -> float:
-    _synchronise()
+    _synchronize()
     began = time.perf_counter()
     call()
-    _synchronise()
+    _synchronize()
     return 1000 * (time.perf_counter() - began)
 
 
-def ratio(times: List[float], reference: List[float]) -> Dict[str, float]:
+def ratio(times: list[float], reference: list[float]) -> dict[str, float]:
     """Median milliseconds, and the ratio to the reference in each turn: median, minimum and maximum."""
     ratios = [a / b for a, b in zip(times, reference)]
     return dict(ms=median(times), ratio=median(ratios), ratio_least=min(ratios), ratio_most=max(ratios))
@@ -67,13 +67,13 @@ def _peak_growth(make: Callable, warm_up: Callable) -> float:
 
 def _peak_growth_on_gpu(make: Callable) -> float:
     gc.collect()
-    _synchronise()
+    _synchronize()
     before = torch.cuda.memory_allocated()
     call = make()
-    _synchronise()
+    _synchronize()
     torch.cuda.reset_peak_memory_stats()
     call()
-    _synchronise()
+    _synchronize()
     return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
@@ -94,7 +94,7 @@ def peak_of_tensors(make: Callable[[], Callable]) -> float:
     return max(total for total, event in zip(totals, changes) if event.start_ns() >= began) / 2**20
 
 
-def _synchronise() -> None:
+def _synchronize() -> None:
     if DEVICE.type == 'cuda':
         torch.cuda.synchronize()
 

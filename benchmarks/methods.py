@@ -4,10 +4,10 @@ Inputs have the sizes of PSPNet R101 to R18 with 150 classes, batch 2, crop 384x
 """
 
 import os.path as osp
+from collections.abc import Callable, Iterator
 from functools import partial
 from glob import glob
 from inspect import signature
-from typing import Callable, Dict, Iterator, List
 
 import torch
 from mmengine.config import Config
@@ -31,7 +31,7 @@ CLASSES = 150
 WIDTHS = dict(feats_S=128, feats_T=512, stage_S=512, stage_T=2048)
 
 
-def random_records(size: int = 48) -> Dict[str, Tensor]:
+def random_records(size: int = 48) -> dict[str, Tensor]:
     records = {
         name: torch.randn(2, width, size, size, device=DEVICE)
         for name, width in dict(WIDTHS, preds_S=CLASSES, preds_T=CLASSES).items()
@@ -78,7 +78,7 @@ def forward_and_backward(method: str, records: dict) -> Callable[[], None]:
     return lambda: losses(records).backward()
 
 
-def compare(runs: int, methods: List[str]) -> Iterator[dict]:
+def compare(runs: int, methods: list[str]) -> Iterator[dict]:
     records = random_records()
     kd_megabytes = peak_growth(partial(in_a_process_of_its_own, 'kd'), warm_up)
     for method in methods or METHODS:
@@ -99,4 +99,4 @@ def in_a_process_of_its_own(method: str) -> Callable[[], None]:
     return forward_and_backward(method, RECORDS)
 
 
-RECORDS: Dict[str, Tensor] = {}  # inputs, which do not count as memory of the losses
+RECORDS: dict[str, Tensor] = {}  # inputs, which do not count as memory of the losses

@@ -15,10 +15,10 @@ import os
 import os.path as osp
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import date
 from importlib.metadata import version
-from typing import Callable, Dict, Iterator, Tuple
 from unittest import mock
 
 sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..'))  # works in a checkout that is not installed
@@ -201,14 +201,14 @@ def problems(result: dict) -> Iterator[str]:
         )
 
 
-def read_results(path: str) -> Dict[Tuple[str, str], dict]:
+def read_results(path: str) -> dict[tuple[str, str], dict]:
     if not osp.isfile(path):
         return {}
     with open(path) as file:
         return {(result['network'], result['data']): result for result in json.load(file)['onnx']}
 
 
-def write_results(path: str, results: Dict[Tuple[str, str], dict]) -> None:
+def write_results(path: str, results: dict[tuple[str, str], dict]) -> None:
     in_order = [results[key] for key in ((network, data) for network in NETWORKS for data in DATA) if key in results]
     with open(f'{path}.part', 'w') as file:
         json.dump(dict(onnx=in_order), file, indent=2)

@@ -1,15 +1,15 @@
 """How the time of a BPKD step, PSPNet R101 to R18, grows with batch, crop, classes and processes.
 
-Several processes have one CPU thread each. Gradients are averaged with gloo. Batch norm is not synchronised.
+Several processes have one CPU thread each. Gradients are averaged with gloo. Batch norm is not synchronized.
 """
 
 import os.path as osp
 import socket
 import tempfile
 import time
+from collections.abc import Iterator
 from functools import partial
 from statistics import median
-from typing import Iterator, Optional, Tuple
 
 import torch
 import torch.distributed as dist
@@ -26,7 +26,7 @@ PROCESSES, PROCESS_SIZE, PROCESS_BATCH_SIZE = (1, 2, 4), (128, 128), 2
 CLASSES = {classes: {'num_classes': classes, 'model.num_classes': classes} for classes in (19, 59, 150)}
 
 
-def compare(runs: int, size: Optional[Tuple[int, int]] = None, batch_size: Optional[int] = None) -> Iterator[dict]:
+def compare(runs: int, size: tuple[int, int] | None = None, batch_size: int | None = None) -> Iterator[dict]:
     size, batch_size = tuple(size or SIZE), batch_size or BATCH_SIZE
     points = {f'batch {n}': (19, size, n) for n in (batch_size, 2 * batch_size, 3 * batch_size)}
     points |= {

@@ -6,8 +6,8 @@ networks, batch size and crop of our recipe).
 """
 
 import os.path as osp
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from mmengine.config import Config
@@ -75,7 +75,7 @@ def _with_scope(model: dict) -> dict:
     return dict(model, _scope_='mmseg', pretrained=None)
 
 
-def random_batch(num_classes: int, batch_size: int, size: Tuple[int, int]) -> dict:
+def random_batch(num_classes: int, batch_size: int, size: tuple[int, int]) -> dict:
     generator = torch.Generator().manual_seed(0)
     inputs = list(torch.randint(0, 256, (batch_size, 3, *size), generator=generator, dtype=torch.uint8))
     metainfo = dict(img_shape=size, ori_shape=size, pad_shape=size)
@@ -86,7 +86,7 @@ def random_batch(num_classes: int, batch_size: int, size: Tuple[int, int]) -> di
     return dict(inputs=inputs, data_samples=samples)
 
 
-def build(path: str, options: dict) -> Tuple[Config, BaseModel]:
+def build(path: str, options: dict) -> tuple[Config, BaseModel]:
     """Builds the model of a config with random weights, which do not affect the time."""
     cfg = read_config(path, options)
     torch.backends.cudnn.benchmark = cfg.env_cfg.get('cudnn_benchmark', False)
@@ -102,23 +102,23 @@ def build(path: str, options: dict) -> Tuple[Config, BaseModel]:
     return cfg, model
 
 
-def on_random_images(cfg: Config, model: nn.Module, size: Tuple[int, int], batch_size: int) -> Callable[[], None]:
+def on_random_images(cfg: Config, model: nn.Module, size: tuple[int, int], batch_size: int) -> Callable[[], None]:
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     getattr(model, 'module', model).data_preprocessor.size = size
     batch = random_batch(cfg.num_classes, batch_size, size)
     return lambda: model.train_step(batch, wrapper)
 
 
-def training_step(path: str, options: dict, size: Tuple[int, int], batch_size: int) -> Callable[[], None]:
+def training_step(path: str, options: dict, size: tuple[int, int], batch_size: int) -> Callable[[], None]:
     return on_random_images(*build(path, options), size, batch_size)
 
 
 def compare(
     runs: int,
-    configs: List[str],
+    configs: list[str],
     options: dict,
-    size: Optional[Tuple[int, int]] = None,
-    batch_size: Optional[int] = None,
+    size: tuple[int, int] | None = None,
+    batch_size: int | None = None,
     settings: Sequence[str] = tuple(SETTINGS),
     bfloat16: bool = False,
 ) -> Iterator[dict]:
@@ -158,12 +158,12 @@ def compare(
 
 
 def two_steps(make: Callable[[], Callable[[], None]]) -> Callable[[], None]:
-    """Returns a call that runs two steps. The first creates the state of the optimiser, which counts in the second."""
+    """Returns a call that runs two steps. The first creates the state of the optimizer, which counts in the second."""
     step = make()
     return lambda: (step(), step())
 
 
-def _crop(cfg: Config) -> Tuple[int, int]:
+def _crop(cfg: Config) -> tuple[int, int]:
     return next(
         transform.crop_size
         for transform in cfg.train_dataloader.dataset.pipeline
@@ -171,7 +171,7 @@ def _crop(cfg: Config) -> Tuple[int, int]:
     )
 
 
-def _beside_mmrazor(classes: int, settings: Sequence[str]) -> Dict[str, Tuple[str, dict]]:
+def _beside_mmrazor(classes: int, settings: Sequence[str]) -> dict[str, tuple[str, dict]]:
     return {f"MMRazor's CWD recipe, {classes} classes": (f'mmrazor of {classes} classes', {})} | {
         f'BPKD, {classes} classes{name}': (RECIPES[classes], SETTINGS[name]) for name in settings
     }

@@ -10,15 +10,15 @@ results/ holds the JSON files, named <benchmark>_<machine>.json.
 import json
 import re
 import sys
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Dict, Iterator, List
 
 FOLDER = Path(__file__).parent / 'results'
 RESULTS = sorted(FOLDER.glob('*.json'))
 RATIO = '{ratio:.2f}x ({ratio_least:.2f} to {ratio_most:.2f})'
 RELATIVE_TO_CWD = '{%s[ratio]:.2f}x ({%s[ratio_least]:.2f} to {%s[ratio_most]:.2f})'
-TABLES: Dict[str, List[Dict[str, str]]] = {  # {column: cell}; a table shows the results that have all of its values
+TABLES: dict[str, list[dict[str, str]]] = {  # {column: cell}; a table shows the results that have all of its values
     'budgets': [{'': '{what}', 'measured': '{value:.2f}{unit}{spread}', 'budget': '{aim}', 'met?': '{verdict}'}],
     'step': [
         {
@@ -140,7 +140,7 @@ def cost_of_a_step() -> str:
     return ', '.join(texts)
 
 
-def rows(name: str, results: List[dict]) -> List[dict]:
+def rows(name: str, results: list[dict]) -> list[dict]:
     """The results as the tables show them: one row per case of the losses, and units and lists as text."""
     if name == 'budgets':
         return [{**result, 'unit': re.sub('^ (times|of) ', 'x ', f' {result["of"]}')} for result in results]

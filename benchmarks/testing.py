@@ -6,9 +6,9 @@ Uses CamVid's validation set, if data/camvid exists, and drawn scenes of 2048x10
 import os
 import os.path as osp
 import tempfile
+from collections.abc import Iterator
 from functools import partial
 from statistics import median
-from typing import Dict, Iterator, List, Tuple
 
 import torch
 from mmengine.config import Config
@@ -50,14 +50,14 @@ def compare(runs: int) -> Iterator[dict]:
             )
 
 
-def timed(evaluator: Evaluator) -> List[float]:
+def timed(evaluator: Evaluator) -> list[float]:
     """Makes the evaluator record the time of its metrics. Returns the list of milliseconds, one value per image."""
     spent, process = [], evaluator.process
     evaluator.process = lambda *args, **kwargs: spent.append(milliseconds(partial(process, *args, **kwargs)))
     return spent
 
 
-def cases(folder: str) -> Dict[str, Tuple[Config, str]]:
+def cases(folder: str) -> dict[str, tuple[Config, str]]:
     found = {}
     camvid = Config.fromfile(osp.join(ROOT, 'configs/deeplabv3plus/deeplabv3plus_r18w32_1xb6-6k_camvid-240x320.py'))
     if osp.isdir(camvid.test_dataloader.dataset.data_root):

@@ -4,9 +4,9 @@ python docs/check_site.py docs/_build
 """
 
 import sys
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Set
 from urllib.parse import unquote, urldefrag, urlsplit
 
 
@@ -15,8 +15,8 @@ class Page(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.links: List[str] = []
-        self.anchors: Set[str] = set()
+        self.links: list[str] = []
+        self.anchors: set[str] = set()
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
@@ -33,7 +33,7 @@ def problems(site: Path) -> Iterator[str]:
     Args:
         site: folder of a site with `index.html`.
     """
-    pages: Dict[Path, Page] = {}
+    pages: dict[Path, Page] = {}
     to_read = [site / 'index.html']
     while to_read:
         path = to_read.pop()
@@ -57,7 +57,7 @@ def problems(site: Path) -> Iterator[str]:
             yield f'no link leads to {path.relative_to(site)}'
 
 
-def target_of(page: Path, link: str) -> Optional[Path]:
+def target_of(page: Path, link: str) -> Path | None:
     """The file that a link names; None for one to another site."""
     parts = urlsplit(link)
     if parts.scheme or parts.netloc:

@@ -5,7 +5,7 @@ import sys
 
 sys.path.insert(0, os.path.abspath('..'))
 
-import mmseg_bpkd  # noqa: E402
+import mmseg_bpkd
 
 project = 'mmseg_bpkd'
 author = copyright = 'The mmseg_bpkd contributors'

@@ -12,11 +12,11 @@ import io
 import re
 import runpy
 import sys
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from functools import cache
 from pathlib import Path
 from types import FunctionType
-from typing import Dict, Iterator
 from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,13 +25,13 @@ BLOCK = re.compile(r'(<!-- begin generated: (\S+): (.+?) -->(\n?)).*?(<!-- end g
 CLAIM = re.compile(r'<!-- claim: (\w+) -->')
 
 
-def read_pages() -> Dict[str, str]:
+def read_pages() -> dict[str, str]:
     paths = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
     return {path.relative_to(ROOT).as_posix(): path.read_text(encoding='utf-8') for path in paths}
 
 
 @cache
-def sections(script: str) -> Dict[str, str]:
+def sections(script: str) -> dict[str, str]:
     """Runs a script and returns what it prints: {heading: text}."""
     with redirect_stdout(io.StringIO()) as printed, mock.patch('sys.argv', [script]):
         runpy.run_path(str(ROOT / script), run_name='__main__')
@@ -39,7 +39,7 @@ def sections(script: str) -> Dict[str, str]:
     return {heading: text.strip('\n') for heading, text in zip(parts[1::2], parts[2::2])}
 
 
-def renew(pages: Dict[str, str]) -> Dict[str, str]:
+def renew(pages: dict[str, str]) -> dict[str, str]:
     """Returns the pages with the generated parts renewed.
 
     Raises:
@@ -55,7 +55,7 @@ def renew(pages: Dict[str, str]) -> Dict[str, str]:
     return {page: BLOCK.sub(renewed, text) for page, text in pages.items()}
 
 
-def problems(pages: Dict[str, str], claims: Dict[str, FunctionType]) -> Iterator[str]:
+def problems(pages: dict[str, str], claims: dict[str, FunctionType]) -> Iterator[str]:
     """Yields the conclusions that the results do not support, and the tables and claims that no page uses."""
     text = '\n'.join(pages.values())
     shown = {(script, section) for _, script, section, *_ in BLOCK.findall(text)}
@@ -75,7 +75,7 @@ def problems(pages: Dict[str, str], claims: Dict[str, FunctionType]) -> Iterator
             yield f'the results do not support the claim {name}: {claims[name].__doc__}'
 
 
-def load_claims() -> Dict[str, FunctionType]:
+def load_claims() -> dict[str, FunctionType]:
     found = runpy.run_path(str(ROOT / 'experiments/claims.py'), run_name='claims')
     functions = {name: value for name, value in found.items() if isinstance(value, FunctionType)}
     return {name: value for name, value in functions.items() if value.__module__ == 'claims' and name[0] != '_'}

@@ -1,10 +1,10 @@
 """What the pages conclude from the committed results. `docs/generate.py` checks each function that a page names."""
 
 import json
+from collections.abc import Iterable
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import Dict, Iterable
 
 import numpy as np
 
@@ -50,7 +50,7 @@ def _accuracy(name: str) -> float:
 
 
 @cache
-def _demo() -> Dict[str, np.ndarray]:
+def _demo() -> dict[str, np.ndarray]:
     """(seeds, mIoU, trimap mIoU, boundary IoU, pixel accuracy) of each student of the demo."""
     names = ('student', 'kd', 'cwd', 'bpkd')
     return {n: np.array([_scores(f'demo/results/{n}-{i}', (*METRICS, 'aAcc')) for i in range(3)]) for n in names}
@@ -140,7 +140,7 @@ def parts_of_the_loss() -> bool:
     return gain and small and all((difference > noise).all() for difference in large)
 
 
-def demo_favours_bpkd() -> bool:
+def demo_favors_bpkd() -> bool:
     """In the demo, with every seed, distillation helps in every column, and BPKD is ahead in the first three."""
     demo = _demo()
     helps = all((demo[name] > demo['student']).all() for name in ('kd', 'cwd', 'bpkd'))

@@ -1,9 +1,9 @@
 """Prints results of `tools/test.py --out` as a Markdown table."""
 
 import json
+from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 from statistics import mean
-from typing import Callable, Container, Dict, Iterable, List, Optional
 
 METHODS = {
     'kd': 'KD',
@@ -35,7 +35,7 @@ def print_heading(title: str) -> None:
     print(f'\n## {title}\n')
 
 
-def print_rows(header: List[str], names: Iterable[str], cells: Callable[[str], List[str]]) -> None:
+def print_rows(header: list[str], names: Iterable[str], cells: Callable[[str], list[str]]) -> None:
     """Prints a table with a row for each name, which gets its title and its cells."""
     print('| | ' + ' | '.join(header) + ' |')
     print('|---|' + '---:|' * len(header))
@@ -50,10 +50,10 @@ def cell(values: list) -> str:
 
 def print_table(
     results: Path,
-    rows: Dict[str, str],
-    seeds: Optional[Container[str]] = None,
+    rows: dict[str, str],
+    seeds: Container[str] | None = None,
     header: bool = True,
-    columns: Dict[str, str] = COLUMNS,
+    columns: dict[str, str] = COLUMNS,
 ) -> None:
     """Prints a row for each method with results: number of seeds, then mean and every seed of each metric.
 

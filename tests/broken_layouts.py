@@ -7,14 +7,13 @@ import os
 import os.path as osp
 import shutil
 from glob import glob
-from typing import List
 
 import layouts
 import numpy as np
 from PIL import Image
 
 
-def files(root: str, pattern: str) -> List[str]:
+def files(root: str, pattern: str) -> list[str]:
     """Sorted paths that match a pattern, at least one."""
     found = sorted(glob(osp.join(root, pattern), recursive=True))
     assert found, f'nothing matches {pattern} in {root}'
@@ -374,11 +373,11 @@ ERRORS = {
         [],
         r'val: values outside the 11 classes in 1 of 3 labels read \(0016E5_000000.png\): 256 to 266, 511, expected',
     ),
-    'labels in colour': (
+    'labels in color': (
         'ade20k',
-        change_labels('annotations/training/*', lambda label: layouts.COLOURS[label].astype(np.uint8)),
+        change_labels('annotations/training/*', lambda label: layouts.COLORS[label].astype(np.uint8)),
         [],
-        r'train: 3 of 3 labels read from .* must have one channel of class indices, .* got a colour image: '
+        r'train: 3 of 3 labels read from .* must have one channel of class indices, .* got a color image: '
         r'ADE_train_00000001.png, ',
     ),
     'only void': (

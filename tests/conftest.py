@@ -9,10 +9,10 @@ ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 # The folders of tests: some use a helper of another test file.
 sys.path[:0] = [ROOT, *(folder for folder, _, _ in os.walk(osp.join(ROOT, 'tests')) if '__' not in folder)]
 
-pytest.register_assert_rewrite('catalogue')
+pytest.register_assert_rewrite('catalog')
 
 import mmseg_bpkd.engine  # noqa: F401
-import catalogue
+import catalog
 from mmseg_bpkd.cli import main
 import torch
 from mmengine.logging import MMLogger
@@ -35,8 +35,8 @@ def _same_state_for_every_test():
 
 @pytest.fixture
 def given() -> dict:
-    """Records of two images for a loss, from `catalogue`."""
-    return catalogue.records()
+    """Records of two images for a loss, from `catalog`."""
+    return catalog.records()
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ import json
 import os.path as osp
 import re
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Callable, Dict, NamedTuple
+from typing import NamedTuple
 
 import mmseg
 import numpy as np
@@ -84,7 +85,7 @@ KERNEL_UPDATE = dict(
 )
 MMDET = 'needs MMDetection'
 
-NETWORKS: Dict[str, Network] = {
+NETWORKS: dict[str, Network] = {
     'FCN': resnet('FCNHead', 'fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024.py'),
     'PSPNet': resnet('PSPHead', 'pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'),
     'DeepLabV3': resnet('ASPPHead', 'deeplabv3/deeplabv3_r18-d8_4xb2-80k_cityscapes-512x1024.py'),
@@ -461,9 +462,7 @@ def table(results: dict) -> str:
     lines = ['| network | head | student | teacher | folded | remark |', '|---|---|---|---|---|---|']
     for row in results['networks']:
         remarks = [NETWORKS[row['network']].remark] if NETWORKS[row['network']].remark else []
-        cells = []
-        for key in ('student', 'teacher', 'folded'):
-            cells.append('yes' if row[key] == 'yes' else 'no')
+        cells = ['yes' if row[key] == 'yes' else 'no' for key in ('student', 'teacher', 'folded')]
         if row['folded'] == 'yes':
             cells[2] = f'{row["norms_folded"]} of {row["norms"]}' if row['norms'] else 'no batch norm'
         errors = {row[key] for key in ('student', 'teacher', 'folded')} - {'yes'}
@@ -473,13 +472,13 @@ def table(results: dict) -> str:
     return '\n'.join(lines)
 
 
-def committed_rows() -> Dict[str, dict]:
+def committed_rows() -> dict[str, dict]:
     """The rows of docs/support.json: {name of a network: row}."""
     with open(ROWS) as file:
         return {row['network']: row for row in json.load(file)['networks']}
 
 
-def write(rows: Dict[str, dict]) -> None:
+def write(rows: dict[str, dict]) -> None:
     """Writes docs/support.json and the table of docs/support.md."""
     with open(ROWS) as file:
         results = json.load(file)

@@ -1,4 +1,4 @@
-"""Tiny copies of real data sets: their folders, names, formats and label values; the pictures are coloured blocks.
+"""Tiny copies of real data sets: their folders, names, formats and label values; the pictures are colored blocks.
 
 Each function writes `images` images per split, of `size` (width, height), and returns the data root. Every label holds
 every value that the real labels have, void included.
@@ -8,13 +8,13 @@ import json
 import math
 import os
 import os.path as osp
-from typing import Sequence, Tuple
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
-Size = Tuple[int, int]
-COLOURS = np.random.default_rng(0).integers(30, 225, (256, 3))
+Size = tuple[int, int]
+COLORS = np.random.default_rng(0).integers(30, 225, (256, 3))
 
 
 def blocks(seed: int, values: Sequence[int], size: Size) -> np.ndarray:
@@ -30,7 +30,7 @@ def blocks(seed: int, values: Sequence[int], size: Size) -> np.ndarray:
 def picture(seed: int, label: np.ndarray) -> Image.Image:
     """An image that shows its label, with noise."""
     noise = np.random.default_rng(seed).integers(-30, 31, (*label.shape, 3))
-    return Image.fromarray((COLOURS[label] + noise).astype(np.uint8))
+    return Image.fromarray((COLORS[label] + noise).astype(np.uint8))
 
 
 def save(image, *path: str) -> None:
@@ -39,7 +39,7 @@ def save(image, *path: str) -> None:
 
 
 def cityscapes(folder: str, images: int = 3, size: Size = (64, 32)) -> str:
-    """leftImg8bit and gtFine, converted: labelTrainIds beside labelIds, colours and polygons."""
+    """leftImg8bit and gtFine, converted: labelTrainIds beside labelIds, colors and polygons."""
     root = osp.join(folder, 'cityscapes')
     for split, city, start in (('train', 'aachen', 0), ('val', 'lindau', 10**6)):
         for i in range(images):
@@ -49,7 +49,7 @@ def cityscapes(folder: str, images: int = 3, size: Size = (64, 32)) -> str:
             fine = osp.join(root, 'gtFine', split, city, f'{stem}_gtFine')
             save(label, f'{fine}_labelTrainIds.png')
             save(blocks(seed, range(34), size), f'{fine}_labelIds.png')
-            save(COLOURS[label].astype(np.uint8), f'{fine}_color.png')
+            save(COLORS[label].astype(np.uint8), f'{fine}_color.png')
             with open(f'{fine}_polygons.json', 'w') as file:
                 json.dump(dict(imgHeight=size[1], imgWidth=size[0], objects=[]), file)
     return root
@@ -93,7 +93,7 @@ def pascal_voc(folder: str, images: int = 3, size: Size = (64, 48)) -> str:
             label = blocks(10**6 * year + i, [*range(21), 255], size)
             save(picture(10**6 * year + i, label), root, 'JPEGImages', f'{stem}.jpg')
             with_palette = Image.fromarray(label)
-            with_palette.putpalette(COLOURS.astype(np.uint8).tobytes())
+            with_palette.putpalette(COLORS.astype(np.uint8).tobytes())
             save(with_palette, root, f'SegmentationClass{labels}', f'{stem}.png')
         with open(osp.join(root, f'ImageSets/Segmentation/{split}.txt'), 'w') as file:
             file.writelines(f'{stem}\n' for stem in stems)

@@ -21,7 +21,7 @@ def config_of(method: str, folder, max_iters: int, more: str = '') -> str:
     return runs.write_config(folder, max_iters, leaf, more)
 
 
-def train(cfg: Config, name: str, resume_from: str = None) -> str:
+def train(cfg: Config, name: str, resume_from: str | None = None) -> str:
     """Trains in this process, without weight decay, so that only parameters with a gradient change.
 
     Returns:

@@ -1,5 +1,6 @@
 """Slow definitions in NumPy loops, which the tests compare the package with. This file imports nothing from it."""
 
+import itertools
 from math import exp, log
 
 import numpy as np
@@ -170,9 +171,8 @@ def boundary_iou(preds: list, labels: list, num_classes: int, distance: int) -> 
     for pred, label in zip(preds, labels):
         void = label == VOID
         for c in range(num_classes):
-            bands = []
-            for mask in ((pred == c) & ~void, (label == c) & ~void):
-                bands.append(mask & ~eroded(mask, void, distance))
+            masks = (pred == c) & ~void, (label == c) & ~void
+            bands = [mask & ~eroded(mask, void, distance) for mask in masks]
             intersection[c] += (bands[0] & bands[1]).sum()
             union[c] += (bands[0] | bands[1]).sum()
     return iou(intersection, union)
@@ -206,7 +206,7 @@ def attention(feats: np.ndarray) -> list:
 
 
 def inconsistency(preds: np.ndarray) -> np.ndarray:
-    """(C, h, w) logits of one image to the mean distance of each pixel's probabilities to those of its neighbours."""
+    """(C, h, w) logits of one image to the mean distance of each pixel's probabilities to those of its neighbors."""
     probs = softmax_over_classes(preds)
     _, h, w = probs.shape
     out = np.zeros((h, w))
@@ -278,18 +278,11 @@ def correlation(a: np.ndarray, b: np.ndarray, eps: float = 1e-8) -> float:
 
 def pearson(preds_S: np.ndarray, preds_T: np.ndarray, tau: float) -> tuple:
     """(inter, intra): 1 - mean Pearson correlation over the classes of a pixel, and over the pixels of a class."""
-    rows = []
-    for preds in (preds_S, preds_T):
-        rows.append(
-            np.array(
-                [
-                    softmax_over_classes(image / tau)[:, y, x]
-                    for image in preds
-                    for y in range(preds.shape[2])
-                    for x in range(preds.shape[3])
-                ]
-            )
-        )
+    positions = list(itertools.product(range(preds_S.shape[2]), range(preds_S.shape[3])))
+    rows = [
+        np.array([softmax_over_classes(image / tau)[:, y, x] for image in preds for y, x in positions])
+        for preds in (preds_S, preds_T)
+    ]
     inter = np.mean([1 - correlation(a, b) for a, b in zip(*rows)])
     intra = np.mean([1 - correlation(a, b) for a, b in zip(rows[0].T, rows[1].T)])
     return inter, intra
@@ -321,17 +314,17 @@ def adapted(x: np.ndarray, weights: list) -> np.ndarray:
 
 
 def adaptive_perspective(feats_S, feats_T, labels, num_classes: int, scale: float = 10.0) -> tuple:
-    """The terms (map, centre, teacher) of APD for adapted features."""
+    """The terms (map, center, teacher) of APD for adapted features."""
     labels = [nearest(label, *feats_S.shape[2:]) for label in labels]
     present = [c for c in range(num_classes) if any((label == c).any() for label in labels)]
-    centres, views = [], []
+    centers, views = [], []
     for feats in (feats_S, feats_T):
         feats = [image / np.sqrt((image**2).sum(0)) for image in feats]
         means = [
             np.mean([image[:, y, x] for image, label in zip(feats, labels) for y, x in np.argwhere(label == c)], 0)
             for c in present
         ]
-        centres.append(means)
+        centers.append(means)
         views.append(
             [
                 [[scale * cosine(image[:, y, x], mean) for mean in means] for y, x in np.ndindex(label.shape)]
@@ -339,7 +332,7 @@ def adaptive_perspective(feats_S, feats_T, labels, num_classes: int, scale: floa
             ]
         )
     per_pixel = [kl(s, t, 1) for image_S, image_T in zip(*views) for s, t in zip(image_S, image_T)]
-    apart = [(1 - cosine(a, b)) / 2 for a, b in zip(*centres)]
+    apart = [(1 - cosine(a, b)) / 2 for a, b in zip(*centers)]
     entropies = []
     for image, label in zip(views[1], labels):
         for view, c in zip(image, label.ravel()):
@@ -370,7 +363,7 @@ def dense_contrast(feats_S, feats_T, groups: int, patch: int, tau: float) -> flo
 
 
 def unit_vectors(feats: np.ndarray) -> np.ndarray:
-    """(D, h, w) to L2-normalised (positions, D)."""
+    """(D, h, w) to L2-normalized (positions, D)."""
     vectors = feats.reshape(len(feats), -1).T
     return vectors / np.sqrt((vectors**2).sum(1, keepdims=True))
 
@@ -382,7 +375,7 @@ def relation_kl(vectors_S, vectors_T, others_S, others_T, tau: float) -> list:
 
 
 def class_memories(feats: np.ndarray, labels: np.ndarray, num_classes: int) -> tuple:
-    """Per class, the L2-normalised vectors of all its pixels, in order, and its normalised mean of each image."""
+    """Per class, the L2-normalized vectors of all its pixels, in order, and its normalized mean of each image."""
     pixels, means = ([[] for _ in range(num_classes)] for _ in range(2))
     for image, label in zip(feats, labels):
         vectors, label = unit_vectors(image), nearest(label, *image.shape[1:]).ravel()
@@ -563,7 +556,7 @@ def bernoulli_kl(student: float, teacher: float, tau: float) -> float:
 
 
 def binary_inconsistency(z: np.ndarray) -> np.ndarray:
-    """(h, w) log-odds to the mean distance of (p, 1 - p) to those of the neighbours, sqrt(2) |p - p'|."""
+    """(h, w) log-odds to the mean distance of (p, 1 - p) to those of the neighbors, sqrt(2) |p - p'|."""
     out = np.zeros(z.shape)
     for y, x in np.ndindex(z.shape):
         around = z[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].ravel().tolist()

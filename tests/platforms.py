@@ -10,9 +10,9 @@ import json
 import platform
 import re
 import sys
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Iterator
 from xml.etree import ElementTree
 
 RESULTS = Path(__file__).parents[1] / 'docs/platforms.json'

@@ -44,8 +44,8 @@ def save_teacher(path, width: int = 8, num_classes: int = 3, seed: int = 7) -> s
     return str(path)
 
 
-def distillation(teacher_ckpt: str, losses: dict = None, **changes) -> SegDistill:
-    """Builds and initialises a SegDistill with three classes, of a teacher of width 8 and a student of width 4."""
+def distillation(teacher_ckpt: str, losses: dict | None = None, **changes) -> SegDistill:
+    """Builds and initializes a SegDistill with three classes, of a teacher of width 8 and a student of width 4."""
     losses = losses or dict(loss_bpkd=dict(type='BPKDLoss'))
     cfg = dict(
         distiller=dict(type='SegDistiller', losses=losses),
@@ -79,7 +79,7 @@ def batch(size: int = 2, extent: int = 32, seed: int = 3) -> dict:
     return dict(inputs=inputs, data_samples=samples)
 
 
-def losses_of(model: SegDistill, data: dict = None) -> dict:
+def losses_of(model: SegDistill, data: dict | None = None) -> dict:
     """Returns the losses of a training step, with preprocessing."""
     data = model.data_preprocessor(data or batch(), True)
     return model(**data, mode='loss')

@@ -1,4 +1,4 @@
-# Normalisation and padding of every data set: that of MMSegmentation's networks with ImageNet weights.
+# Normalization and padding of every data set: that of MMSegmentation's networks with ImageNet weights.
 preprocessing = dict(
     type='SegDataPreProcessor',
     mean=[123.675, 116.28, 103.53],

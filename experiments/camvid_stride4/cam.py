@@ -6,7 +6,6 @@ Needs the checkpoints that main.py leaves in its work_dir, and writes cam.json.
 """
 
 import json
-from typing import Dict, List
 
 import numpy as np
 import torch
@@ -21,9 +20,9 @@ LAYER = 'backbone:-1'
 IMAGES = 11
 
 
-def shares(network: Network, images: TestImages, indices: List[int]) -> Dict[str, List[float]]:
+def shares(network: Network, images: TestImages, indices: list[int]) -> dict[str, list[float]]:
     """{class: share of the map on the class, for each image that has the class and a map that is not zero}."""
-    found: Dict[str, List[float]] = {name: [] for name in network.classes}
+    found: dict[str, list[float]] = {name: [] for name in network.classes}
     for index in indices:
         image, label = images[index]
         inputs = network.predictor.preprocess(image)
@@ -41,7 +40,7 @@ def main() -> None:
     networks = main_networks()
     images = TestImages(networks[0].cfg)
     indices = images.spread(IMAGES)
-    area: Dict[str, List[float]] = {name: [] for name in networks[0].classes}
+    area: dict[str, list[float]] = {name: [] for name in networks[0].classes}
     for index in indices:
         label = images[index][1]
         for cls, name in enumerate(area):

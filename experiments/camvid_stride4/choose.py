@@ -10,9 +10,9 @@ column is the norm of the gradient of the losses, relative to that of the task, 
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean
-from typing import Dict, Iterable, List
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -24,9 +24,9 @@ TIE = 0.1
 TUNED = ('kd', 'nfd', 'cwd', 'bpkd')
 
 
-def read_settings(folder: Path) -> List[dict]:
+def read_settings(folder: Path) -> list[dict]:
     """The settings in a folder of results, with the means over their seeds."""
-    runs: Dict[str, List[dict]] = {}
+    runs: dict[str, list[dict]] = {}
     for path in sorted(folder.glob('*.json')):
         run = json.loads(path.read_text())
         runs.setdefault(run['name'], []).append(run)
@@ -54,13 +54,13 @@ def method_of(setting: dict) -> str:
     return setting['name'].split('_')[0]
 
 
-def choose(settings: List[dict]) -> Dict[str, dict]:
+def choose(settings: list[dict]) -> dict[str, dict]:
     """For each method, the options of its best setting."""
     common = next(setting for setting in settings if setting['name'] == 'student')['overrides']
     return {method: changes(best([s for s in settings if method_of(s) == method]), common) for method in TUNED}
 
 
-def best(settings: List[dict]) -> dict:
+def best(settings: list[dict]) -> dict:
     highest = max(map(score, settings))
     tied = [setting for setting in settings if score(setting) > highest - TIE]
     if len(tied) == 1:
@@ -72,7 +72,7 @@ def best(settings: List[dict]) -> dict:
     return max(tied, key=lambda setting: drawn[setting['name']])
 
 
-def print_search(settings: List[dict], common: Iterable[str], gradients: dict) -> None:
+def print_search(settings: list[dict], common: Iterable[str], gradients: dict) -> None:
     """Prints a row for each setting, the best of a method first."""
     print('| | setting | seeds | ' + ' | '.join(COLUMNS.values()) + ' | gradient |')
     print('|---|---|---:|' + '---:|' * len(COLUMNS) + '---|')

@@ -6,7 +6,6 @@ python experiments/camvid_stride4/differences.py
 import json
 import sys
 from pathlib import Path
-from typing import Dict
 
 import numpy as np
 
@@ -73,7 +72,7 @@ def print_parts() -> None:
 
 
 def print_student_alone() -> None:
-    runs: Dict[str, str] = {
+    runs: dict[str, str] = {
         'GPU, float32': 'results/1000/student-0',
         'CPU, bfloat16': 'main/student-0',
         'CPU, float32': 'below_student/student-0',

@@ -7,7 +7,6 @@ Needs the checkpoints that main.py leaves in its work_dir, and writes entropy.js
 
 import json
 from pathlib import Path
-from typing import List
 
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
@@ -21,7 +20,7 @@ NAMES = ['student', 'kd', 'nfd', 'cwd', 'bpkd']
 LAYER = 'backbone:0'
 
 
-def main_networks() -> List[Network]:
+def main_networks() -> list[Network]:
     """The teacher, and the students of main.py with their checkpoints."""
     paths = [path for name in NAMES for path in sorted((HERE / 'main').glob(f'{name}-?.json'))]
     runs = {path.stem: json.loads(path.read_text(encoding='utf-8')) for path in paths}

@@ -8,7 +8,6 @@ python experiments/camvid_stride4/pictures.py
 import hashlib
 import json
 from pathlib import Path
-from typing import Dict
 
 from matplotlib.figure import Figure
 
@@ -21,7 +20,7 @@ DOCS = Path(__file__).parents[2] / 'docs'
 NAMES = ['student', 'kd', 'nfd', 'cwd', 'bpkd']
 
 
-def pictures() -> Dict[str, Figure]:
+def pictures() -> dict[str, Figure]:
     return {
         'camvid_steps': curves_plot(Results(MAIN, NAMES), 'step'),
         'camvid_trimap': figures.curves_figure([MAIN], NAMES)[0],

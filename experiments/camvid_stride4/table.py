@@ -6,7 +6,6 @@ python experiments/camvid_stride4/table.py
 import json
 import sys
 from pathlib import Path
-from typing import Dict, List, Set, Tuple
 
 import numpy as np
 from scipy import stats
@@ -97,7 +96,7 @@ def print_cost() -> None:
     )
 
 
-def _steps(file: Path) -> Dict[str, dict]:
+def _steps(file: Path) -> dict[str, dict]:
     """The measured steps: {method: step}. Their configs lie in folders that are named after the methods."""
     steps = json.loads(file.read_text(encoding='utf-8'))['step']
     cost = {Path(step['config']).parent.name: step for step in steps}
@@ -106,7 +105,7 @@ def _steps(file: Path) -> Dict[str, dict]:
 
 def print_entropy() -> None:
     """Prints what entropy.py wrote to entropy.json, and the correlations over all students."""
-    scores: Dict[str, List[list]] = {}
+    scores: dict[str, list[list]] = {}
     for run, measured in json.loads((HERE / 'entropy.json').read_text(encoding='utf-8'))['networks'].items():
         entropies = [measured[kind]['near'] for kind in ('raw', 'scaled')]
         scores.setdefault(run.rsplit('-', 1)[0], []).append([*entropies, measured['trimap/mIoU@3px']])
@@ -123,7 +122,7 @@ def print_entropy() -> None:
 def print_cam() -> None:
     """Prints what cam.py wrote to cam.json: shares in percent; the last row is the area of the classes."""
     found = json.loads((HERE / 'cam.json').read_text(encoding='utf-8'))
-    groups: Dict[str, List[List[float]]] = {}
+    groups: dict[str, list[list[float]]] = {}
     for run, shares in [*found['networks'].items(), ('area of the class', found['area'])]:
         of_classes = [100 * float(np.mean(shares[name])) for name in found['area']]
         shown = [100 * float(np.mean(shares[name])) for name in CAM_CLASSES]
@@ -135,16 +134,16 @@ def print_cam() -> None:
     )
 
 
-def common_seeds(folder: Path) -> Set[str]:
+def common_seeds(folder: Path) -> set[str]:
     """The seeds that all methods in the folder have."""
-    seeds: Dict[str, Set[str]] = {}
+    seeds: dict[str, set[str]] = {}
     for path in folder.glob('*.json'):
         name, seed = path.stem.rsplit('-', 1)
         seeds.setdefault(name, set()).add(seed)
     return set.intersection(*seeds.values())
 
 
-def two_runs(name: str) -> Tuple[Path, Path]:
+def two_runs(name: str) -> tuple[Path, Path]:
     """The run on a GPU with seed 0, and that on a CPU with seed 1."""
     second = 'main' if name == 'student' else 'others'
     return HERE / f'results/1000/{name}-0.json', HERE / second / f'{name}-1.json'
@@ -154,7 +153,7 @@ def print_all_methods() -> None:
     def score(path: Path, metric: str) -> float:
         return json.loads(path.read_text(encoding='utf-8'))['metrics'][metric]
 
-    def cells(name: str) -> List[str]:
+    def cells(name: str) -> list[str]:
         return [f'{score(path, metric):.2f}' if path.exists() else '' for metric in COLUMNS for path in two_runs(name)]
 
     header = [f'{column}, {device}' for column in COLUMNS.values() for device in ('GPU', 'CPU')]

@@ -6,7 +6,7 @@ _tuned = dict(
     cwd={f'{_loss}cwd.tau': 1, f'{_loss}cwd.weight': 5},
     bpkd={f'{_loss}bpkd.edge_weight': 5},
 )
-# The weights and the normalisation of the BPKD paper, read literally.
+# The weights and the normalization of the BPKD paper, read literally.
 _paper = {
     f'{_loss}bpkd.edge_weight': 50,
     f'{_loss}bpkd.body_weight': 20,

@@ -4,8 +4,8 @@ import copy
 import os
 import statistics
 import time
+from collections.abc import Callable, Iterator
 from tempfile import TemporaryDirectory
-from typing import Callable, Iterator, Tuple
 
 import torch
 from mmengine.analysis import FlopAnalyzer, parameter_count
@@ -19,7 +19,7 @@ from mmseg_bpkd.models.roles import is_seg_distill, student_config
 from mmseg_bpkd.models.segmentors import forward_heads, resolve_segmentor
 
 
-def segmentors(cfg: Config) -> Iterator[Tuple[str, ConfigDict]]:
+def segmentors(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
     """Yields (role, model config): 'teacher' and 'student' of a distillation, 'network' of any other config."""
     model = cfg.model
     if is_seg_distill(model):
@@ -29,7 +29,7 @@ def segmentors(cfg: Config) -> Iterator[Tuple[str, ConfigDict]]:
         yield 'network', student_config(model)
 
 
-def measure(model: BaseModel, size: Tuple[int, int], runs: int, onnx: bool = False) -> dict:
+def measure(model: BaseModel, size: tuple[int, int], runs: int, onnx: bool = False) -> dict:
     """Measures a segmentor up to its logits, with batch size 1.
 
     Args:
@@ -103,14 +103,14 @@ def frames_per_second(model: Callable[[Tensor], Tensor], image: Tensor, runs: in
     """Returns 1 / the median time of `runs` calls, after two calls that warm up."""
     times = []
     for _ in range(runs + 2):
-        _synchronise(image)
+        _synchronize(image)
         start = time.perf_counter()
         model(image)
-        _synchronise(image)
+        _synchronize(image)
         times.append(time.perf_counter() - start)
     return 1 / statistics.median(times[2:])
 
 
-def _synchronise(x: Tensor) -> None:
+def _synchronize(x: Tensor) -> None:
     if x.is_cuda:
         torch.cuda.synchronize()

@@ -1,7 +1,7 @@
 """How strongly each loss of a distillation pulls at the student: the norms of the gradients."""
 
+from collections.abc import Iterable
 from itertools import islice
-from typing import Dict, Iterable, List, Optional
 
 import torch
 from mmengine.config import Config
@@ -17,7 +17,7 @@ from mmseg_bpkd.models.roles import is_seg_distill
 TASK = 'task'
 
 
-def measure_gradients(cfg: Config, checkpoint: Optional[str], batches: int, seed: int = 0) -> Dict[str, dict]:
+def measure_gradients(cfg: Config, checkpoint: str | None, batches: int, seed: int = 0) -> dict[str, dict]:
     """Measures the gradients of a config's losses on its first training batches.
 
     Args:
@@ -48,7 +48,7 @@ def measure_gradients(cfg: Config, checkpoint: Optional[str], batches: int, seed
     return gradient_norms(model, islice(Runner.build_dataloader(loader, seed=seed), batches))
 
 
-def gradient_norms(model: SegDistill, batches: Iterable[dict]) -> Dict[str, dict]:
+def gradient_norms(model: SegDistill, batches: Iterable[dict]) -> dict[str, dict]:
     """The value of each loss, and the norm of its gradient with respect to all weights of the student.
 
     Args:
@@ -61,7 +61,7 @@ def gradient_norms(model: SegDistill, batches: Iterable[dict]) -> Dict[str, dict
     """
     model.train()
     weights = [weight for weight in model.student.parameters() if weight.requires_grad]
-    totals: Dict[str, List[float]] = {}
+    totals: dict[str, list[float]] = {}
     count = 0
     for batch in batches:
         losses = model.loss(**model.data_preprocessor(batch, training=True))
@@ -75,7 +75,7 @@ def gradient_norms(model: SegDistill, batches: Iterable[dict]) -> Dict[str, dict
     return {name: dict(value=value / count, norm=norm / count) for name, (value, norm) in totals.items()}
 
 
-def _norm(value: Tensor, weights: List[Tensor]) -> float:
+def _norm(value: Tensor, weights: list[Tensor]) -> float:
     if not value.requires_grad:
         return 0.0
     gradients = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)

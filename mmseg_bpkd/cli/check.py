@@ -13,12 +13,12 @@ import argparse
 import os
 import os.path as osp
 import sys
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 from .arguments import add_cfg_options
 
 
-def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Returns the arguments, plus `cfg`, the loaded config, and `splits`, its data sets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config')
@@ -58,7 +58,7 @@ def show_progress(read: int, there: int) -> None:
         print(f'read {read} of {there}', end='\n' if read == there else '\r', file=sys.stderr, flush=True)
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from mmengine.registry import init_default_scope
 

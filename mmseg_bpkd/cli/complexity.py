@@ -6,7 +6,7 @@ Parameters are counted with and without the auxiliary head, which only training 
 the logits, as MMEngine counts them:
 
 - A multiply-add of a convolution or a matrix product is one operation.
-- Normalisation, pooling and resizing count one to four operations per value.
+- Normalization, pooling and resizing count one to four operations per value.
 - Activations and the sampling of deformable attention are not counted.
 
 Frames per second are measured with batch size 1 up to the logits, on a GPU if there is one. The value is that of the
@@ -17,7 +17,7 @@ package decides whether it uses the GPU. The device stands beside each value.
 import argparse
 import json
 import os.path as osp
-from typing import TYPE_CHECKING, Tuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -89,7 +89,7 @@ def main() -> None:
                     json.dump(results, file, indent=2)
 
 
-def image_size(cfg: 'Config', args: argparse.Namespace) -> Tuple[int, int]:
+def image_size(cfg: 'Config', args: argparse.Namespace) -> tuple[int, int]:
     size = args.size or cfg.get('crop_size')
     if not size:
         raise ValueError(f'{cfg.filename} has no crop_size: give the size of the image with --size HEIGHT WIDTH')

@@ -6,7 +6,6 @@ import os.path as osp
 import time
 from dataclasses import dataclass
 from statistics import median
-from typing import Dict, List, Optional
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -52,7 +51,7 @@ class Progress(Hook):
 
     def __init__(self, title: str) -> None:
         self.title = title
-        self.seconds: List[float] = []
+        self.seconds: list[float] = []
 
     def before_train_iter(self, runner: Runner, *args, **kwargs) -> None:
         self.began = time.perf_counter()
@@ -80,7 +79,7 @@ class Settings:
         seed: of the initial weights and of the order and augmentation of the images.
     """
 
-    data: Optional[str]
+    data: str | None
     iterations: int
     work_dir: str
     seed: int = 0
@@ -160,7 +159,7 @@ def checkpoint(name: str, settings: Settings) -> str:
     return osp.join(settings.work_dir, name, f'iter_{settings.iterations}.pth')
 
 
-def train(name: str, settings: Settings) -> Optional[float]:
+def train(name: str, settings: Settings) -> float | None:
     """Trains or resumes a run. Returns the median milliseconds per step; None if the run was complete."""
     cfg = demo_config(name, settings)
     cfg.resume = True
@@ -191,7 +190,7 @@ def run(name: str, settings: Settings) -> dict:
     return results
 
 
-def table(results: Dict[str, dict]) -> str:
+def table(results: dict[str, dict]) -> str:
     rows = [['', *COLUMNS.values(), 'parameters', 'ms per step']]
     for name, result in results.items():
         step = result['ms_per_step']

@@ -75,7 +75,7 @@ def parse_summarize_args() -> argparse.Namespace:
         '--block',
         type=int,
         default=1,
-        help='the image bootstrap draws blocks of this many neighbouring images; more than 1 for frames of a video',
+        help='the image bootstrap draws blocks of this many neighboring images; more than 1 for frames of a video',
     )
     parser.add_argument('--pictures', nargs='+', default=[], metavar='PNG', help='pictures to add to the report')
     return parser.parse_args(sys.argv[2:])

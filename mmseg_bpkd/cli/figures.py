@@ -15,7 +15,7 @@ import argparse
 import json
 import os
 import os.path as osp
-from typing import TYPE_CHECKING, Tuple
+from typing import TYPE_CHECKING
 
 from .arguments import add_cfg_options
 
@@ -100,7 +100,7 @@ def main() -> None:
     print(f'written: {args.out} and {numbers_file}')
 
 
-def draw(args: argparse.Namespace) -> Tuple['Figure', dict]:
+def draw(args: argparse.Namespace) -> tuple['Figure', dict]:
     from mmseg_bpkd.analysis import figures
     from mmseg_bpkd.analysis.figures.cam import class_index
 

@@ -38,7 +38,7 @@ def main() -> None:
     from mmseg_bpkd.config.reading import read_config
     from mmseg_bpkd.datasets.check.roots import check_data_roots
 
-    MMLogger.get_current_instance().setLevel('ERROR')  # else it lists how every weight was initialised
+    MMLogger.get_current_instance().setLevel('ERROR')  # else it lists how every weight was initialized
     results = {}
     print('| config | loss | value | gradient | relative to the task |\n|---|---|---:|---:|---:|')
     for path in args.configs:

@@ -6,8 +6,8 @@ import os
 import os.path as osp
 import sys
 import warnings
+from collections.abc import Sequence
 from importlib import import_module
-from typing import Optional, Sequence
 
 from mmseg_bpkd import __version__
 
@@ -27,7 +27,7 @@ COMMANDS = (
 )
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command that the first argument names, with the other arguments.
 
     Raises:

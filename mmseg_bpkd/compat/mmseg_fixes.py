@@ -1,8 +1,8 @@
 """Faults of MMSegmentation."""
 
 import functools
+from collections.abc import Callable
 from types import ModuleType
-from typing import Callable
 
 from .table import Fix
 

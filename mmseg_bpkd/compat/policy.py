@@ -7,9 +7,9 @@ import functools
 import os.path as osp
 import pickle
 import zipfile
+from collections.abc import Callable
 from http.client import HTTPException
 from types import ModuleType
-from typing import Callable
 from urllib.parse import urlparse
 
 from .table import Fix

@@ -1,9 +1,9 @@
 """The form of an entry, and how it is applied."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Callable
 
 
 @dataclass(frozen=True)

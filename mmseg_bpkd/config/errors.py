@@ -3,8 +3,8 @@
 import os
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator, Optional
 
 from mmengine.config import Config
 
@@ -14,7 +14,7 @@ RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')  # of torchrun, Slurm a
 
 
 @contextmanager
-def short_errors(cfg: Optional[Config] = None, *kinds: type) -> Iterator[None]:
+def short_errors(cfg: Config | None = None, *kinds: type) -> Iterator[None]:
     """Ends the program with one line, without a traceback, for errors in the command line and the config.
 
     All processes of a run have these errors, so only the first one prints.

@@ -4,7 +4,6 @@ import copy
 import os.path as osp
 import re
 from glob import glob
-from typing import Dict
 
 from mmengine.config import Config
 
@@ -16,7 +15,7 @@ from .signatures import nearest
 FOLDER = osp.join(shipped_root(), 'configs/_base_/distillers')
 
 
-def known_methods() -> Dict[str, str]:
+def known_methods() -> dict[str, str]:
     """Returns {name: path} of the distillers of this repository, such as 'bpkd' and 'variants/skds_original'."""
     paths = sorted(glob(osp.join(FOLDER, '**/*.py'), recursive=True))
     return {osp.relpath(path, FOLDER).removesuffix('.py'): path for path in paths}

@@ -1,7 +1,7 @@
 """`--cfg-options KEY=VALUE ...`: changes of a config. A key that would have no effect is an error."""
 
 import inspect
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.config.config import DELETE_KEY
@@ -52,7 +52,7 @@ KEYS = {
 NEW = object()  # in place of a value that does not exist yet
 
 
-def merge_options(cfg: Config, options: Dict[str, Any]) -> None:
+def merge_options(cfg: Config, options: dict[str, Any]) -> None:
     """Changes a config in place.
 
     Args:
@@ -83,13 +83,13 @@ def _contains(key: str, other: str) -> bool:
     return f'{other}.'.startswith(f'{key}.')
 
 
-def _rank(option: Tuple[str, Any]) -> int:
+def _rank(option: tuple[str, Any]) -> int:
     """New keys come first, then the keys that decide which others are valid."""
     last = option[0].split('.')[-1]
     return 0 if option[0].startswith('+') else {DELETE_KEY: 1, 'type': 2, 'cfg_path': 3}.get(last, 4)
 
 
-def _merge(cfg: Config, parts: List[str], value: Any, may_be_new: bool) -> None:
+def _merge(cfg: Config, parts: list[str], value: Any, may_be_new: bool) -> None:
     if not all(parts):
         raise ValueError('a key is made of names that are joined by single dots')
     if parts[0] in cfg and parts[0] not in READ and not may_be_new:
@@ -106,7 +106,7 @@ def _merge(cfg: Config, parts: List[str], value: Any, may_be_new: bool) -> None:
     _set(cfg, parts, value, lists)
 
 
-def _child(cfg: Config, parts: List[str], i: int, node: Any, lists: Dict[int, list], may_be_new: bool) -> Any:
+def _child(cfg: Config, parts: list[str], i: int, node: Any, lists: dict[int, list], may_be_new: bool) -> Any:
     """What parts[i] names inside of `node`, or `NEW` if it may be set and does not exist yet."""
     here, part = '.'.join(parts[:i]), parts[i]
     if isinstance(node, dict):
@@ -132,14 +132,14 @@ def _child(cfg: Config, parts: List[str], i: int, node: Any, lists: Dict[int, li
     raise ValueError(f'{here} is {node!r}, which has no keys: set {here} itself')
 
 
-def _require_replaceable(parts: List[str], node: Any, value: Any) -> None:
+def _require_replaceable(parts: list[str], node: Any, value: Any) -> None:
     """Raises an error if a number or the like would replace a dict."""
     if isinstance(node, dict) and node and value is not None and not isinstance(value, dict):
         method = '. To replace the distiller, use --method' if parts == ['model', 'distiller'] else ''
         raise ValueError(f'it has the keys {", ".join(node)}: set one of them, or set it to None{method}')
 
 
-def _set(cfg: Config, parts: List[str], value: Any, lists: Dict[int, list]) -> None:
+def _set(cfg: Config, parts: list[str], value: Any, lists: dict[int, list]) -> None:
     """Sets a value. MMEngine sets keys of dicts only, so a list that directly contains the value is copied.
 
     Args:
@@ -154,7 +154,7 @@ def _set(cfg: Config, parts: List[str], value: Any, lists: Dict[int, list]) -> N
     cfg.merge_from_dict({'.'.join(parts): value})
 
 
-def _require_accepted(cfg: Config, parts: List[str], i: int, node: dict) -> None:
+def _require_accepted(cfg: Config, parts: list[str], i: int, node: dict) -> None:
     """Raises an error if the config does not have a key, and what is built from the dict does not accept it.
 
     Args:
@@ -180,7 +180,7 @@ def _require_accepted(cfg: Config, parts: List[str], i: int, node: dict) -> None
     raise ValueError(f'{text}. To set a new key on purpose, write +{".".join(parts)}')
 
 
-def _nearest_key(cfg: Config, parts: List[str], i: int, valid: List[str]) -> str:
+def _nearest_key(cfg: Config, parts: list[str], i: int, valid: list[str]) -> str:
     """The end of a sentence that names the most similar key, or else all keys of the dict."""
     closest = nearest(parts[i], valid)
     if closest:

@@ -3,7 +3,6 @@
 import argparse
 import os
 import os.path as osp
-from typing import Optional
 
 from mmengine.config import Config
 
@@ -15,7 +14,7 @@ from .options import merge_options
 LOCAL_BACKEND = [dict(type='LocalVisBackend')]  # of configs/_base_/default_runtime.py
 
 
-def read_config(path: str, options: dict, method: Optional[str] = None) -> Config:
+def read_config(path: str, options: dict, method: str | None = None) -> Config:
     """Returns a config with `--method` and `--cfg-options` applied. The options apply to the distiller of `method`.
 
     Raises:

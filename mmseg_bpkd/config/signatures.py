@@ -2,9 +2,10 @@
 
 import inspect
 import re
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from types import TracebackType
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any
 
 import mmengine.registry
 from mmengine.registry import Registry
@@ -15,7 +16,7 @@ UNKNOWN_ARGUMENT = re.compile(r"got an unexpected keyword argument '(\w+)'")
 UNKNOWN_TYPE = re.compile(r'^Failed to get (\S+)$|^(\S+) is not in the \S+ registry')
 
 
-def arguments_of(target: Callable) -> Tuple[List[str], bool]:
+def arguments_of(target: Callable) -> tuple[list[str], bool]:
     """Returns the names of the arguments that a class or function accepts, and whether it accepts any other name.
 
     A class that passes its `**kwargs` on also accepts the arguments of its base classes.
@@ -32,13 +33,13 @@ def arguments_of(target: Callable) -> Tuple[List[str], bool]:
     return list(names), open_ended
 
 
-def _constructors(target: Callable) -> List[Callable]:
+def _constructors(target: Callable) -> list[Callable]:
     if not inspect.isclass(target):
         return [target]
     return [vars(base)['__init__'] for base in target.__mro__ if '__init__' in vars(base) and base is not object]
 
 
-def registered(name: str, scope: Optional[str] = None) -> List[Callable]:
+def registered(name: str, scope: str | None = None) -> list[Callable]:
     """Returns what MMEngine's registries and their children hold under a name, which may have a scope ('mmseg.FCN').
 
     Without a scope, what this package registers under the name is the only result, as in a `SegDistiller`.
@@ -63,7 +64,7 @@ def _registries() -> Iterator[Registry]:
         waiting.extend(registry.children.values())
 
 
-def nearest(name: str, names: Sequence[str], cutoff: float = 0.6) -> Optional[str]:
+def nearest(name: str, names: Sequence[str], cutoff: float = 0.6) -> str | None:
     """Returns the most similar of `names`; None if none is similar."""
     return next(iter(get_close_matches(name, names, n=1, cutoff=cutoff)), None)
 
@@ -75,7 +76,7 @@ def unknown_argument(owner: str, name: str, valid: Sequence[str]) -> str:
     return f'{owner} has no argument {name!r}{hint}; its arguments are {", ".join(sorted({*valid} - {"type"}))}'
 
 
-def explain_build_error(error: BaseException, cfg: dict) -> Optional[str]:
+def explain_build_error(error: BaseException, cfg: dict) -> str | None:
     """Returns one line about an unknown argument or type in a config. Returns None for any other error.
 
     Args:
@@ -102,7 +103,7 @@ def explain_build_error(error: BaseException, cfg: dict) -> Optional[str]:
     return None
 
 
-def _last_build(traceback: Optional[TracebackType]) -> Dict[str, Any]:
+def _last_build(traceback: TracebackType | None) -> dict[str, Any]:
     """The local variables of the innermost call of MMEngine's `build_from_cfg`."""
     found = {}
     while traceback is not None:

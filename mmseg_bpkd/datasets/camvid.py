@@ -2,7 +2,6 @@
 
 import os
 import os.path as osp
-from typing import Optional
 
 from mmengine.registry import DATASETS
 from mmseg.datasets import BaseSegDataset
@@ -54,7 +53,7 @@ class CamVidDataset(BaseSegDataset):
         ],
     )
 
-    def __init__(self, img_suffix: Optional[str] = None, **kwargs) -> None:
+    def __init__(self, img_suffix: str | None = None, **kwargs) -> None:
         super().__init__(img_suffix=img_suffix, **kwargs)
 
     def load_data_list(self) -> list:

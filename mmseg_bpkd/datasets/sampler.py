@@ -1,7 +1,7 @@
 """An endless sampler that computes any position directly, so that a resumed run does not replay its data."""
 
 import itertools
-from typing import Iterator, Optional, Sized
+from collections.abc import Iterator, Sized
 
 import numpy as np
 import torch
@@ -44,10 +44,10 @@ class ResumableSampler(Sampler):
     Args:
         dataset: only its length is used.
         shuffle: False yields the indices of each epoch in order.
-        seed: must be the same on every rank. None: drawn at random and synchronised across ranks.
+        seed: must be the same on every rank. None: drawn at random and synchronized across ranks.
     """
 
-    def __init__(self, dataset: Sized, shuffle: bool = True, seed: Optional[int] = None) -> None:
+    def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None) -> None:
         self.rank, self.world_size = get_dist_info()
         self.size = len(dataset)
         self.shuffle = shuffle

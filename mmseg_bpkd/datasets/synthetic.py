@@ -1,13 +1,13 @@
 """Synthetic street scenes, drawn on demand. The dataset needs no files, has thin objects and exact labels.
 
 A scene depends only on its split and index. It is painted from back to front on a canvas three times as large as the
-image. The image is the canvas, downsampled by averaging, so that colours blend at boundaries. The label of a pixel is
+image. The image is the canvas, downsampled by averaging, so that colors blend at boundaries. The label of a pixel is
 the label
-of the canvas pixel at its centre, so that it stays exact.
+of the canvas pixel at its center, so that it stays exact.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Callable, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -28,7 +28,7 @@ PALETTE = [
     [220, 20, 60],
 ]
 SPLITS = {'train': 0, 'val': 1, 'test': 2}  # part of the seed of each scene, so that splits share no scene
-SCALE = 3  # canvas pixels per image pixel, in each direction; odd, so that one of them is the centre
+SCALE = 3  # canvas pixels per image pixel, in each direction; odd, so that one of them is the center
 
 
 @DATASETS.register_module()
@@ -70,7 +70,7 @@ class RenderScene(BaseTransform):
         size: (width, height) in pixels.
     """
 
-    def __init__(self, size: Tuple[int, int] = (160, 120)) -> None:
+    def __init__(self, size: tuple[int, int] = (160, 120)) -> None:
         self.size = tuple(size)
 
     def transform(self, results: dict) -> dict:
@@ -80,7 +80,7 @@ class RenderScene(BaseTransform):
         return results
 
 
-def render_scene(split: str, index: int, size: Tuple[int, int] = (160, 120)) -> Tuple[np.ndarray, np.ndarray]:
+def render_scene(split: str, index: int, size: tuple[int, int] = (160, 120)) -> tuple[np.ndarray, np.ndarray]:
     """Draws one scene. The same arguments give the same scene.
 
     Args:
@@ -108,7 +108,7 @@ class Scene:
         size: (width, height) of the image in pixels.
     """
 
-    def __init__(self, rng: np.random.Generator, size: Tuple[int, int]) -> None:
+    def __init__(self, rng: np.random.Generator, size: tuple[int, int]) -> None:
         self.rng = rng
         self.width, self.height = (SCALE * x for x in size)
         self.aspect = size[0] / size[1]
@@ -144,7 +144,7 @@ class Scene:
         for thing, depth in zip(rng.permutation(things), depths):
             getattr(self, f'_{thing}')(rng.uniform(0, self.aspect), self.horizon + depth, 0.35 + 1.7 * depth)
 
-    def finish(self) -> Tuple[np.ndarray, np.ndarray]:
+    def finish(self) -> tuple[np.ndarray, np.ndarray]:
         """Adds light, blur and noise. Returns the image and the label, as `render_scene` does."""
         rng = self.rng
         light = np.linspace(rng.uniform(0.65, 1.1), rng.uniform(0.65, 1.1), self.width, dtype=np.float32)
@@ -153,8 +153,8 @@ class Scene:
         image = cv2.resize(shaded, size, interpolation=cv2.INTER_AREA)
         image = cv2.GaussianBlur(image, (3, 3), rng.uniform(0.2, 0.8))
         image += rng.uniform(4, 12) * rng.standard_normal(image.shape, dtype=np.float32)
-        centre = slice(SCALE // 2, None, SCALE)
-        return image.clip(0, 255).round().astype(np.uint8), self.label[centre, centre].copy()
+        center = slice(SCALE // 2, None, SCALE)
+        return image.clip(0, 255).round().astype(np.uint8), self.label[center, center].copy()
 
     def _building(self, x: float, base: float) -> None:
         rng = self.rng
@@ -172,10 +172,10 @@ class Scene:
         self._polygon('tree', self._box(x - 0.01, crown, 0.02, base - crown), rng.uniform((20, 35, 50), (50, 70, 95)))
         leaf = rng.uniform((20, 60, 30), (70, 140, 110))
         for _ in range(rng.integers(4, 9)):
-            centre = x + rng.normal(0, reach / 2), crown + rng.normal(0, reach / 2)
+            center = x + rng.normal(0, reach / 2), crown + rng.normal(0, reach / 2)
             self._ellipse(
                 'tree',
-                centre,
+                center,
                 (reach * rng.uniform(0.4, 0.8), reach * rng.uniform(0.4, 0.8)),
                 leaf * rng.uniform(0.75, 1.25),
                 30,
@@ -231,23 +231,23 @@ class Scene:
     def _box(x: float, y: float, width: float, height: float) -> list:
         return [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
 
-    def _polygon(self, name: str, points, colour, texture: float = 0, grain: float = 0.03) -> None:
+    def _polygon(self, name: str, points, color, texture: float = 0, grain: float = 0.03) -> None:
         points = self._to_canvas(points)
-        self._paint(name, points, 0, lambda mask, shifted: cv2.fillPoly(mask, [shifted], 1), colour, texture, grain)
+        self._paint(name, points, 0, lambda mask, shifted: cv2.fillPoly(mask, [shifted], 1), color, texture, grain)
 
-    def _ellipse(self, name: str, centre, radii, colour, texture: float = 0) -> None:
-        centre, radii = self._to_canvas(centre), np.maximum(self._to_canvas(radii), 1)
+    def _ellipse(self, name: str, center, radii, color, texture: float = 0) -> None:
+        center, radii = self._to_canvas(center), np.maximum(self._to_canvas(radii), 1)
         self._paint(
             name,
-            centre[None],
+            center[None],
             radii.max(),
             lambda mask, shifted: cv2.ellipse(mask, shifted[0].tolist(), radii.tolist(), 0, 0, 360, 1, -1),
-            colour,
+            color,
             texture,
             grain=0.02,
         )
 
-    def _line(self, name: str, points, pixels: int, colour) -> None:
+    def _line(self, name: str, points, pixels: int, color) -> None:
         """Paints a line with a width of `pixels` image pixels, whatever the image size."""
         thickness = int(pixels) * SCALE
         self._paint(
@@ -255,7 +255,7 @@ class Scene:
             self._to_canvas(points),
             thickness,
             lambda mask, shifted: cv2.polylines(mask, [shifted], False, 1, thickness=thickness),
-            colour,
+            color,
         )
 
     def _to_canvas(self, points) -> np.ndarray:
@@ -268,7 +268,7 @@ class Scene:
         points: np.ndarray,
         margin: int,
         draw: Callable,
-        colour,
+        color,
         texture: float = 0,
         grain: float = 0.03,
     ) -> None:
@@ -279,8 +279,8 @@ class Scene:
         Args:
             name: the class.
             points: (K, 2) int32, x and y on the canvas.
-            colour: BGR, 0 to 255.
-            texture: amplitude of the noise that is added to the colour.
+            color: BGR, 0 to 255.
+            texture: amplitude of the noise that is added to the color.
             grain: size of the noise's grid cells, see `_noise`.
         """
         limit = (self.width, self.height)
@@ -292,11 +292,11 @@ class Scene:
         draw(mask, points - np.array([left, top], np.int32))
         inside = mask.astype(bool)
         self.label[region][inside] = CLASSES.index(name)
-        self.image[region][inside] = colour
+        self.image[region][inside] = color
         if texture:
             self.image[region][inside] += texture * self._noise(grain, mask.shape)[inside]
 
-    def _noise(self, grain: float, shape: Optional[Tuple[int, int]] = None) -> np.ndarray:
+    def _noise(self, grain: float, shape: tuple[int, int] | None = None) -> np.ndarray:
         """Smooth noise: standard normal values on a grid with cells of size `grain`, interpolated bilinearly.
 
         Args:

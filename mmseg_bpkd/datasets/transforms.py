@@ -6,7 +6,6 @@ images and labels.
 
 import os.path as osp
 import random
-from typing import Tuple
 
 import cv2
 import mmcv
@@ -54,7 +53,7 @@ class SeedAugmentation(BaseTransform):
 class LoadCheckedAnnotations(LoadAnnotations):
     """`LoadAnnotations` that checks each label file.
 
-    The check runs here because a check in the training step would force a GPU synchronisation.
+    The check runs here because a check in the training step would force a GPU synchronization.
 
     Args:
         num_classes: valid labels are 0 to num_classes - 1.
@@ -92,7 +91,7 @@ class LoadCheckedAnnotations(LoadAnnotations):
             )
 
 
-def _joined(shape: Tuple[int, ...]) -> str:
+def _joined(shape: tuple[int, ...]) -> str:
     return ' x '.join(map(str, shape))
 
 
@@ -104,7 +103,7 @@ class FastRandomCrop(RandomCrop):
     """A faster `RandomCrop` for uint8 labels. It counts the labels of a crop by a histogram instead of sorting them."""
 
     @cache_randomness
-    def crop_bbox(self, results: dict) -> Tuple[int, int, int, int]:
+    def crop_bbox(self, results: dict) -> tuple[int, int, int, int]:
         box = self._random_box(results['img'].shape)
         if self.cat_max_ratio < 1:
             for _ in range(10):  # MMSegmentation also tries 10 times
@@ -113,13 +112,13 @@ class FastRandomCrop(RandomCrop):
                 box = self._random_box(results['img'].shape)
         return box
 
-    def _random_box(self, shape: Tuple[int, ...]) -> Tuple[int, int, int, int]:
+    def _random_box(self, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
         top, left = (np.random.randint(0, max(extent - crop, 0) + 1) for extent, crop in zip(shape, self.crop_size))
         return top, top + self.crop_size[0], left, left + self.crop_size[1]
 
     def _within_cat_max_ratio(self, label: np.ndarray) -> bool:
         counts = _histogram(label)
-        counts[BYTES == self.ignore_index] = 0
+        counts[self.ignore_index == BYTES] = 0
         return np.count_nonzero(counts) > 1 and counts.max() / counts.sum() < self.cat_max_ratio
 
 

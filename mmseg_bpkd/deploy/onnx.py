@@ -1,12 +1,11 @@
 """Export of segmentors to ONNX.
 
-An ONNX file holds the network from the normalised image to the logits at the size of the image, which is what
+An ONNX file holds the network from the normalized image to the logits at the size of the image, which is what
 MMSegmentation calls `encode_decode`. Sliding windows, resizing and metrics therefore work on it unchanged.
 """
 
 import json
 import os
-from typing import List, Optional, Tuple
 
 import torch
 from mmengine.config import Config
@@ -23,11 +22,11 @@ OPSET = 20
 
 
 def export_onnx(
-    cfg: Config, checkpoint: str, out: str, size: Optional[Tuple[int, int]] = None, tolerance: float = 1e-4
+    cfg: Config, checkpoint: str, out: str, size: tuple[int, int] | None = None, tolerance: float = 1e-4
 ) -> float:
     """Writes the student of a checkpoint as an ONNX file, in inference mode, and compares it with PyTorch.
 
-    The input 'image' is (N, 3, H, W), float32, normalised by the mean and std that the metadata of the file holds. The
+    The input 'image' is (N, 3, H, W), float32, normalized by the mean and std that the metadata of the file holds. The
     output 'logits' is (N, C, H, W). The metadata also hold the class names and the palette, as JSON.
 
     Args:
@@ -51,7 +50,7 @@ def export_onnx(
 
 
 def write_onnx(
-    segmentor: BaseModel, out: str, size: Optional[Tuple[int, int]], tolerance: float = 1e-4, metadata: dict = {}
+    segmentor: BaseModel, out: str, size: tuple[int, int] | None, tolerance: float = 1e-4, metadata: dict = {}
 ) -> float:
     """Does what `export_onnx` does, for a segmentor that is already built. Returns and raises the same.
 
@@ -90,7 +89,7 @@ def write_onnx(
 
 
 class Network(nn.Module):
-    """A segmentor from the normalised image, (N, 3, H, W), to the logits at its size, (N, C, H, W)."""
+    """A segmentor from the normalized image, (N, 3, H, W), to the logits at its size, (N, C, H, W)."""
 
     def __init__(self, segmentor: BaseModel) -> None:
         super().__init__()
@@ -107,7 +106,7 @@ class AdaptiveAveragePool(nn.Module):
         output_size: rows and columns of the result.
     """
 
-    def __init__(self, output_size: Tuple[int, int]) -> None:
+    def __init__(self, output_size: tuple[int, int]) -> None:
         super().__init__()
         self.output_size = output_size
 
@@ -137,7 +136,7 @@ def make_exportable(model: nn.Module) -> None:
                 setattr(module, name, layer)
 
 
-def _largest_difference(run: OnnxNetwork, images: List[Tensor], expected: List[Tensor]) -> float:
+def _largest_difference(run: OnnxNetwork, images: list[Tensor], expected: list[Tensor]) -> float:
     try:
         return max(float((run(x) - y).abs().max() / y.abs().max()) for x, y in zip(images, expected))
     except Exception as error:

@@ -2,7 +2,7 @@
 
 import os
 import os.path as osp
-from typing import Dict, Iterator, Optional, Sequence, Tuple
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -20,8 +20,8 @@ from mmseg_bpkd.ops.boundary import boundary_band
 from .student import dataset_meta, load_segmentor, test_dataset
 
 IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
-AT_BOUNDARY, ELSEWHERE = (0, 94, 213), (178, 114, 0)  # BGR; orange and blue, which colour-blind people tell apart
-OPACITY = 0.5  # of the colours of classes over the image
+AT_BOUNDARY, ELSEWHERE = (0, 94, 213), (178, 114, 0)  # BGR; orange and blue, which color-blind people tell apart
+OPACITY = 0.5  # of the colors of classes over the image
 COMPLETE = 0.9  # of the frames of a video; with fewer, it breaks off
 
 
@@ -42,7 +42,7 @@ class Predictor:
             the device.
     """
 
-    def __init__(self, cfg: Config, checkpoint: str, device: Optional[str] = None) -> None:
+    def __init__(self, cfg: Config, checkpoint: str, device: str | None = None) -> None:
         onnx = load_onnx(cfg, checkpoint, device) if checkpoint.endswith('.onnx') else None
         loaded = dict(meta=dict(dataset_meta=onnx.dataset_meta)) if onnx else read_checkpoint(checkpoint)
         self.meta = dataset_meta(cfg, loaded)
@@ -67,7 +67,7 @@ class Predictor:
         return result.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8)
 
     def preprocess(self, image: np.ndarray) -> Tensor:
-        """Returns the image as the network gets it, (1, 3, h, w), after the test pipeline and the normalisation.
+        """Returns the image as the network gets it, (1, 3, h, w), after the test pipeline and the normalization.
 
         Args:
             image: (H, W, 3) uint8, BGR.
@@ -78,12 +78,12 @@ class Predictor:
         return pseudo_collate([self.pipeline(dict(img=image))])
 
     def overlay(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Returns the image with the colours of the classes over it, (H, W, 3) uint8, BGR."""
-        colours = np.array(self.meta['palette'], np.uint8)[:, ::-1][labels]
-        return cv2.addWeighted(image, 1 - OPACITY, colours, OPACITY, 0)
+        """Returns the image with the colors of the classes over it, (H, W, 3) uint8, BGR."""
+        colors = np.array(self.meta['palette'], np.uint8)[:, ::-1][labels]
+        return cv2.addWeighted(image, 1 - OPACITY, colors, OPACITY, 0)
 
 
-def predict(predictors: Dict[str, Predictor], source: str, out: str) -> None:
+def predict(predictors: dict[str, Predictor], source: str, out: str) -> None:
     """Writes labels/NAME.png and overlays/NAME.png for each image, and compared/NAME.png if there are two models.
 
     Args:
@@ -151,7 +151,7 @@ def loads(step: dict) -> bool:
     return step['type'].startswith(('Load', 'Render'))
 
 
-def images_of(source: str) -> Iterator[Tuple[str, np.ndarray]]:
+def images_of(source: str) -> Iterator[tuple[str, np.ndarray]]:
     """Yields (name, image) of an image, of the images of a folder in the order of their names, or of a video.
 
     Args:
@@ -176,7 +176,7 @@ def images_of(source: str) -> Iterator[Tuple[str, np.ndarray]]:
         yield osp.splitext(osp.basename(file))[0], image
 
 
-def count_images(source: str) -> Optional[int]:
+def count_images(source: str) -> int | None:
     """Returns how many images `images_of` yields; None for a video that does not say."""
     if _is_video(source):
         frames = int(cv2.VideoCapture(source).get(cv2.CAP_PROP_FRAME_COUNT))
@@ -193,7 +193,7 @@ def _image_files(source: str) -> list:
         names = [name for name in sorted(os.listdir(source)) if name.lower().endswith(IMAGES) and name[0] != '.']
         if not names:
             raise FileNotFoundError(f'no image in {source}: expected files with the endings {", ".join(IMAGES)}')
-        with_stem: Dict[str, str] = {}
+        with_stem: dict[str, str] = {}
         for name in names:
             other = with_stem.setdefault(osp.splitext(name)[0], name)
             if other != name:
@@ -206,7 +206,7 @@ def _image_files(source: str) -> list:
     return [source]
 
 
-def _frames(video: str) -> Iterator[Tuple[str, np.ndarray]]:
+def _frames(video: str) -> Iterator[tuple[str, np.ndarray]]:
     capture = cv2.VideoCapture(video)
     found, frame = capture.read()
     if not found:
@@ -225,7 +225,7 @@ def _frames(video: str) -> Iterator[Tuple[str, np.ndarray]]:
 
 def compare(
     image: np.ndarray, first: np.ndarray, second: np.ndarray, half_width: int = 3
-) -> Tuple[np.ndarray, Dict[str, float]]:
+) -> tuple[np.ndarray, dict[str, float]]:
     """Marks where two predictions differ: near a boundary of either prediction, and elsewhere.
 
     Args:
@@ -234,7 +234,7 @@ def compare(
         half_width: how far from a boundary a pixel may be, in pixels.
 
     Returns:
-        The grey image with the pixels that differ, orange near boundaries and blue elsewhere, (H, W, 3) uint8, BGR;
+        The gray image with the pixels that differ, orange near boundaries and blue elsewhere, (H, W, 3) uint8, BGR;
         and the fractions of the pixels of the image that differ: {'at boundaries': ..., 'elsewhere': ...}.
     """
     both = torch.from_numpy(np.stack([first, second])).long()
@@ -247,7 +247,7 @@ def compare(
 
 
 def mark(image: np.ndarray, differs: np.ndarray, near: np.ndarray) -> np.ndarray:
-    """Returns the grey image with some pixels marked, orange near boundaries and blue elsewhere, (H, W, 3) uint8, BGR.
+    """Returns the gray image with some pixels marked, orange near boundaries and blue elsewhere, (H, W, 3) uint8, BGR.
 
     Args:
         image: (H, W, 3) uint8, BGR.
@@ -260,7 +260,7 @@ def mark(image: np.ndarray, differs: np.ndarray, near: np.ndarray) -> np.ndarray
     return picture
 
 
-def distinct_ends(first: str, second: str) -> Tuple[str, str]:
+def distinct_ends(first: str, second: str) -> tuple[str, str]:
     """Returns the shortest ends of two paths that differ: 'kd/x.pth' and 'at/x.pth' for 'runs/kd/x.pth' and
     'runs/at/x.pth'. Returns the names of the files if the paths are the same.
     """
@@ -269,7 +269,7 @@ def distinct_ends(first: str, second: str) -> Tuple[str, str]:
     return osp.sep.join(a[-count:]), osp.sep.join(b[-count:])
 
 
-def side_by_side(pictures: Sequence[Tuple[str, np.ndarray]]) -> np.ndarray:
+def side_by_side(pictures: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
     """Returns pictures of one size in a row, each under its title.
 
     Args:

@@ -3,7 +3,7 @@
 import copy
 import os
 import os.path as osp
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -120,7 +120,7 @@ def test_dataset(cfg: Config) -> ConfigDict:
 
 
 def dataset_meta(cfg: Config, checkpoint: dict) -> dict:
-    """Returns the names and colours of the classes.
+    """Returns the names and colors of the classes.
 
     They come from the checkpoint, as MMSegmentation 1.x or 0.x stores them, or else from the test data set.
 
@@ -144,13 +144,13 @@ def dataset_meta(cfg: Config, checkpoint: dict) -> dict:
     if not {'classes', 'palette'} <= meta.keys():
         name = getattr(kind, '__name__', f'{dataset.type}, which is not registered,')
         raise ValueError(
-            f'neither the checkpoint nor {name} has the names and colours of the classes: set '
+            f'neither the checkpoint nor {name} has the names and colors of the classes: set '
             'metainfo=dict(classes=..., palette=...) of this data set in test_dataloader'
         )
-    return dict(classes=tuple(meta['classes']), palette=[list(colour) for colour in meta['palette']])
+    return dict(classes=tuple(meta['classes']), palette=[list(color) for color in meta['palette']])
 
 
-def load_segmentor(cfg: Config, loaded: Optional[dict], checkpoint: str) -> BaseModel:
+def load_segmentor(cfg: Config, loaded: dict | None, checkpoint: str) -> BaseModel:
     """Returns the student of a loaded checkpoint on the CPU, in eval mode, without its auxiliary head.
 
     Args:

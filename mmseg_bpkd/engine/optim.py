@@ -1,8 +1,8 @@
-"""Learning rates and optimisers of the layers that losses train, and mixed precision on a CPU."""
+"""Learning rates and optimizers of the layers that losses train, and mixed precision on a CPU."""
 
 import logging
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
 import torch
 from mmengine.device import get_device
@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from mmseg_bpkd.models.losses.base import contract_of
 
 
-def layer_options(model: nn.Module) -> Dict[str, dict]:
+def layer_options(model: nn.Module) -> dict[str, dict]:
     """The `optim_options` of all losses of a model's distiller: {prefix of the parameter names: options}."""
     losses = getattr(getattr(model, 'distiller', None), 'distill_losses', {})
     return {
@@ -28,22 +28,22 @@ def layer_options(model: nn.Module) -> Dict[str, dict]:
 
 @OPTIMIZERS.register_module()
 class CombinedOptimizer(Optimizer):
-    """Several optimisers that step together: one for the student, and one for each layer that asks for its own.
+    """Several optimizers that step together: one for the student, and one for each layer that asks for its own.
 
-    For MMEngine this is one optimiser. Gradient scaling, accumulation and clipping, learning rate schedules and
+    For MMEngine this is one optimizer. Gradient scaling, accumulation and clipping, learning rate schedules and
     checkpoints therefore handle the parameters of all of them. A step that mixed precision skips is skipped by all.
 
     Args:
         params: all parameters or parameter groups.
-        optimizer: config of the optimiser for the parameters that are in no layer of `layers`.
-        layers: {name: (parameters, config of their optimiser)}. Each has one parameter group, after the others.
+        optimizer: config of the optimizer for the parameters that are in no layer of `layers`.
+        layers: {name: (parameters, config of their optimizer)}. Each has one parameter group, after the others.
 
     Raises:
-        ValueError: by `load_state_dict`, if the state is that of other optimisers.
+        ValueError: by `load_state_dict`, if the state is that of other optimizers.
     """
 
     def __init__(
-        self, params: Iterable[Union[nn.Parameter, dict]], optimizer: dict, layers: Dict[str, Tuple[list, dict]]
+        self, params: Iterable[nn.Parameter | dict], optimizer: dict, layers: dict[str, tuple[list, dict]]
     ) -> None:
         self.layers = list(layers)
         taken = {parameter for parameters, _ in layers.values() for parameter in parameters}
@@ -55,12 +55,12 @@ class CombinedOptimizer(Optimizer):
         self._share()
 
     def _share(self) -> None:
-        """Lets the optimisers work on the parameter groups and the state of this one."""
+        """Lets the optimizers work on the parameter groups and the state of this one."""
         groups = iter(self.param_groups)
         for one in self.optimizers:
             one.__setstate__(dict(state=self.state, param_groups=[next(groups) for _ in one.param_groups]))
 
-    def step(self, closure: Optional[Callable] = None) -> Optional[float]:
+    def step(self, closure: Callable | None = None) -> float | None:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -70,7 +70,7 @@ class CombinedOptimizer(Optimizer):
         return loss
 
     @property
-    def _types(self) -> List[str]:
+    def _types(self) -> list[str]:
         return [type(one).__name__ for one in self.optimizers]
 
     def state_dict(self) -> dict:
@@ -80,15 +80,15 @@ class CombinedOptimizer(Optimizer):
         saved = state_dict.get('optimizers')
         if saved != self._types:
             raise ValueError(
-                f'the checkpoint has the state of {saved or "a single optimiser"}, expected {self._types}: here the '
-                f'layers {self.layers} have optimisers of their own. Resume with the settings of the losses that the '
+                f'the checkpoint has the state of {saved or "a single optimizer"}, expected {self._types}: here the '
+                f'layers {self.layers} have optimizers of their own. Resume with the settings of the losses that the '
                 'checkpoint was written with, such as critic_optimizer=None, or start a new run with load_from'
             )
         super().load_state_dict(state_dict)
         self._share()
 
 
-def _without(taken: set, params: Iterable[Union[nn.Parameter, dict]]) -> Iterator[Union[nn.Parameter, dict]]:
+def _without(taken: set, params: Iterable[nn.Parameter | dict]) -> Iterator[nn.Parameter | dict]:
     """The parameters or parameter groups without the parameters of `taken`."""
     for item in params:
         if not isinstance(item, dict):
@@ -103,7 +103,7 @@ class DistillOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """MMEngine's constructor; also applies the `optim_options` of the model's losses, see `DistillLoss`.
 
     A learning rate becomes a multiple of the base learning rate, as a custom key of `paramwise_cfg`. If a layer asks
-    for an optimiser of its own, a `CombinedOptimizer` is built.
+    for an optimizer of its own, a `CombinedOptimizer` is built.
 
     Raises:
         ValueError: if a loss has options for a layer without parameters, or `optimizer` together with other options
@@ -149,7 +149,7 @@ class FallingPolyLR(PolyLR):
     MMEngine's PolyLR raises such a group to eta_min.
     """
 
-    def _get_value(self) -> List[float]:
+    def _get_value(self) -> list[float]:
         values = zip(super()._get_value(), self.optimizer.param_groups)
         return [
             group[self.param_name] if group[f'initial_{self.param_name}'] <= self.eta_min else value

@@ -4,7 +4,6 @@ import argparse
 import errno
 import os.path as osp
 import traceback
-from typing import Optional
 
 import torch
 from mmengine.config import Config
@@ -135,7 +134,7 @@ def train(runner: Runner) -> None:
     end_process_group()
 
 
-def _failing_batch_norm(error: ValueError, model: torch.nn.Module) -> Optional[str]:
+def _failing_batch_norm(error: ValueError, model: torch.nn.Module) -> str | None:
     """Returns the name of the batch norm whose forward pass raised the error."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     norms = [frame.f_locals['self'] for frame in frames if isinstance(frame.f_locals.get('self'), _BatchNorm)]

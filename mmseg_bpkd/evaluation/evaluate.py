@@ -3,7 +3,7 @@
 import copy
 import math
 import os.path as osp
-from typing import Dict, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import numpy as np
 from mmengine.config import Config
@@ -19,7 +19,7 @@ from .metrics import SegIoU, save_counts
 from .onnx import load_onnx
 
 
-def evaluate(cfg: Config, checkpoint: str, per_image: Optional[str] = None) -> Dict[str, dict]:
+def evaluate(cfg: Config, checkpoint: str, per_image: str | None = None) -> dict[str, dict]:
     """Tests a segmentor on the test set of its config.
 
     Args:
@@ -62,18 +62,18 @@ def evaluate(cfg: Config, checkpoint: str, per_image: Optional[str] = None) -> D
     )
 
 
-def _by_class(classes: Sequence[str], values: Sequence[float]) -> Dict[str, Optional[float]]:
+def _by_class(classes: Sequence[str], values: Sequence[float]) -> dict[str, float | None]:
     return {cls: None if math.isnan(value) else round(value, 2) for cls, value in zip(classes, values)}
 
 
-def metrics_only(metrics: Dict[str, float]) -> Dict[str, float]:
+def metrics_only(metrics: dict[str, float]) -> dict[str, float]:
     """Returns the metrics in percent, rounded to four digits, without the times that MMEngine adds."""
     return {name: round(float(value), 4) for name, value in metrics.items() if name not in ('time', 'data_time')}
 
 
 def compare_with_onnx(
     cfg: Config, checkpoint: str, onnx: str, tolerance: float = 0.01
-) -> Dict[str, Tuple[float, float]]:
+) -> dict[str, tuple[float, float]]:
     """Tests a checkpoint and its ONNX file on the test set of a config.
 
     Args:

@@ -3,7 +3,6 @@
 import importlib
 import json
 import os
-from typing import List, Optional
 
 import numpy as np
 import torch
@@ -31,7 +30,7 @@ class OnnxNetwork:
         ImportError: if ONNX Runtime is not installed.
     """
 
-    def __init__(self, path: str, device: Optional[str] = None) -> None:
+    def __init__(self, path: str, device: str | None = None) -> None:
         require('onnxruntime')
         import onnxruntime
 
@@ -51,11 +50,11 @@ class OnnxNetwork:
             for keys in (('classes', 'palette'), ('mean', 'std', 'bgr_to_rgb'))
         )
 
-    def __call__(self, inputs: Tensor, batch_img_metas: Optional[List[dict]] = None) -> Tensor:
+    def __call__(self, inputs: Tensor, batch_img_metas: list[dict] | None = None) -> Tensor:
         """Returns the logits, (N, C, H, W), on the device of the images.
 
         Args:
-            inputs: normalised images, (N, 3, H, W), float32.
+            inputs: normalized images, (N, 3, H, W), float32.
             batch_img_metas: not used.
 
         Raises:
@@ -72,7 +71,7 @@ class OnnxNetwork:
         return torch.from_numpy(np.concatenate(logits)).to(inputs.device)
 
 
-def load_onnx(cfg: Config, path: str, device: Optional[str] = None) -> OnnxNetwork:
+def load_onnx(cfg: Config, path: str, device: str | None = None) -> OnnxNetwork:
     """Returns an ONNX file that is to take the place of the network of a config.
 
     Args:
@@ -81,7 +80,7 @@ def load_onnx(cfg: Config, path: str, device: Optional[str] = None) -> OnnxNetwo
 
     Raises:
         FileNotFoundError, ImportError: as `OnnxNetwork`.
-        ValueError: if the metadata of the file have another normalisation or number of classes than the config.
+        ValueError: if the metadata of the file have another normalization or number of classes than the config.
     """
     network = OnnxNetwork(path, device)
     expected = json.loads(json.dumps(preprocessing(cfg)))  # tuples become lists, as in the file

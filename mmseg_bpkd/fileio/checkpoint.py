@@ -1,7 +1,6 @@
 """Reading and loading checkpoints of plain runs and of distillations."""
 
 import os.path as osp
-from typing import Dict, Optional
 
 from mmengine.model import BaseModule
 from mmengine.runner import CheckpointLoader
@@ -34,7 +33,7 @@ def read_checkpoint(source: str) -> dict:
     return checkpoint
 
 
-def segmentor_state(checkpoint: dict) -> Dict[str, Tensor]:
+def segmentor_state(checkpoint: dict) -> dict[str, Tensor]:
     """Returns the weights of the plain segmentor: of the student, if the checkpoint is that of a distillation."""
     state = {key.removeprefix('module.'): value for key, value in checkpoint.get('state_dict', checkpoint).items()}
     for prefix in STUDENT:
@@ -44,7 +43,7 @@ def segmentor_state(checkpoint: dict) -> Dict[str, Tensor]:
     return state
 
 
-def last_checkpoint(folder: str) -> Optional[str]:
+def last_checkpoint(folder: str) -> str | None:
     """Returns the path of the last checkpoint of a run, given its work directory. None if there is none.
 
     MMEngine stores the absolute path. After the folder was moved or copied, that is not the file in this folder.
@@ -59,7 +58,7 @@ def last_checkpoint(folder: str) -> Optional[str]:
 
 
 def check_pretrained(model: nn.Module) -> None:
-    """Checks the pretrained checkpoints that parts of a model are initialised from.
+    """Checks the pretrained checkpoints that parts of a model are initialized from.
 
     MMEngine loads the weights that fit and ignores the others, even if none fits.
 
@@ -91,7 +90,7 @@ def is_finite(x: Tensor) -> bool:
     return not x.is_floating_point() or bool(x.isfinite().all())
 
 
-def load_strictly(model: nn.Module, state: Dict[str, Tensor], source: str) -> None:
+def load_strictly(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
     """Loads `state` into `model`. Both must have the same keys, except that `num_batches_tracked` may be missing.
 
     Args:

@@ -5,7 +5,8 @@ installed with `pip install -e`, has them beside the package.
 """
 
 import os.path as osp
-from typing import Any, Iterator, Tuple
+from collections.abc import Iterator
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.utils import get_installed_path
@@ -68,7 +69,7 @@ def _find(path: str, folder: str) -> str:
     return shipped if osp.isfile(shipped) else path
 
 
-def paths_of(node: Any, prefix: str = '') -> Iterator[Tuple[str, Any]]:
+def paths_of(node: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
     """Yields the dotted path and the value of everything in a config."""
     if not isinstance(node, (dict, Config, list, tuple)):
         return

@@ -4,8 +4,9 @@ import ast
 import json
 import os.path as osp
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Sequence
+from typing import Any
 
 from mmengine.config import Config
 
@@ -35,7 +36,7 @@ class Run:
     seed: int
     config: str
     merge: Sequence[str] = ()
-    options: Dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -74,7 +75,7 @@ class Grid:
         results: each finished run has a JSON file in it.
     """
 
-    runs: List[Run]
+    runs: list[Run]
     work_dir: str
     results: str
 
@@ -121,7 +122,7 @@ def _check_settings(run: Run, path: str) -> None:
             )
 
 
-def load_grid(path: str, options: Dict[str, Any] = {}) -> Grid:
+def load_grid(path: str, options: dict[str, Any] = {}) -> Grid:
     """Reads the file of a grid, in Python, YAML or JSON.
 
     Args:
@@ -148,7 +149,7 @@ def load_grid(path: str, options: Dict[str, Any] = {}) -> Grid:
     return Grid(_seed_by_seed(runs), work_dir, grid.get('results') or osp.join(work_dir, 'results'))
 
 
-def _runs_of(name: str, entry, grid: dict, options: dict, path: str) -> List[Run]:
+def _runs_of(name: str, entry, grid: dict, options: dict, path: str) -> list[Run]:
     entry = dict(config=entry) if isinstance(entry, str) else entry
     place = f'{path}: configs.{name}'
     if not isinstance(entry, dict) or not isinstance(entry.get('config'), str):
@@ -194,9 +195,9 @@ def _check_keys(given: dict, allowed: Sequence[str], place: str) -> None:
         )
 
 
-def _seed_by_seed(runs: List[Run]) -> List[Run]:
+def _seed_by_seed(runs: list[Run]) -> list[Run]:
     """Sorts so that all configs finish their first seed first. A grid that is stopped early then has whole rows."""
-    turn: Dict[str, int] = {}
+    turn: dict[str, int] = {}
     turns = []
     for run in runs:
         turns.append(turn.get(run.name, 0))

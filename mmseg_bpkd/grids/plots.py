@@ -1,6 +1,6 @@
-"""Plots of results. The colours are those of Okabe and Ito, which colour-blind people can tell apart."""
+"""Plots of results. The colors are those of Okabe and Ito, which color-blind people can tell apart."""
 
-from typing import Dict, Optional, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,14 +8,14 @@ from matplotlib.figure import Figure
 
 from .run_results import Results, bands, per_class_name, title
 
-# Without their yellow, which is hard to see on white. Each round of colours has another line.
-COLOURS = ['#000000', '#E69F00', '#56B4E9', '#009E73', '#0072B2', '#D55E00', '#CC79A7']
+# Without their yellow, which is hard to see on white. Each round of colors has another line.
+COLORS = ['#000000', '#E69F00', '#56B4E9', '#009E73', '#0072B2', '#D55E00', '#CC79A7']
 LINES, MARKERS = ['-', '--', ':', '-.'], ['o', 's', '^', 'D']
 
 
 def style(place: int) -> dict:
-    turn, colour = divmod(place, len(COLOURS))
-    return dict(color=COLOURS[colour], linestyle=LINES[turn % len(LINES)], marker=MARKERS[place % len(MARKERS)])
+    turn, color = divmod(place, len(COLORS))
+    return dict(color=COLORS[color], linestyle=LINES[turn % len(LINES)], marker=MARKERS[place % len(MARKERS)])
 
 
 def metrics_plot(results: Results) -> Figure:
@@ -38,7 +38,7 @@ def metrics_plot(results: Results) -> Figure:
     return figure
 
 
-def curves_plot(results: Results, over: str) -> Optional[Figure]:
+def curves_plot(results: Results, over: str) -> Figure | None:
     """The validation during training: means over the seeds, and the range from the lowest to the highest run.
 
     Args:
@@ -58,7 +58,7 @@ def curves_plot(results: Results, over: str) -> Optional[Figure]:
             if curve is not None:
                 x, mean, low, high = curve
                 axis.plot(x, mean, label=name, markersize=3, **style(place))
-                if (high > low).any() and len(results.names) <= len(COLOURS):  # more ranges hide each other
+                if (high > low).any() and len(results.names) <= len(COLORS):  # more ranges hide each other
                     axis.fill_between(x, low, high, color=style(place)['color'], alpha=0.15, linewidth=0)
         axis.set_title(title(metric), fontsize=10)
         axis.set_xlabel('step' if over == 'step' else 'training time in seconds')
@@ -71,7 +71,7 @@ def _points(run: dict, metric: str, over: str) -> list:
     return [(point[over], point[metric]) for point in run.get('curve', []) if metric in point]
 
 
-def _mean_curve(runs: Sequence[dict], metric: str, over: str) -> Optional[tuple]:
+def _mean_curve(runs: Sequence[dict], metric: str, over: str) -> tuple | None:
     """x, mean, lowest and highest. Validations of the same number are averaged, up to the shortest run."""
     curves = [_points(run, metric, over) for run in runs]
     shared = min(map(len, curves))
@@ -81,7 +81,7 @@ def _mean_curve(runs: Sequence[dict], metric: str, over: str) -> Optional[tuple]
     return x.mean(0), y.mean(0), y.min(0), y.max(0)
 
 
-def bands_plot(results: Results) -> Optional[Figure]:
+def bands_plot(results: Results) -> Figure | None:
     """A metric over the width of its band; None if no metric has several widths."""
     kinds = bands(list(results.all_runs()[0]['metrics']))
     if not kinds:
@@ -100,7 +100,7 @@ def bands_plot(results: Results) -> Optional[Figure]:
     return figure
 
 
-def classes_plot(results: Results, reference: str, metric: str) -> Optional[Figure]:
+def classes_plot(results: Results, reference: str, metric: str) -> Figure | None:
     """How much each class gains over the reference; None if the results have no classes."""
     base = results.per_class(reference, metric)
     others = [name for name in results.names if name != reference and results.per_class(name, metric)]
@@ -112,9 +112,9 @@ def classes_plot(results: Results, reference: str, metric: str) -> Optional[Figu
         of_name, look = results.per_class(name, metric), style(results.names.index(name))
         gains = [of_name.get(cls, np.nan) - value for cls, value in base.items()]
         axis.plot(np.arange(len(base)) + offset, gains, look['marker'], color=look['color'], markersize=5, label=name)
-    axis.axhline(0, color='grey', linewidth=1)
+    axis.axhline(0, color='gray', linewidth=1)
     for place in range(1, len(base)):
-        axis.axvline(place - 0.5, color='grey', linewidth=0.4, alpha=0.5)
+        axis.axvline(place - 0.5, color='gray', linewidth=0.4, alpha=0.5)
     axis.set_xticks(range(len(base)), list(base), rotation=30, ha='right')
     axis.set_ylabel(f'difference to {reference}')
     axis.set_title(f'{title(per_class_name(metric))} of each class', fontsize=10)
@@ -122,7 +122,7 @@ def classes_plot(results: Results, reference: str, metric: str) -> Optional[Figu
     return figure
 
 
-def _panels(count: int, height: float, width: Optional[float] = None, **options) -> tuple:
+def _panels(count: int, height: float, width: float | None = None, **options) -> tuple:
     figure = Figure(figsize=(width or 1.2 + 3.4 * count, height), layout='constrained')
     return figure, figure.subplots(1, count, squeeze=False, **options)[0]
 
@@ -132,7 +132,7 @@ def _legend(figure: Figure, axis: Axes) -> None:
     figure.legend(handles, labels, loc='outside right upper', fontsize=8, frameon=False)
 
 
-def plots(results: Results, reference: str) -> Dict[str, Figure]:
+def plots(results: Results, reference: str) -> dict[str, Figure]:
     """All plots that the results allow: {name of the file: figure}."""
     figures = {
         'metrics': metrics_plot(results),

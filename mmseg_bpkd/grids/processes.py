@@ -2,7 +2,8 @@
 
 import os
 import subprocess
-from typing import Dict, Optional, Protocol, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 
@@ -14,7 +15,7 @@ SECONDS_TO_STOP = 60  # before a process is killed
 class Process(Protocol):
     """A process that trains a run."""
 
-    def poll(self) -> Optional[int]:
+    def poll(self) -> int | None:
         """Returns the exit code; None while the process waits or runs."""
 
     def stop(self) -> None:
@@ -42,7 +43,7 @@ class LocalProcess:
                 arguments, stdout=file, stderr=subprocess.STDOUT, env=local_environment(slot, jobs)
             )
 
-    def poll(self) -> Optional[int]:
+    def poll(self) -> int | None:
         return self.process.poll()
 
     def stop(self) -> None:
@@ -56,7 +57,7 @@ class LocalProcess:
             self.process.wait()
 
 
-def local_environment(slot: int, jobs: int) -> Dict[str, str]:
+def local_environment(slot: int, jobs: int) -> dict[str, str]:
     """The environment of a process: Python path, its share of the cores, and one GPU."""
     environment = dict(os.environ, PYTHONPATH=python_path())
     if jobs > 1:
@@ -108,7 +109,7 @@ class SubmititJob:
         path = python_path()
         self.job = executor.submit(Command())
 
-    def poll(self) -> Optional[int]:
+    def poll(self) -> int | None:
         return int(self.job.exception() is not None) if self.job.done() else None
 
     def stop(self) -> None:

@@ -5,8 +5,8 @@ import shutil
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional, Sequence
 
 from .grid_file import Run
 from .processes import Process
@@ -31,9 +31,9 @@ class Job:
     steps: int
     step: int = 0
     seconds: float = 0.0
-    process: Optional[Process] = None
+    process: Process | None = None
     slot: int = 0
-    code: Optional[int] = None
+    code: int | None = None
 
     def read_progress(self, folder: str) -> None:
         try:
@@ -44,7 +44,7 @@ class Job:
         self.step, self.seconds = progress['step'], progress['seconds']
 
 
-def seconds_left(jobs: Sequence[Job], parallel: int) -> Optional[float]:
+def seconds_left(jobs: Sequence[Job], parallel: int) -> float | None:
     """Estimates the time until all runs have ended, from the time per step of runs of the same name.
 
     Args:

@@ -5,7 +5,6 @@ import os
 import resource
 import sys
 import time
-from typing import List, Optional
 
 import torch
 from mmengine.hooks import Hook
@@ -33,13 +32,13 @@ class RunRecorder(Hook):
 
     priority = 'LOW'  # before the CheckpointHook, which writes what is recorded here
 
-    def __init__(self, progress: str, start: Optional[dict] = None) -> None:
+    def __init__(self, progress: str, start: dict | None = None) -> None:
         self.progress = progress
         self.start = start or {}
         self.training_seconds = self.total_seconds = self.peak_memory = 0.0
-        self.curve: List[dict] = []
-        self.starts: List[dict] = []
-        self.resumed: Optional[dict] = None
+        self.curve: list[dict] = []
+        self.starts: list[dict] = []
+        self.resumed: dict | None = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self.resumed = checkpoint.get('meta', {}).get('run_record')
@@ -62,7 +61,7 @@ class RunRecorder(Hook):
             self._show_progress(runner.iter + 1, runner.max_iters)
             self.shown = now
 
-    def after_val_epoch(self, runner: Runner, metrics: Optional[dict] = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         point = dict(step=runner.iter, seconds=round(self.training_seconds, 3), **metrics_only(metrics or {}))
         self.curve = [earlier for earlier in self.curve if earlier['step'] != runner.iter] + [point]
         self.step_began = time.perf_counter()

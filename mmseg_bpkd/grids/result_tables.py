@@ -2,8 +2,8 @@
 
 import csv
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import List, Optional, Sequence
 
 from .run_results import Results, per_class_name, title
 
@@ -20,8 +20,8 @@ class Table:
     """
 
     heading: str
-    header: List[str]
-    rows: List[List[str]] = field(default_factory=list)
+    header: list[str]
+    rows: list[list[str]] = field(default_factory=list)
     note: str = ''
 
     # Too short for a dependency such as tabulate or pandas.
@@ -52,7 +52,7 @@ def mean_and_spread(values: Sequence[float]) -> str:
 def difference_table(results: Results, reference: str, metric: str, block: int = 1) -> Table:
     header = ['', 'pairs', 'difference', '95 % over seeds', '95 % over images', 'verdict']
     table = Table(f'{title(metric)}: difference to {reference}', header)
-    drawn = f'blocks of {block} neighbouring images' if block > 1 else 'single images'
+    drawn = f'blocks of {block} neighboring images' if block > 1 else 'single images'
     table.note = (
         "A pair is two runs with the same seed. The interval over seeds is that of Student's t distribution; the "
         'verdict is "higher" or "lower" if it does not contain 0. The interval over images is a bootstrap that draws '
@@ -71,7 +71,7 @@ def difference_table(results: Results, reference: str, metric: str, block: int =
     return table
 
 
-def _interval(interval: Optional[tuple]) -> str:
+def _interval(interval: tuple | None) -> str:
     return f'{interval[0]:+.2f} to {interval[1]:+.2f}' if interval else ''
 
 
@@ -94,7 +94,7 @@ def cost_table(results: Results, reference: str) -> Table:
     return table
 
 
-def class_table(results: Results, metric: str) -> Optional[Table]:
+def class_table(results: Results, metric: str) -> Table | None:
     """IoU of each class; None if the results do not have it."""
     values = {name: results.per_class(name, metric) for name in results.names}
     classes = next((list(of_name) for of_name in values.values() if of_name), None)
@@ -130,7 +130,7 @@ def _all(runs: dict, get) -> str:
     return ', '.join(sorted({str(get(run)) for run in runs.values() if get(run)}))
 
 
-def tables(results: Results, references: Sequence[str], block: int = 1) -> List[Table]:
+def tables(results: Results, references: Sequence[str], block: int = 1) -> list[Table]:
     """All tables. Those with times are last, so that everything before them is the same if a run is repeated."""
     differences = [difference_table(results, other, key, block) for other in references for key in results.metrics]
     for table in differences[1:]:

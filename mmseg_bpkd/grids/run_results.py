@@ -4,9 +4,9 @@ import json
 import math
 import os
 import os.path as osp
+from collections.abc import Sequence
 from glob import escape, glob
 from os import PathLike
-from typing import Dict, List, Optional, Sequence, Union
 
 import numpy as np
 
@@ -34,11 +34,11 @@ class Results:
 
     def __init__(
         self,
-        folder: Union[str, PathLike, Sequence[str]],
-        names: Optional[Sequence[str]] = None,
-        metrics: Optional[Sequence[str]] = None,
+        folder: str | PathLike | Sequence[str],
+        names: Sequence[str] | None = None,
+        metrics: Sequence[str] | None = None,
     ) -> None:
-        self.runs: Dict[str, Dict[int, dict]] = {}
+        self.runs: dict[str, dict[int, dict]] = {}
         sources = [os.fspath(folder)] if isinstance(folder, (str, PathLike)) else folder
         for path in _json_files(sources):
             with open(path, encoding='utf-8') as file:
@@ -51,7 +51,7 @@ class Results:
                 raise ValueError(f'{path} and {seeds[run["seed"]]["path"]} have the same name and seed: remove one')
             seeds[run['seed']] = dict(run, path=path)
         self._select(names or list(self.runs), ', '.join(sources))
-        self._counts: Dict[str, Optional[Dict[str, np.ndarray]]] = {}
+        self._counts: dict[str, dict[str, np.ndarray] | None] = {}
         for run in self.all_runs():
             bodies = {name: counts for name, counts in (self._counts_of(run) or {}).items() if name.startswith('body/')}
             run['metrics'].update({name: round(float(mean_iou(counts)), 2) for name, counts in bodies.items()})
@@ -76,13 +76,13 @@ class Results:
                     raise ValueError(f'{run["path"]} has no {", ".join(missing)}, only {", ".join(run["metrics"])}')
 
     @property
-    def names(self) -> List[str]:
+    def names(self) -> list[str]:
         return list(self.runs)
 
-    def all_runs(self) -> List[dict]:
+    def all_runs(self) -> list[dict]:
         return [run for runs in self.runs.values() for run in runs.values()]
 
-    def reference(self, name: Optional[str] = None) -> str:
+    def reference(self, name: str | None = None) -> str:
         """The name to compare the others with: `name`, by default 'student' if there is one, else the first.
 
         Raises:
@@ -93,29 +93,29 @@ class Results:
             raise ValueError(f'no run named {reference} to compare with; there are {", ".join(self.names)}')
         return reference
 
-    def common_seeds(self, name: str, other: str) -> List[int]:
+    def common_seeds(self, name: str, other: str) -> list[int]:
         return sorted(self.runs[name].keys() & self.runs[other].keys())
 
     def values(self, name: str, metric: str) -> np.ndarray:
         """The values of a metric, one per seed."""
         return np.array([run['metrics'][metric] for _, run in sorted(self.runs[name].items())])
 
-    def per_class(self, name: str, metric: str) -> Dict[str, float]:
+    def per_class(self, name: str, metric: str) -> dict[str, float]:
         """The mean over seeds of the IoU of each class; empty if the results do not have it."""
         values = self.values_per_class(name, metric)
         return {cls: float(np.mean(of_class)) if of_class else math.nan for cls, of_class in values.items()}
 
-    def values_per_class(self, name: str, metric: str) -> Dict[str, List[float]]:
+    def values_per_class(self, name: str, metric: str) -> dict[str, list[float]]:
         """The IoU of each class, one value per seed in which it has one; empty if the results have no classes."""
         runs = [run.get('per_class', {}).get(per_class_name(metric), {}) for _, run in sorted(self.runs[name].items())]
         return {cls: [run[cls] for run in runs if run.get(cls) is not None] for cls in runs[0]}
 
-    def cost(self, name: str, key: str) -> Optional[float]:
+    def cost(self, name: str, key: str) -> float | None:
         """The mean over seeds of `ms_per_step`, `training_s` or another number that is not a metric."""
         values = [run[key] for run in self.runs[name].values() if run.get(key) is not None]
         return float(np.mean(values)) if values else None
 
-    def difference(self, name: str, other: str, metric: str, block: int = 1) -> Optional[Difference]:
+    def difference(self, name: str, other: str, metric: str, block: int = 1) -> Difference | None:
         """How much higher a metric of `name` is than that of `other`, over the seeds that both have. None if none."""
         seeds = self.common_seeds(name, other)
         if not seeds:
@@ -128,7 +128,7 @@ class Results:
             difference.over_images = bootstrap_interval(counts, block)
         return difference
 
-    def counts(self, run: dict, metric: str) -> Optional[np.ndarray]:
+    def counts(self, run: dict, metric: str) -> np.ndarray | None:
         """The counts of each image, (images, 3, classes); None if they were not kept.
 
         Raises:
@@ -145,7 +145,7 @@ class Results:
             )
         return counts[metric]
 
-    def _counts_of(self, run: dict) -> Optional[Dict[str, np.ndarray]]:
+    def _counts_of(self, run: dict) -> dict[str, np.ndarray] | None:
         path = f'{osp.splitext(run["path"])[0]}.npz'
         if path not in self._counts:
             counts = load_counts(path) if osp.isfile(path) else None
@@ -159,9 +159,9 @@ class Results:
                 raise ValueError(f'{run["path"]} and {runs[0]["path"]} were tested on different images')
 
 
-def _json_files(sources: Sequence[str]) -> List[str]:
+def _json_files(sources: Sequence[str]) -> list[str]:
     """Returns the files that are named, and those of the folders that are named."""
-    files: List[str] = []
+    files: list[str] = []
     for source in sources:
         found = [source] if osp.isfile(source) else sorted(glob(osp.join(escape(source), '*.json')))
         if not found:
@@ -177,7 +177,7 @@ def _name_and_seed(path: str) -> dict:
     return dict(name=name, seed=int(seed)) if name and seed.isdigit() else dict(name=stem, seed=0)
 
 
-def body_counts(counts: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
+def body_counts(counts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The counts of the pixels outside each trimap band: those of all pixels without those in the band."""
     return {
         name.replace('trimap/', 'body/'): counts['mIoU'] - in_band
@@ -186,10 +186,10 @@ def body_counts(counts: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
     }
 
 
-def main_metrics(of_runs: Sequence[Sequence[str]]) -> List[str]:
+def main_metrics(of_runs: Sequence[Sequence[str]]) -> list[str]:
     """The mean IoUs that all runs have. Of several bands, that of 3 pixels or else the first."""
     common = [name for name in of_runs[0] if 'mIoU' in name and all(name in names for names in of_runs)]
-    chosen: Dict[str, str] = {}
+    chosen: dict[str, str] = {}
     for name in common:
         kind = name.split('@')[0]
         if kind not in chosen or name.endswith('@3px'):
@@ -197,9 +197,9 @@ def main_metrics(of_runs: Sequence[Sequence[str]]) -> List[str]:
     return list(chosen.values())
 
 
-def bands(metrics: Sequence[str]) -> Dict[str, Dict[float, str]]:
+def bands(metrics: Sequence[str]) -> dict[str, dict[float, str]]:
     """Metrics of several bands: {'trimap/mIoU': {1.0: 'trimap/mIoU@1px', ...}}. Only kinds with at least two widths."""
-    found: Dict[str, Dict[float, str]] = {}
+    found: dict[str, dict[float, str]] = {}
     for name in metrics:
         kind, _, band = name.partition('@')
         if 'mIoU' in kind and band.endswith('px'):

@@ -5,8 +5,8 @@ import os
 import os.path as osp
 import signal
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Callable, Iterator, List, Optional
 
 from .grid_file import Grid, Run
 from .processes import Process
@@ -14,7 +14,7 @@ from .progress import Job, ProgressLine, duration, seconds_left
 from .worker import command, progress_file
 
 LOG = 'log.txt'
-Start = Callable[[List[str], str, int], Process]
+Start = Callable[[list[str], str, int], Process]
 
 
 def run_grid(grid: Grid, parallel: int, start: Start, poll_seconds: float = 1.0) -> int:
@@ -56,7 +56,7 @@ class Scheduler:
         steps = {name: run.load().train_cfg.max_iters for name, run in {run.name: run for run in grid.runs}.items()}
         self.jobs = [_finished_job(run, grid) or Job(run, steps[run.name]) for run in grid.runs]
         self.waiting = [job for job in self.jobs if job.code is None]
-        self.running: List[Job] = []
+        self.running: list[Job] = []
         self.line = ProgressLine()
         finished = len(self.jobs) - len(self.waiting)
         self.line.say(f'{len(self.jobs)} runs, {finished} finished before. Results: {grid.results}')
@@ -127,7 +127,7 @@ class Scheduler:
         return ' | '.join(filter(None, parts))
 
 
-def _finished_job(run: Run, grid: Grid) -> Optional[Job]:
+def _finished_job(run: Run, grid: Grid) -> Job | None:
     if not grid.is_finished(run):
         return None
     with open(grid.result(run), encoding='utf-8') as file:

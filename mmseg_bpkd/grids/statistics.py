@@ -1,7 +1,7 @@
 """Differences between methods, with confidence intervals over seeds and over images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional, Sequence, Tuple
 
 import numpy as np
 from scipy import stats
@@ -22,8 +22,8 @@ class Difference:
 
     mean: float
     n: int
-    over_seeds: Optional[Tuple[float, float]] = None
-    over_images: Optional[Tuple[float, float]] = None
+    over_seeds: tuple[float, float] | None = None
+    over_images: tuple[float, float] | None = None
 
     @property
     def verdict(self) -> str:
@@ -49,7 +49,7 @@ def paired_difference(a: Sequence[float], b: Sequence[float]) -> Difference:
     return Difference(mean, n, (float(mean - margin), float(mean + margin)))
 
 
-def mean_iou(counts: np.ndarray, weights: Optional[np.ndarray] = None) -> np.ndarray:
+def mean_iou(counts: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Mean IoU in percent over images.
 
     Args:
@@ -60,22 +60,22 @@ def mean_iou(counts: np.ndarray, weights: Optional[np.ndarray] = None) -> np.nda
         (...). Classes that do not occur are left out.
     """
     weights = np.ones(len(counts)) if weights is None else weights
-    intersection, predicted, labelled = np.moveaxis(np.tensordot(weights, counts.astype(float), 1), -2, 0)
-    union = predicted + labelled - intersection
+    intersection, predicted, labeled = np.moveaxis(np.tensordot(weights, counts.astype(float), 1), -2, 0)
+    union = predicted + labeled - intersection
     with np.errstate(invalid='ignore'):
         return 100 * np.nanmean(np.where(union > 0, intersection / union, np.nan), -1)
 
 
 def bootstrap_interval(
-    pairs: Sequence[Tuple[np.ndarray, np.ndarray]], block: int = 1, draws: int = 10000
-) -> Tuple[float, float]:
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]], block: int = 1, draws: int = 10000
+) -> tuple[float, float]:
     """Percentile interval of a difference of mean IoU over test sets drawn from the images, with replacement.
 
     Each draw takes the same images for both methods and all seeds. The random numbers are the same in each call.
 
     Args:
         pairs: for each seed, the counts of both methods, (images, 3, classes) each.
-        block: images are drawn in blocks of this many neighbours, and the last image is followed by the first. Frames
+        block: images are drawn in blocks of this many neighbors, and the last image is followed by the first. Frames
             of a video resemble each other, so that single frames would give too narrow an interval.
         draws: number of test sets.
 

@@ -4,7 +4,7 @@ import base64
 import html
 import os
 import os.path as osp
-from typing import List, Optional, Sequence
+from collections.abc import Sequence
 
 from .plots import plots
 from .result_tables import Table, tables, write_csv
@@ -30,9 +30,9 @@ figcaption, .note { color: #444; font-size: 0.9rem; max-width: 60rem }
 def summarize(
     folder: str,
     out: str,
-    names: Optional[Sequence[str]] = None,
-    against: Optional[Sequence[str]] = None,
-    metrics: Optional[Sequence[str]] = None,
+    names: Sequence[str] | None = None,
+    against: Sequence[str] | None = None,
+    metrics: Sequence[str] | None = None,
     block: int = 1,
     pictures: Sequence[str] = (),
 ) -> None:
@@ -82,7 +82,7 @@ def _page(name: str, results: Results, all_tables: Sequence[Table], figures: Seq
 
 
 def _table(table: Table) -> str:
-    def line(cells: List[str], tag: str) -> str:
+    def line(cells: list[str], tag: str) -> str:
         return '<tr>' + ''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells) + '</tr>'
 
     side = ' left' if table.heading == 'Settings' else ''

@@ -9,8 +9,8 @@ import platform
 import subprocess
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator, List, Optional
 
 import mmengine
 import mmseg
@@ -32,7 +32,7 @@ from .recorder import RunRecorder
 ROOT = osp.dirname(osp.dirname(osp.abspath(mmseg_bpkd.__file__)))
 
 
-def command(grid: Grid, run: Run) -> List[str]:
+def command(grid: Grid, run: Run) -> list[str]:
     """The command that trains and tests a run. It needs `ROOT` on the Python path."""
     spec = dict(vars(run), folder=grid.folder(run), result=grid.result(run))
     return [sys.executable, '-m', 'mmseg_bpkd.grids.worker', repr(spec)]
@@ -118,7 +118,7 @@ def versions() -> dict:
     )
 
 
-def commit() -> Optional[str]:
+def commit() -> str | None:
     """The commit of this checkout, with "-dirty" if tracked files were changed; None if the package is installed."""
 
     def git(*arguments: str) -> str:

@@ -2,7 +2,7 @@
 
 import copy
 from contextlib import suppress
-from typing import Any, Optional
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS
@@ -37,7 +37,7 @@ def student_config(model: dict) -> ConfigDict:
     return model
 
 
-def network_config(cfg: dict, path: str) -> Optional[ConfigDict]:
+def network_config(cfg: dict, path: str) -> ConfigDict | None:
     """Returns the resolved config of the network at a path of a config, with the keys that resolving removes.
 
     Args:

@@ -2,8 +2,9 @@
 
 import copy
 import os.path as osp
+from collections.abc import Iterator, Sequence
 from logging import WARNING
-from typing import Any, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
@@ -28,9 +29,9 @@ BINARY_HEADS = ('STDCHead',)  # their classes are boundary and no boundary
 
 def resolve_segmentor(
     segmentor: dict,
-    num_classes: Optional[int] = None,
-    data_preprocessor: Optional[dict] = None,
-    test_cfg: Optional[dict] = None,
+    num_classes: int | None = None,
+    data_preprocessor: dict | None = None,
+    test_cfg: dict | None = None,
 ) -> ConfigDict:
     """Returns the plain model config that `segmentor` describes.
 
@@ -101,7 +102,7 @@ def build_segmentor(model: dict) -> BaseModel:
         return SEGMENTORS.build(model)
 
 
-def forward_heads(model: BaseModel, inputs: Tensor, auxiliary: bool = True) -> List[Union[Tensor, tuple]]:
+def forward_heads(model: BaseModel, inputs: Tensor, auxiliary: bool = True) -> list[Tensor | tuple]:
     """Runs a segmentor up to the logits of its heads, with one pass through its backbone.
 
     MMSegmentation's `mode='tensor'` leaves the auxiliary heads out, and fails for PointRend and for mask classifiers.
@@ -121,7 +122,7 @@ def forward_heads(model: BaseModel, inputs: Tensor, auxiliary: bool = True) -> L
     return [_forward_decode_head(model, features, inputs), *(head(features) for head in auxiliary_heads)]
 
 
-def _forward_decode_head(model: BaseModel, features: Sequence[Tensor], inputs: Tensor) -> Union[Tensor, tuple]:
+def _forward_decode_head(model: BaseModel, features: Sequence[Tensor], inputs: Tensor) -> Tensor | tuple:
     # As MMSegmentation does, this calls `forward`, which recorders may have replaced, and not the head itself.
     if isinstance(model.decode_head, MASK_CLASSIFIERS):
         shape = tuple(inputs.shape[2:])
@@ -134,7 +135,7 @@ def _forward_decode_head(model: BaseModel, features: Sequence[Tensor], inputs: T
     return logits
 
 
-def list_heads(head: Optional[nn.Module]) -> List[nn.Module]:
+def list_heads(head: nn.Module | None) -> list[nn.Module]:
     """Returns the heads in an attribute of a built segmentor, which is a head, a list of heads or None."""
     if head is None:
         return []
@@ -143,9 +144,9 @@ def list_heads(head: Optional[nn.Module]) -> List[nn.Module]:
 
 @MODELS.register_module()
 def plain_segmentor(
-    num_classes: Optional[int] = None,
-    data_preprocessor: Optional[dict] = None,
-    test_cfg: Optional[dict] = None,
+    num_classes: int | None = None,
+    data_preprocessor: dict | None = None,
+    test_cfg: dict | None = None,
     **segmentor,
 ) -> BaseModel:
     """Builds a teacher or a student as a stand-alone model. The arguments are those of `resolve_segmentor`."""
@@ -165,14 +166,14 @@ def _read_model(path: str) -> ConfigDict:
     return cfg.model
 
 
-def head_classes(model: ConfigDict) -> Iterator[Tuple[str, int]]:
+def head_classes(model: ConfigDict) -> Iterator[tuple[str, int]]:
     """Yields the name of each head of a resolved model config that states its number of classes, and that number."""
     for name, head in _heads(model):
         if 'num_classes' in head and _type_name(head) not in BINARY_HEADS:
             yield name, head.num_classes
 
 
-def _heads(model: ConfigDict) -> Iterator[Tuple[str, ConfigDict]]:
+def _heads(model: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
     """Yields the name and the config of each head that has a number of classes."""
     for name in ('decode_head', 'auxiliary_head'):
         for head in _as_list(model.get(name) or []):

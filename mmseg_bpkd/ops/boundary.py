@@ -4,8 +4,8 @@ The usual morphology runs one dilation and one erosion per class. Here each pixe
 which encodes the set of classes in the window around the pixel. One sliding window serves all classes.
 """
 
+from collections.abc import Callable
 from functools import reduce
-from typing import Callable, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ BYTE_TO_NIBBLES = sum(((torch.arange(256) >> bit) & 1) << (8 * (bit % 4) + 4 * (
 def edge_masks(
     gt: Tensor,
     num_classes: int,
-    size: Tuple[int, int],
+    size: tuple[int, int],
     kernel_size: int = 7,
     ignore_index: int = 255,
     void_edges: bool = False,
@@ -35,8 +35,8 @@ def edge_masks(
         gt: label, (N, H, W), integers in [0, num_classes) or `ignore_index` (void).
         size: (h, w) of the masks. If it does not divide (H, W), the cells are those of adaptive pooling and overlap.
         kernel_size: k, side of the square window in pixels of the label. The edge along a straight boundary between two
-            classes is k - 1 pixels wide, for odd and even k. An even window is not centred: as in OpenCV, it covers k /
-            2 pixels above and to the left, and k / 2 - 1 below and to the right.
+            classes is k - 1 pixels wide, for odd and even k. An even window is not centered: as in OpenCV, it covers
+            k / 2 pixels above and to the left, and k / 2 - 1 below and to the right.
         void_edges: if False, only boundaries between two classes are edges, and void pixels are in no mask. If True,
             boundaries between a class and void are edges too, on both sides, as the formula says.
 
@@ -126,7 +126,7 @@ def _encoded_labels(labels: Tensor, num_labels: int) -> Tensor:
     """Which labels get a bit: (num_labels,), bool, on the CPU. At least one is true.
 
     On a CPU, only the labels that occur get one, because small sets are faster. On a GPU, every label gets one, because
-    finding the labels that occur would force a synchronisation.
+    finding the labels that occur would force a synchronization.
     """
     if labels.device.type != 'cpu':
         return torch.ones(num_labels, dtype=torch.bool)
@@ -170,7 +170,7 @@ def _clear_singletons(sets: Tensor) -> Tensor:
     return sets.bitwise_and_(several)
 
 
-def _pool(sets: Tensor, num_members: int, size: Tuple[int, int]) -> Tensor:
+def _pool(sets: Tensor, num_members: int, size: tuple[int, int]) -> Tensor:
     """Share of each cell whose sets contain each member: (words, N, H, W) to (N, num_members, h, w).
 
     Counts eight members at a time, in eight 4-bit fields of an int32. The fields are summed over the rows of a cell, so
@@ -194,7 +194,7 @@ def _pool(sets: Tensor, num_members: int, size: Tuple[int, int]) -> Tensor:
     return counts.permute(0, 3, 1, 2).float() / (height * width)
 
 
-def _pool_unevenly(sets: Tensor, num_members: int, size: Tuple[int, int], chunk: int = 8) -> Tensor:
+def _pool_unevenly(sets: Tensor, num_members: int, size: tuple[int, int], chunk: int = 8) -> Tensor:
     """Adaptive pooling of `chunk` members at a time, which limits the memory with many classes."""
     bits = 8 * sets.element_size()
     pooled = []

@@ -32,7 +32,7 @@ with open(osp.join(ROOT, 'experiments/complexity.json')) as file:
 
 
 def operations_by_hand(model: nn.Module, image: torch.Tensor) -> int:
-    """Of a PSPNet: multiply-adds of convolutions; 1 per pooled value, 2 per normalised and 4 per resized value."""
+    """Of a PSPNet: multiply-adds of convolutions; 1 per pooled value, 2 per normalized and 4 per resized value."""
     total = 0
 
     def count(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:

@@ -279,7 +279,7 @@ def test_void_is_never_wrong():
     assert percent['near'] is None
 
 
-def test_the_cams_of_the_figure_are_summarised(bpkd, networks, descriptions):
+def test_the_cams_of_the_figure_are_summarized(bpkd, networks, descriptions):
     numbers = bpkd('cam', *descriptions[:2], '--class-name', 'building', '--count', '2', '--layer', 'backbone.layer1')
     images = TestImages(networks[0].cfg)
     assert len(numbers['images']) == 2 and numbers['class'] == 'building'
@@ -355,7 +355,7 @@ def test_the_curves_are_the_means_of_each_band_and_the_differences_are_paired_by
         }
     }
     left, right = figure.axes
-    assert [line.get_ydata().tolist() for line in left.lines if len(line.get_xdata()) == 3][0] == [
+    assert next(line.get_ydata().tolist() for line in left.lines if len(line.get_xdata()) == 3) == [
         of_width['mean'] for of_width in numbers['runs']['kd'].values()
     ]
     assert 'pixels' in left.get_xlabel() and '%' in left.get_ylabel() and 'percentage points' in right.get_ylabel()

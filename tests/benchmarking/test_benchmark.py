@@ -135,7 +135,7 @@ def test_compared_losses_have_the_same_value():
     assert values['BPKD'] == pytest.approx(values['BPKD, reference'], rel=1e-4)
 
 
-@pytest.mark.parametrize('classes, crop', [(19, (512, 1024)), (150, (512, 512))])
+@pytest.mark.parametrize(('classes', 'crop'), [(19, (512, 1024)), (150, (512, 512))])
 def test_mmrazors_recipe_keeps_its_loss_and_gets_the_crop_and_classes_of_ours(classes, crop):
     cfg = step.read_config(f'mmrazor of {classes} classes', {})
     assert step._crop(cfg) == step._crop(step.read_config(step.RECIPES[classes], {})) == crop

@@ -92,8 +92,8 @@ def test_testing_writes_the_counts_of_each_image(trained, tested):
     assert counts.pop('images').tolist() == [f'val_{i:05d}.png' for i in range(5)]
     assert list(counts) == ['mIoU', 'trimap/mIoU@3px', 'boundary/mIoU@0.005diag']
     for name, of_images in counts.items():
-        intersection, predicted, labelled = of_images.sum(0)
-        iou = 100 * intersection / (predicted + labelled - intersection)
+        intersection, predicted, labeled = of_images.sum(0)
+        iou = 100 * intersection / (predicted + labeled - intersection)
         assert iou.tolist() == pytest.approx(list(tested['per_class'][name.replace('mIoU', 'IoU')].values()), abs=0.01)
     assert (counts['mIoU'][:, 2].sum(1) == 160 * 120).all()  # every pixel of an image without void
 

@@ -65,12 +65,12 @@ SAVED = {  # {method: prefixes of the parameters and memories of its losses in a
 }
 STATE = ('weight', 'original', 'vectors', 'edge_area')  # ends of the names of what must change in training
 every_method = pytest.mark.parametrize('method', DISTILLERS)
-# No trained layers, trained layers, memories, an optimiser of its own, auxiliary heads. The others are slow tests.
+# No trained layers, trained layers, memories, an optimizer of its own, auxiliary heads. The others are slow tests.
 QUICK = ('bpkd', 'mgd', 'cirkd', 'skds', 'dist')
 
 
 def tensors(state) -> list:
-    """All tensors and numbers in the state of an optimiser, in a fixed order."""
+    """All tensors and numbers in the state of an optimizer, in a fixed order."""
     if isinstance(state, dict):
         return [x for key in sorted(state, key=str) for x in tensors(state[key])]
     if isinstance(state, (list, tuple)):
@@ -85,7 +85,7 @@ def test_every_expected_method_has_a_config():
 @pytest.mark.parametrize(
     'method', [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in DISTILLERS]
 )
-def test_a_resumed_run_gives_bit_identical_weights_memories_and_optimiser_states(method, tmp_path):
+def test_a_resumed_run_gives_bit_identical_weights_memories_and_optimizer_states(method, tmp_path):
     cfg = Config.fromfile(config_of(method, tmp_path, 4))
     cfg.work_dir = str(tmp_path)
     whole_dir = train(cfg, f'whole_{method}')

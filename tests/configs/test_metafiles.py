@@ -46,7 +46,7 @@ def text_of(page: str) -> str:
 
 
 def test_the_five_methods_and_the_ablations_of_the_paper_are_indexed():
-    assert FOLDERS == [*METHODS, 'ablations']
+    assert [*METHODS, 'ablations'] == FOLDERS
 
 
 @pytest.mark.parametrize('folder', FOLDERS)

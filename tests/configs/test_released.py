@@ -95,5 +95,5 @@ def test_without_names_in_the_checkpoint_they_are_the_configs_or_the_data_sets(m
 
 def test_classes_that_nobody_names_are_an_error():
     cfg = Config(dict(test_dataloader=dict(dataset=dict(type='BaseSegDataset'))))
-    with pytest.raises(ValueError, match='neither the checkpoint nor BaseSegDataset has the names and colours of the'):
+    with pytest.raises(ValueError, match='neither the checkpoint nor BaseSegDataset has the names and colors of the'):
         dataset_meta(cfg, dict(state_dict={}))

@@ -190,40 +190,40 @@ def test_fast_photo_metric_distortion_equals_mmsegmentation():
 
 
 @pytest.fixture
-def labelled(tmp_path) -> dict:
+def labeled(tmp_path) -> dict:
     label = np.zeros((4, 4), np.uint8)
     label[0] = (0, 10, 255, 11)
     Image.fromarray(label).save(tmp_path / 'label.png')
     return dict(img_path='image.png', seg_map_path=str(tmp_path / 'label.png'), seg_fields=[], reduce_zero_label=False)
 
 
-def test_invalid_label_value_raises_value_error_with_the_file(labelled):
+def test_invalid_label_value_raises_value_error_with_the_file(labeled):
     load = TRANSFORMS.build(dict(type='LoadCheckedAnnotations', num_classes=11))
     with pytest.raises(ValueError, match=r'label\.png has the values \[11\]: expected classes 0 to 10, or 255'):
-        load(labelled)
+        load(labeled)
 
 
-def test_valid_label_is_loaded_unchanged(labelled):
-    results = TRANSFORMS.build(dict(type='LoadCheckedAnnotations', num_classes=12))(labelled)
+def test_valid_label_is_loaded_unchanged(labeled):
+    results = TRANSFORMS.build(dict(type='LoadCheckedAnnotations', num_classes=12))(labeled)
     assert results['gt_seg_map'][0].tolist() == [0, 10, 255, 11]
 
 
 @pytest.mark.parametrize('shape', [(4, 8), (2, 4), (8, 8), (4, 4, 3)])
-def test_label_of_another_size_than_its_image_raises_value_error_with_both(shape, labelled, tmp_path):
+def test_label_of_another_size_than_its_image_raises_value_error_with_both(shape, labeled, tmp_path):
     Image.fromarray(np.zeros(shape, np.uint8)).save(tmp_path / 'label.png')
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / 'image.png')
     load = [dict(type='LoadImageFromFile'), dict(type='LoadCheckedAnnotations', num_classes=11)]
-    results = dict(labelled, img_path=str(tmp_path / 'image.png'))
+    results = dict(labeled, img_path=str(tmp_path / 'image.png'))
     size = ' x '.join(map(str, shape))
     with pytest.raises(ValueError, match=rf'label .*label\.png is {size} and its image .*image\.png is 4 x 4 \(height'):
         for transform in load:
             results = TRANSFORMS.build(transform)(results)
 
 
-def test_label_is_compared_with_the_image_before_it_is_resized(labelled, tmp_path):
+def test_label_is_compared_with_the_image_before_it_is_resized(labeled, tmp_path):
     """As in pipelines for testing, which load the label after they resize the image."""
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / 'image.png')
-    results = dict(labelled, img_path=str(tmp_path / 'image.png'))
+    results = dict(labeled, img_path=str(tmp_path / 'image.png'))
     for transform in (
         dict(type='LoadImageFromFile'),
         dict(type='Resize', scale=(8, 8)),
@@ -233,10 +233,10 @@ def test_label_is_compared_with_the_image_before_it_is_resized(labelled, tmp_pat
     assert results['img'].shape == (8, 8, 3) and results['gt_seg_map'].shape == (4, 4)
 
 
-def test_missing_label_raises_file_not_found_error_with_the_image(labelled):
+def test_missing_label_raises_file_not_found_error_with_the_image(labeled):
     load = TRANSFORMS.build(dict(type='LoadCheckedAnnotations', num_classes=11))
     with pytest.raises(FileNotFoundError, match=r'image image\.png has no label: expected .*missing\.png'):
-        load(dict(labelled, seg_map_path=labelled['seg_map_path'].replace('label.png', 'missing.png')))
+        load(dict(labeled, seg_map_path=labeled['seg_map_path'].replace('label.png', 'missing.png')))
 
 
 def write_tutorial_layout(root, splits=('train', 'val')):
@@ -313,7 +313,7 @@ def test_the_tuning_split_is_the_rule_that_its_config_states(camvid):
     for part in parts:
         count = max(1, round(len(part) / 15))
         starts = [i * (len(part) // count) + min(i, len(part) % count) for i in range(count + 1)]
-        blocks = [range(a, b) for a, b in zip(starts, starts[1:])]
+        blocks = [range(a, b) for a, b in itertools.pairwise(starts)]
         held = {i for block in blocks[2::5] for i in block}
         val += [part[i] for i in sorted(held)]
         train += [name for i, name in enumerate(part) if not held & set(range(i - 2, i + 3))]
@@ -379,7 +379,7 @@ def test_every_class_occurs_and_wires_are_thin():
 
 
 def test_image_changes_more_at_label_boundaries():
-    """Neighbouring pixels differ more across a label boundary than within a class, despite texture and noise."""
+    """Neighboring pixels differ more across a label boundary than within a class, despite texture and noise."""
     across, within = [], []
     for i in range(10):
         image, label = render_scene('train', i)

@@ -120,8 +120,8 @@ def test_the_file_gives_the_logits_of_mmsegmentation_for_any_size(plain, exporte
     meta = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
     assert meta['classes'] == ['a', 'b', 'c'] and meta['bgr_to_rgb'] and meta['palette'][1] == [255, 0, 0]
     images = [bgr_image(*extent, seed) for seed in (1, 2)]
-    normalised = [(image[..., ::-1] - np.array(meta['mean'])) / np.array(meta['std']) for image in images]
-    (logits,) = session.run(['logits'], {'image': np.stack(normalised).transpose(0, 3, 1, 2).astype(np.float32)})
+    normalized = [(image[..., ::-1] - np.array(meta['mean'])) / np.array(meta['std']) for image in images]
+    (logits,) = session.run(['logits'], {'image': np.stack(normalized).transpose(0, 3, 1, 2).astype(np.float32)})
 
     model = deploy.load_segmentor(plain[0], torch.load(plain[1]), plain[1])
     for image, of_onnx in zip(images, logits):
@@ -195,7 +195,7 @@ def test_testing_refuses_a_file_of_another_config(exported, tmp_path):
         evaluate(cfg, exported)
 
 
-def test_class_names_and_colours_are_those_of_the_file_if_it_has_them(plain, exported, tmp_path):
+def test_class_names_and_colors_are_those_of_the_file_if_it_has_them(plain, exported, tmp_path):
     import onnx
 
     cfg, classes = copy.deepcopy(plain[0]), ('x', 'y', 'z')
@@ -226,8 +226,8 @@ def test_the_predictor_predicts_what_mmsegmentation_predicts_with_either_file(pl
         predictor = Predictor(cfg, path, device='cpu')
         labels = predictor(image)
         assert labels.dtype == np.uint8 and (labels == expected).mean() > 0.999  # ties may round differently
-    colours = np.array([[0, 0, 0], [0, 0, 255], [255, 0, 0]])[labels]  # BGR
-    np.testing.assert_allclose(predictor.overlay(image, labels), (image + colours) / 2, atol=1)
+    colors = np.array([[0, 0, 0], [0, 0, 255], [255, 0, 0]])[labels]  # BGR
+    np.testing.assert_allclose(predictor.overlay(image, labels), (image + colors) / 2, atol=1)
 
 
 def test_images_come_from_a_file_a_folder_or_a_video(tmp_path):

@@ -146,7 +146,7 @@ def test_the_example_of_a_new_data_set_trains_a_teacher_and_then_a_student(tmp_p
 
 @pytest.mark.slow
 def test_the_example_of_a_new_pair_trains(tmp_path):
-    pair, leaf = write_examples('docs/adding_a_pair.md', tmp_path)
+    _pair, leaf = write_examples('docs/adding_a_pair.md', tmp_path)
     teacher = tiny.save_teacher(tmp_path / 'teacher.pth', width=16, num_classes=9)
     options = [f'model.teacher_ckpt={teacher}', 'train_cfg.max_iters=2', 'default_hooks.logger.interval=1']
     options += ['train_dataloader.batch_size=2', 'train_dataloader.dataset.num_scenes=4', 'train_cfg.val_begin=3']
@@ -238,7 +238,7 @@ def test_what_a_page_names_exists(page):
 
 
 def recipes() -> list:
-    """The rows of the table of recipes: (file, recipe, trained layers; optimiser, departure)."""
+    """The rows of the table of recipes: (file, recipe, trained layers; optimizer, departure)."""
     section = read('docs/methods.md').split('\n## Recipes\n')[1].split('\n## ')[0]
     return re.findall(r'^\| `(\w+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$', section, re.MULTILINE)
 

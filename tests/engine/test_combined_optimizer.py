@@ -1,4 +1,4 @@
-"""Layers of a loss can have an optimiser of their own, which behaves as a part of the student's."""
+"""Layers of a loss can have an optimizer of their own, which behaves as a part of the student's."""
 
 import copy
 import io
@@ -55,7 +55,7 @@ def reloaded(state: dict) -> dict:
 
 
 @pytest.mark.parametrize('method', [method for method in DISTILLERS if method not in OWN_OPTIMIZER])
-def test_other_methods_get_the_optimiser_that_mmengine_builds(teacher_ckpt, method):
+def test_other_methods_get_the_optimizer_that_mmengine_builds(teacher_ckpt, method):
     model = model_of(method, teacher_ckpt)
     ours, plain = build(model), build(model, constructor='DefaultOptimWrapperConstructor')
     assert type(ours.optimizer) is type(plain.optimizer) is torch.optim.SGD
@@ -65,7 +65,7 @@ def test_other_methods_get_the_optimiser_that_mmengine_builds(teacher_ckpt, meth
 
 
 @pytest.mark.parametrize('method', OWN_OPTIMIZER)
-def test_only_the_layers_that_ask_for_it_have_an_optimiser_of_their_own(teacher_ckpt, method):
+def test_only_the_layers_that_ask_for_it_have_an_optimizer_of_their_own(teacher_ckpt, method):
     model = model_of(method, teacher_ckpt)
     optimizer = build(model).optimizer
     assert isinstance(optimizer, CombinedOptimizer)
@@ -89,7 +89,7 @@ def test_only_the_layers_that_ask_for_it_have_an_optimiser_of_their_own(teacher_
         ('apd', dict(type=torch.optim.Adam, lr=1e-5, betas=(0.9, 0.99), weight_decay=0)),
     ],
 )
-def test_the_own_optimiser_has_the_settings_of_the_authors_with_any_optimiser_of_the_student(
+def test_the_own_optimizer_has_the_settings_of_the_authors_with_any_optimizer_of_the_student(
     teacher_ckpt, method, expected
 ):
     model = model_of(method, teacher_ckpt)
@@ -98,7 +98,7 @@ def test_the_own_optimiser_has_the_settings_of_the_authors_with_any_optimiser_of
         assert dict({key: own.param_groups[0].get(key) for key in expected}, type=type(own)) == expected
 
 
-def test_settings_of_paramwise_cfg_apply_to_the_student_and_not_to_the_own_optimiser(teacher_ckpt):
+def test_settings_of_paramwise_cfg_apply_to_the_student_and_not_to_the_own_optimizer(teacher_ckpt):
     model = model_of('skds', teacher_ckpt)
     optimizer = build(
         model, paramwise_cfg=dict(norm_decay_mult=0.0, custom_keys={'head': dict(lr_mult=10.0)})
@@ -108,7 +108,7 @@ def test_settings_of_paramwise_cfg_apply_to_the_student_and_not_to_the_own_optim
     assert optimizer.param_groups[-1]['lr'] == 4e-4 and len(optimizer.param_groups[-1]['params']) > 1
 
 
-def test_without_an_own_optimiser_the_layer_follows_the_students():
+def test_without_an_own_optimizer_the_layer_follows_the_students():
     loss = SKDSCriticLoss(critic_lr=1e-3, critic_optimizer=None)
     model = distillation(loss)
     optimizer = build(model).optimizer
@@ -163,7 +163,7 @@ def test_the_gradient_penalty_of_the_critic_falls_below_a_tenth_within_100_steps
     assert penalties[0] > 0.8 and sum(penalties[-10:]) / 10 < 0.1
 
 
-def test_the_schedule_of_the_student_applies_to_the_own_optimiser_from_its_own_rate(teacher_ckpt):
+def test_the_schedule_of_the_student_applies_to_the_own_optimizer_from_its_own_rate(teacher_ckpt):
     wrapper = build(model_of('skds', teacher_ckpt))
     scheduler = FallingPolyLR(wrapper, eta_min=1e-4, power=1.0, end=11, by_epoch=False)
     for _ in range(5):
@@ -175,7 +175,7 @@ def test_the_schedule_of_the_student_applies_to_the_own_optimiser_from_its_own_r
     assert wrapper.get_lr()['lr'][0] == student.param_groups[0]['lr'] == wrapper.get_lr()['base_lr'][0]  # is logged
 
 
-def test_optim_wrapper_clips_the_gradients_of_all_optimisers(teacher_ckpt):
+def test_optim_wrapper_clips_the_gradients_of_all_optimizers(teacher_ckpt):
     model = model_of('skds', teacher_ckpt)
     wrapper = build(model, clip_grad=dict(max_norm=1.0))
     for parameter in model.parameters():
@@ -251,7 +251,7 @@ def test_bfloat16_trains_the_critic_and_the_student(teacher_ckpt, scaled_on_cpu)
 
 
 @pytest.mark.parametrize('where', ['critic', 'student'])
-def test_an_overflow_anywhere_skips_the_step_of_all_optimisers_and_halves_the_scale(
+def test_an_overflow_anywhere_skips_the_step_of_all_optimizers_and_halves_the_scale(
     teacher_ckpt, scaled_in_float32, where
 ):
     model = model_of('skds', teacher_ckpt)
@@ -286,11 +286,11 @@ def test_a_loaded_state_continues_bit_for_bit(teacher_ckpt, method):
     assert all(torch.equal(value, weights(model)[name]) for name, value in weights(other).items())
 
 
-def test_a_state_of_one_optimiser_is_refused_with_the_setting_that_continues_it(teacher_ckpt):
+def test_a_state_of_one_optimizer_is_refused_with_the_setting_that_continues_it(teacher_ckpt):
     model = model_of('skds', teacher_ckpt)
     plain = build(model, constructor='DefaultOptimWrapperConstructor')
     with pytest.raises(
-        ValueError, match=r"a single optimiser, expected \['SGD', 'Adam'\].*critic.*critic_optimizer=None"
+        ValueError, match=r"a single optimizer, expected \['SGD', 'Adam'\].*critic.*critic_optimizer=None"
     ):
         build(model).load_state_dict(reloaded(plain.state_dict()))
 
@@ -307,5 +307,5 @@ def test_without_an_optimizer_of_its_own_a_layer_loads_a_state_with_one_group_pe
     build(model).load_state_dict(state)
 
 
-def test_apd_without_an_own_optimiser_has_the_learning_rates_of_version_0_1():
+def test_apd_without_an_own_optimizer_has_the_learning_rates_of_version_0_1():
     assert APDLoss(teacher_optimizer=None).optim_options['adaptor_T'] == dict(lr=1e-5, optimizer=None)

@@ -7,6 +7,7 @@ The moments take turns, from one that the seed chooses: start-up, a step, the sa
 any time at all. Each kill hits one process or both, with SIGKILL. Each is printed; -s shows it.
 """
 
+import contextlib
 import os
 import os.path as osp
 import random
@@ -69,10 +70,8 @@ class TwoProcesses:
         return text in self.log.read()
 
     def kill(self, rank: int) -> None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.processes[rank].pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.processes[rank].wait()
 
     def exit_codes(self) -> list:

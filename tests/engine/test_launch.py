@@ -207,7 +207,7 @@ SCRATCH = {
 
 @pytest.mark.parametrize('config', SCRATCH)
 def test_from_scratch_leaves_no_pretrained_weights_in_the_student(config, monkeypatch):
-    """Initialising the built student reads no checkpoint. Without the option, it reads one."""
+    """Initializing the built student reads no checkpoint. Without the option, it reads one."""
     model = Config.fromfile(path(f'configs/{SCRATCH[config]}/{config}')).model
 
     def read(*args, **kwargs):

@@ -116,8 +116,8 @@ def test_the_layers_that_align_adds_are_clipped(teacher_ckpt):
     assert all((parameter.grad == 3).all() for parameter in model.student.parameters())
 
 
-def test_clipping_norm_is_scaled_for_an_optimiser_that_unscales_the_gradients(teacher_ckpt):
-    """In mixed precision, a fused optimiser receives scaled gradients and the scale."""
+def test_clipping_norm_is_scaled_for_an_optimizer_that_unscales_the_gradients(teacher_ckpt):
+    """In mixed precision, a fused optimizer receives scaled gradients and the scale."""
     model = model_of('afdcd', teacher_ckpt)
     loss = model.distiller.distill_losses['loss_afdcd']
     wrapper = build_optim_wrapper(model, OPTIM_WRAPPER)

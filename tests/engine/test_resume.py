@@ -53,7 +53,7 @@ def test_killed_and_resumed_run_gives_bit_identical_weights(uninterrupted):
 
 @pytest.mark.slow
 def test_seed_changes_the_weights_and_resuming_uses_the_seed_of_the_checkpoint(uninterrupted):
-    """The seed controls initialisation and data. --seed need not be repeated to resume."""
+    """The seed controls initialization and data. --seed need not be repeated to resume."""
     config, folder = uninterrupted
     runs.call('train.py', config, '--work-dir', folder / 'seed', '--seed', 5)
     expected = runs.student(folder / 'seed/iter_8.pth')
@@ -90,7 +90,7 @@ def test_distillation_checkpoint_contains_no_teacher(uninterrupted):
     checkpoint = torch.load(folder / 'whole/iter_8.pth')  # loads with weights_only=True
     assert all(key.startswith('architecture.') for key in checkpoint['state_dict'])
     teacher_shapes = {tuple(v.shape) for v in torch.load(folder / 'teacher.pth')['state_dict'].values()}
-    assert (64, 64, 3, 3) in teacher_shapes  # last stage: no tensor of student or optimiser has this shape
+    assert (64, 64, 3, 3) in teacher_shapes  # last stage: no tensor of student or optimizer has this shape
     sizes = [tuple(v.shape) for v in checkpoint['state_dict'].values()]
     sizes += [tuple(v['momentum_buffer'].shape) for v in checkpoint['optimizer']['state'].values()]
     assert (64, 64, 3, 3) not in sizes

@@ -101,7 +101,7 @@ def test_weights_that_became_nan_after_the_loss_are_not_saved(tmp_path, name, it
     assert saved(tmp_path) == [kept]
 
 
-def test_the_state_of_the_optimiser_is_checked(tmp_path):
+def test_the_state_of_the_optimizer_is_checked(tmp_path):
     class SpoilMomentum(Hook):
         def after_train_iter(self, runner, *args, **kwargs):
             if runner.iter + 1 == 2:
@@ -178,7 +178,7 @@ def test_an_overflow_without_end_stops_the_run_and_names_its_start(tmp_path, sca
     assert model.count == 8
 
 
-def test_the_check_does_not_synchronise_with_the_gpu(tmp_path):
+def test_the_check_does_not_synchronize_with_the_gpu(tmp_path):
     """It reads numbers that MMEngine has already copied. The outputs of the step have no values here."""
     runner = toy.runner(tmp_path)
     hook = StopOnNaNHook()

@@ -79,7 +79,7 @@ def test_boundary_iou_equals_the_oracle(ratio, distance):
 def test_boundary_iou_counts_the_image_frame_as_contour():
     label = np.zeros((1, 30, 30), int)
     pred = label.copy()
-    pred[0, 15, 15] = 1  # far from the frame: its 8 neighbours become contour of the prediction
+    pred[0, 15, 15] = 1  # far from the frame: its 8 neighbors become contour of the prediction
     results = evaluate(BoundaryIoU(0.03), pred, label)  # d = 1
     frame = 4 * 29
     assert results['boundary/mIoU@0.03diag'] == pytest.approx(100 * np.mean([frame / (frame + 8), 0]), abs=0.005)
@@ -144,7 +144,7 @@ def test_a_second_evaluation_replaces_what_the_first_one_kept():
 
 
 def test_format_only_writes_predictions_and_has_no_results(tmp_path):
-    preds, labels = maps()
+    preds, _labels = maps()
     metric = SegIoU(format_only=True, output_dir=str(tmp_path))
     metric.dataset_meta = dict(classes=CLASSES)
     metric.process({}, [dict(pred_sem_seg=dict(data=torch.as_tensor(preds[0])[None]), img_path='a.png')])

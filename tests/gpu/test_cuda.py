@@ -2,7 +2,7 @@
 
 import copy
 
-import catalogue
+import catalog
 import pytest
 import tiny
 import torch
@@ -35,35 +35,35 @@ def on_gpu(given: dict) -> dict:
     return {name: record.requires_grad_(given[name].requires_grad) for name, record in moved.items()}
 
 
-@pytest.mark.parametrize('name', [name for name in catalogue.LOSSES if name not in ('critic', 'cirkd', 'mgd', 'afdcd')])
+@pytest.mark.parametrize('name', [name for name in catalog.LOSSES if name not in ('critic', 'cirkd', 'mgd', 'afdcd')])
 def test_values_and_gradients_equal_those_of_the_cpu(name):
     """Except for losses that draw random numbers, because CPU and GPU have different generators."""
-    loss, given = catalogue.LOSSES[name]().double(), catalogue.records()
+    loss, given = catalog.LOSSES[name]().double(), catalog.records()
     for record, tensor in given.items():
         tensor.requires_grad_(record.endswith('_S'))
     gradients = []
     for module, records in ((copy.deepcopy(loss), given), (copy.deepcopy(loss).cuda(), on_gpu(given))):
-        value = module(**catalogue.arguments(module, records))
+        value = module(**catalog.arguments(module, records))
         value.backward()
-        gradients.append((value.detach().cpu(), catalogue.student_record(module, records).grad.cpu()))
+        gradients.append((value.detach().cpu(), catalog.student_record(module, records).grad.cpu()))
     for on_cpu, on_cuda in zip(*gradients):
         torch.testing.assert_close(on_cuda, on_cpu)
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize('name', catalogue.LOSSES)
+@pytest.mark.parametrize('name', catalog.LOSSES)
 def test_losses_and_gradients_are_finite_under_autocast(name, dtype):
-    loss, given = catalogue.LOSSES[name]().cuda(), on_gpu(catalogue.records(dtype))
+    loss, given = catalog.LOSSES[name]().cuda(), on_gpu(catalog.records(dtype))
     for record, tensor in given.items():
         tensor.requires_grad_(record.endswith('_S'))
     with torch.autocast('cuda', dtype):
-        value = loss(**catalogue.arguments(loss, given))
+        value = loss(**catalog.arguments(loss, given))
     value.backward()
-    assert value.isfinite() and catalogue.student_record(loss, given).grad.isfinite().all()
+    assert value.isfinite() and catalog.student_record(loss, given).grad.isfinite().all()
 
 
 @pytest.mark.parametrize('num_classes', [19, 150])
-def test_bpkd_does_not_synchronise(num_classes):
+def test_bpkd_does_not_synchronize(num_classes):
     preds_S, preds_T = torch.randn(2, 2, num_classes, 16, 16, device='cuda')
     gt = torch.randint(0, num_classes, (2, 128, 128), device='cuda')
     loss = BPKDLoss().cuda()
@@ -92,7 +92,7 @@ def test_training_changes_the_student_and_losses_stay_finite(tmp_path, dtype, se
 
 
 @pytest.mark.parametrize('dtype', ['float16', 'bfloat16'])
-def test_mixed_precision_trains_a_critic_with_an_optimiser_of_its_own(tmp_path, dtype):
+def test_mixed_precision_trains_a_critic_with_an_optimizer_of_its_own(tmp_path, dtype):
     losses = dict(loss_adversarial=dict(type='SKDSCriticLoss'))
     model = tiny.distillation(tiny.save_teacher(tmp_path / 'teacher.pth'), losses).cuda().train()
     optimizer = dict(type='SGD', lr=0.01, momentum=0.9)

@@ -175,7 +175,7 @@ def test_the_json_of_a_run_says_how_it_was_made(uninterrupted):
     assert [point['step'] for point in record['curve']] == [2, 4]
     assert record['curve'][0]['seconds'] < record['curve'][1]['seconds']
     assert record['curve'][1]['mIoU'] == record['metrics']['mIoU']  # the last validation is on the test set
-    assert list(record['per_class']['trimap/IoU@3px'])[0] == 'sky'
+    assert next(iter(record['per_class']['trimap/IoU@3px'])) == 'sky'
     assert not {'time', 'data_time'} & record['metrics'].keys()
 
 

@@ -15,7 +15,7 @@ from conftest import ROOT
 from scipy import stats
 
 from mmseg_bpkd.evaluation.metrics import BoundaryIoU, SegIoU, TrimapIoU, load_counts, save_counts
-from mmseg_bpkd.grids.plots import COLOURS, plots, style
+from mmseg_bpkd.grids.plots import COLORS, plots, style
 from mmseg_bpkd.grids.result_tables import accuracy_table, cost_table, difference_table
 from mmseg_bpkd.grids.run_results import Results, bands, main_metrics, title
 from mmseg_bpkd.grids.statistics import bootstrap_interval, mean_iou, paired_difference
@@ -29,8 +29,8 @@ def drawn_counts(seed: int) -> np.ndarray:
     """Counts of 12 images and 4 classes, the last of which does not occur: intersection, prediction and label."""
     generator = np.random.default_rng(seed)
     intersection = generator.integers(1, 50, (IMAGES, len(CLASSES)))
-    predicted, labelled = (intersection + generator.integers(0, 60, intersection.shape) for _ in range(2))
-    counts = np.stack([intersection, predicted, labelled], 1)
+    predicted, labeled = (intersection + generator.integers(0, 60, intersection.shape) for _ in range(2))
+    counts = np.stack([intersection, predicted, labeled], 1)
     counts[..., -1] = 0
     return counts.astype(np.int32)
 
@@ -129,7 +129,7 @@ def test_the_bootstrap_is_that_of_a_loop_over_drawn_test_sets(block):
     assert bootstrap_interval(pairs, block, draws=300) == pytest.approx(tuple(expected))
 
 
-def test_blocks_widen_the_interval_of_images_that_resemble_their_neighbours():
+def test_blocks_widen_the_interval_of_images_that_resemble_their_neighbors():
     """Runs of six equal images hold as much information as one image each."""
     a, b = (np.repeat(drawn_counts(seed), 6, axis=0) for seed in (8, 9))
     single, blocks = (np.ptp(bootstrap_interval([(a, b)], block, draws=2000)) for block in (1, 6))
@@ -161,8 +161,8 @@ def test_counts_of_images_give_the_metric_back(metric, names, tmp_path):
         assert iou_by_loops(array, range(3)) == pytest.approx(values[name], abs=0.01)
     if names == ['mIoU']:  # the last image, counted directly
         agree = [int(((pred == label) & (label == cls)).sum()) for cls in range(4)]
-        labelled = [int((label == cls).sum()) for cls in range(4)]
-        assert counts['mIoU'][2, 0].tolist() == agree and counts['mIoU'][2, 2].tolist() == labelled
+        labeled = [int((label == cls).sum()) for cls in range(4)]
+        assert counts['mIoU'][2, 0].tolist() == agree and counts['mIoU'][2, 2].tolist() == labeled
 
 
 def test_the_body_is_what_lies_outside_the_band(tmp_path):
@@ -178,17 +178,17 @@ def test_the_body_is_what_lies_outside_the_band(tmp_path):
         kept.update(metric.per_image)
     save_counts(str(tmp_path / 'a-0.npz'), ['a', 'b', 'c'], kept)
     (tmp_path / 'a-0.json').write_text(json.dumps(dict(metrics={key: float(value) for key, value in metrics.items()})))
-    intersection, predicted, labelled = (np.zeros(4) for _ in range(3))
+    intersection, predicted, labeled = (np.zeros(4) for _ in range(3))
     for pred, label in maps.numpy()[:, :, 0]:
         for y, x in np.ndindex(label.shape):
             window = label[max(y - 3, 0) : y + 4, max(x - 3, 0) : x + 4]
             if (window == label[y, x]).all():
                 predicted[pred[y, x]] += 1
-                labelled[label[y, x]] += 1
+                labeled[label[y, x]] += 1
                 intersection[label[y, x]] += pred[y, x] == label[y, x]
     results = Results(tmp_path)
     assert [name for name in results.metrics if name.startswith('body')] == ['body/mIoU@3px']
-    expected = 100 * np.mean((intersection / (predicted + labelled - intersection))[:3])
+    expected = 100 * np.mean((intersection / (predicted + labeled - intersection))[:3])
     assert results.values('a', 'body/mIoU@3px') == pytest.approx([expected], abs=0.006)
     assert title('body/mIoU@3px') == 'body mIoU (3 px)'
 
@@ -301,7 +301,7 @@ def test_curves_are_means_over_the_seeds(folder):
 
 def test_every_method_has_a_look_of_its_own():
     looks = [(look['color'], look['linestyle']) for look in map(style, range(20))]
-    assert len(set(looks)) == 20 and len(set(COLOURS)) == len(COLOURS)
+    assert len(set(looks)) == 20 and len(set(COLORS)) == len(COLORS)
 
 
 def test_names_of_metrics_are_written_as_in_the_docs():

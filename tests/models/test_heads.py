@@ -12,7 +12,6 @@ import logging
 import os
 import shutil
 import sys
-from typing import Tuple
 
 import heads
 import mmseg.models.decode_heads
@@ -53,7 +52,7 @@ def norms_of(model: nn.Module) -> list:
     return [name for name, module in model.named_modules() if 'BatchNorm' in type(module).__name__]
 
 
-def distillation(teacher: BaseModel, losses: dict, student: dict = None):
+def distillation(teacher: BaseModel, losses: dict, student: dict | None = None):
     """A SegDistill whose teacher is already built."""
     model = tiny.distillation(
         None, losses, teacher=teacher, student=student or tiny.pspnet(4), data_preprocessor=heads.preprocessor(64)
@@ -61,7 +60,7 @@ def distillation(teacher: BaseModel, losses: dict, student: dict = None):
     return model.train()
 
 
-def records_of_teacher(name: str, image: Tensor) -> Tuple[BaseModel, Tensor, Tensor]:
+def records_of_teacher(name: str, image: Tensor) -> tuple[BaseModel, Tensor, Tensor]:
     """Returns a teacher, its logits and its feature, as a loss gets them."""
     losses = dict(loss_kd=dict(type='KDLoss'), loss_cwd=dict(type='CWDFeatureLoss'))
     model = distillation(network(name), losses)

@@ -144,7 +144,7 @@ def dotted_keys(draw) -> str:
         elif change == 'remove':
             parts = parts[:i] + parts[i + 1 :] or parts
         else:
-            parts = parts[:i] + [draw(part)] + parts[i + (change == 'replace') :]
+            parts = [*parts[:i], draw(part), *parts[i + (change == 'replace') :]]
     return '.'.join(parts)
 
 

@@ -1,5 +1,5 @@
 # A split of CamVid's training images for choosing hyper-parameters; the validation images stay unused until the end.
-# CamVid is video, one image per second. Neighbours look alike, so single images must not be held out. Instead, each
+# CamVid is video, one image per second. Neighbors look alike, so single images must not be held out. Instead, each
 # recording is cut where images are missing, and each part into blocks of about 15 consecutive images. The 3rd, 8th, ...
 # block of a part are held out for validation (camvid_tuning/val.txt). The two images on either side of a held-out block
 # are in neither list. All others are for training (camvid_tuning/train.txt).

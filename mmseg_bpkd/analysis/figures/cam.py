@@ -1,6 +1,6 @@
 """HiResCAM: which positions of a layer raise the logit of a class (Figure 4 of the BPKD paper)."""
 
-from typing import Dict, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ DEFINITION = (
     'of the class over the pixels with this class in the label. Each map is drawn relative to its own maximum; '
     '"inside" is the share of its sum that lies on pixels of the class; null if the map is zero everywhere'
 )
-OUTLINE = '#56B4E9'  # the light blue of Okabe and Ito, which stands out from the colours of the map
+OUTLINE = '#56B4E9'  # the light blue of Okabe and Ito, which stands out from the colors of the map
 
 
 def hires_cam(model: BaseModel, inputs: Tensor, layer: str, cls: int, pixels: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def hires_cam(model: BaseModel, inputs: Tensor, layer: str, cls: int, pixels: Te
     return (kept * gradient).sum(1)[0].relu().detach()
 
 
-def share_inside(cam: np.ndarray, inside: np.ndarray) -> Optional[float]:
+def share_inside(cam: np.ndarray, inside: np.ndarray) -> float | None:
     """The share of a map, (H, W), that lies on the pixels `inside`, (H, W) bool. None if the map is zero everywhere."""
     total = float(cam.sum(dtype=np.float64))
     return float(cam[inside].sum(dtype=np.float64)) / total if total else None
@@ -73,7 +73,7 @@ def class_index(name: str, classes: Sequence[str]) -> int:
 
 def cam_figure(
     networks: Sequence[Network], images: TestImages, indices: Sequence[int], layer: str, class_name: str
-) -> Tuple[Figure, dict]:
+) -> tuple[Figure, dict]:
     """A row per image: the image with the outline of the class, and the HiResCAM of each network over it.
 
     Args:
@@ -91,7 +91,7 @@ def cam_figure(
     width, height = size_of(images[indices[0]][0], len(indices), 1 + len(networks), captions=0.25)
     figure = Figure(figsize=(width + 0.8, height + 0.3), layout='constrained')
     axes = picture_axes(figure, len(indices), ['image and label', *(network.name for network in networks)])
-    numbers: Dict[str, dict] = {}
+    numbers: dict[str, dict] = {}
     for row, index in zip(axes, indices):
         image, label = images[index]
         inside = label == cls

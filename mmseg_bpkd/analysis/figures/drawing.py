@@ -1,6 +1,6 @@
 """What the figures with pictures share."""
 
-from typing import Sequence, Tuple
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib.image import AxesImage
 WIDTH = 2.4  # inches, of a picture
 
 
-def size_of(image: np.ndarray, rows: int, columns: int, captions: float = 0.0) -> Tuple[float, float]:
+def size_of(image: np.ndarray, rows: int, columns: int, captions: float = 0.0) -> tuple[float, float]:
     """Returns the width and height of a grid of pictures, in inches.
 
     Args:

@@ -1,7 +1,7 @@
 """The entropy of early features, beside the accuracy near boundaries (Figure 1 of the BPKD paper)."""
 
 import math
-from typing import Dict, List, Sequence, Tuple
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ DEFINITION = (
     'the number of channels: 0 if one channel is active alone, 1 if all channels are equal. "raw" is of the activation '
     'as it is, "scaled" of the activation divided by its root mean square over the image ("rms" is that over all '
     'images). The maps are resized to the label (bilinear) and averaged over the pixels of all images: "near" over '
-    'those within half_width of a boundary of the label, "far" over the other labelled pixels'
+    'those within half_width of a boundary of the label, "far" over the other labeled pixels'
 )
 AREAS = ('all', 'near', 'far')
 
@@ -62,7 +62,7 @@ def unit_scale(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def entropy_maps(network: Network, image: np.ndarray, layer: str) -> Tuple[Tensor, float]:
+def entropy_maps(network: Network, image: np.ndarray, layer: str) -> tuple[Tensor, float]:
     """Returns the entropy of a layer at the size of the image, and the mean square of its activation.
 
     Returns:
@@ -75,7 +75,7 @@ def entropy_maps(network: Network, image: np.ndarray, layer: str) -> Tuple[Tenso
 
 def measure_entropy(
     networks: Sequence[Network], images: TestImages, indices: Sequence[int], layer: str, half_width: int = 3
-) -> Dict[str, dict]:
+) -> dict[str, dict]:
     """Measures the entropy of a layer and the accuracy near boundaries of networks, on the same images.
 
     Args:
@@ -114,7 +114,7 @@ def measure_entropy(
     }
 
 
-def _by_name(means: np.ndarray) -> Dict[str, dict]:
+def _by_name(means: np.ndarray) -> dict[str, dict]:
     return {kind: dict(zip(AREAS, of_kind.tolist())) for kind, of_kind in zip(('raw', 'scaled'), means)}
 
 
@@ -125,7 +125,7 @@ def entropy_figure(
     shown: Sequence[int],
     layer: str,
     half_width: int = 3,
-) -> Tuple[Figure, dict]:
+) -> tuple[Figure, dict]:
     """One point per network: the entropy of a layer near boundaries, and trimap mIoU. Below, maps of some images.
 
     The left panel has the activation as it is, the right panel and the maps have the activation at unit scale.
@@ -159,7 +159,7 @@ def entropy_figure(
     return figure, numbers
 
 
-def _scatter(figure: Figure, measured: Dict[str, dict], half_width: int) -> None:
+def _scatter(figure: Figure, measured: dict[str, dict], half_width: int) -> None:
     axes = figure.subplots(1, 2, sharey=True)
     titles = dict(raw='activation as it is', scaled='activation divided by its root mean square')
     for axis, (kind, text) in zip(axes, titles.items()):
@@ -176,7 +176,7 @@ def _scatter(figure: Figure, measured: Dict[str, dict], half_width: int) -> None
     axes[0].set_ylabel(f'trimap mIoU ({half_width} px) in %')
 
 
-def _maps(figure: Figure, names: List[str], drawn: Sequence[Tuple[np.ndarray, List[Tensor]]]) -> None:
+def _maps(figure: Figure, names: list[str], drawn: Sequence[tuple[np.ndarray, list[Tensor]]]) -> None:
     axes = picture_axes(figure, len(drawn), ['image', *names])
     low = min(float(np.quantile(x, 0.02)) for _, maps in drawn for x in maps)  # else a few pixels take all the range
     for row, (image, maps) in zip(axes, drawn):

@@ -1,6 +1,6 @@
 """Figures of the JSON files of `tools/experiment.py` and `tools/test.py --out`."""
 
-from typing import Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,10 +22,10 @@ def describe(values: Sequence[float]) -> dict:
 
 def classes_figure(
     sources: Sequence[str],
-    names: Optional[Sequence[str]] = None,
+    names: Sequence[str] | None = None,
     metric: str = 'trimap/mIoU@3px',
-    classes: Optional[Sequence[str]] = None,
-) -> Tuple[Figure, dict]:
+    classes: Sequence[str] | None = None,
+) -> tuple[Figure, dict]:
     """Bars: the IoU of each class and run, as a mean over the seeds (Figure 6 and Table 8 of the BPKD paper).
 
     Args:
@@ -55,7 +55,7 @@ def classes_figure(
     return _bars(numbers, shown, metric, results), dict(figure='classes', metric=per_class_name(metric), runs=numbers)
 
 
-def _bars(numbers: Dict[str, dict], shown: List[str], metric: str, results: Results) -> Figure:
+def _bars(numbers: dict[str, dict], shown: list[str], metric: str, results: Results) -> Figure:
     per_row = max(1, BARS_PER_ROW // len(numbers))
     rows = [shown[start : start + per_row] for start in range(0, len(shown), per_row)]
     width = 1.4 + 0.13 * len(numbers) * len(rows[0]) + 0.35 * len(rows[0])
@@ -69,7 +69,7 @@ def _bars(numbers: Dict[str, dict], shown: List[str], metric: str, results: Resu
             spread = [of_run[cls]['std'] or np.nan for cls in of_row]
             looks = dict(color=style(place)['color'], hatch=[None, '///', '...', 'xxx'][place // 7 % 4])
             axis.bar(x, means, 0.9 * bar, label=_counted(results, name), edgecolor='white', linewidth=0, **looks)
-            axis.errorbar(x, means, spread, fmt='none', ecolor='grey', capsize=2, linewidth=1)
+            axis.errorbar(x, means, spread, fmt='none', ecolor='gray', capsize=2, linewidth=1)
         axis.set_xticks(range(len(of_row)), of_row, rotation=25, ha='right')
         axis.tick_params(axis='x', length=0)
         axis.set_xlim(-0.6, len(rows[0]) - 0.4)
@@ -81,8 +81,8 @@ def _bars(numbers: Dict[str, dict], shown: List[str], metric: str, results: Resu
 
 
 def curves_figure(
-    sources: Sequence[str], names: Optional[Sequence[str]] = None, against: Optional[str] = None
-) -> Tuple[Figure, dict]:
+    sources: Sequence[str], names: Sequence[str] | None = None, against: str | None = None
+) -> tuple[Figure, dict]:
     """Trimap mIoU over the half-width of the band, and the differences to one of the runs.
 
     Args:
@@ -121,7 +121,7 @@ def curves_figure(
     return figure, dict(figure='curves', metric=TRIMAP, against=reference, runs=curves, differences=differences)
 
 
-def _shared_bands(results: Results) -> Dict[float, str]:
+def _shared_bands(results: Results) -> dict[float, str]:
     """Returns the bands of trimap mIoU that all runs have: {half-width: name of the metric}."""
     of_runs = {run['path']: bands(list(run['metrics'])).get(TRIMAP, {}) for run in results.all_runs()}
     first, widths = next(iter(of_runs.items()))
@@ -136,17 +136,17 @@ def _shared_bands(results: Results) -> Dict[float, str]:
     return widths
 
 
-def _listed(widths: Dict[float, str]) -> str:
+def _listed(widths: dict[float, str]) -> str:
     return ', '.join(f'{width:g}' for width in widths) + ' px'
 
 
-def _differences(results: Results, name: str, reference: str, key: str) -> List[float]:
+def _differences(results: Results, name: str, reference: str, key: str) -> list[float]:
     ours, theirs = results.runs[name], results.runs[reference]
     seeds = results.common_seeds(name, reference)
     return [round(ours[seed]['metrics'][key] - theirs[seed]['metrics'][key], 4) for seed in seeds]
 
 
-def _curves(axis: Axes, curves: Dict[str, dict], results: Results) -> None:
+def _curves(axis: Axes, curves: dict[str, dict], results: Results) -> None:
     for name, curve in curves.items():
         x = [float(width) for width in curve]
         look = style(results.names.index(name))

@@ -2,8 +2,9 @@
 
 import copy
 import os.path as osp
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,11 +41,11 @@ class Network:
         return self.predictor.model
 
     @property
-    def classes(self) -> Tuple[str, ...]:
+    def classes(self) -> tuple[str, ...]:
         return self.predictor.meta['classes']
 
 
-def load_networks(descriptions: Sequence[str], options: Optional[dict] = None) -> List[Network]:
+def load_networks(descriptions: Sequence[str], options: dict | None = None) -> list[Network]:
     """Loads networks that are described as NAME=CONFIG,CHECKPOINT.
 
     Args:
@@ -57,7 +58,7 @@ def load_networks(descriptions: Sequence[str], options: Optional[dict] = None) -
         ValueError: if a description has another form, if a name occurs twice, if a config has no teacher, if a
             checkpoint does not fit, or if the networks have different classes.
     """
-    networks: List[Network] = []
+    networks: list[Network] = []
     for description in descriptions:
         name, _, files = description.partition('=')
         config, _, checkpoint = files.rpartition(',')
@@ -106,7 +107,7 @@ class TestImages:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> Tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns an image, (H, W, 3) uint8, BGR, and its label, (H, W) int64."""
         sample = self.dataset[index]
         return sample['img'], sample['gt_seg_map'].astype(np.int64)
@@ -115,11 +116,11 @@ class TestImages:
         """Returns the name of the file of an image, without its ending."""
         return osp.splitext(osp.basename(self.dataset.get_data_info(index)['img_path']))[0]
 
-    def spread(self, count: Optional[int]) -> List[int]:
+    def spread(self, count: int | None) -> list[int]:
         """Returns the indices of `count` images, spread evenly over the test set; of all images for None."""
         return evenly(len(self), count or len(self))
 
-    def find(self, wanted: Sequence[str]) -> List[int]:
+    def find(self, wanted: Sequence[str]) -> list[int]:
         """Returns the indices of images that are given by name or by index.
 
         Raises:
@@ -138,18 +139,18 @@ class TestImages:
                 )
         return indices
 
-    def with_class(self, cls: int, count: int) -> List[int]:
+    def with_class(self, cls: int, count: int) -> list[int]:
         """Returns up to `count` images in which a class occurs, of 50 that are spread evenly over the test set."""
         found = [index for index in self.spread(50) if (self[index][1] == cls).any()]
         return [found[place] for place in evenly(len(found), count)]
 
 
-def evenly(total: int, count: int) -> List[int]:
+def evenly(total: int, count: int) -> list[int]:
     """Returns `count` numbers from 0 to `total` - 1, spread evenly; all of them if there are fewer."""
     return np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
 
 
-def activation(model: BaseModel, inputs: Tensor, layer: str) -> Tuple[Tensor, Tensor]:
+def activation(model: BaseModel, inputs: Tensor, layer: str) -> tuple[Tensor, Tensor]:
     """Runs a network and keeps the output of a layer.
 
     Args:
@@ -163,7 +164,7 @@ def activation(model: BaseModel, inputs: Tensor, layer: str) -> Tuple[Tensor, Te
     Raises:
         ValueError: if there is no such layer, if it does not run, or if its output is not such a tensor.
     """
-    kept: List[Any] = []
+    kept: list[Any] = []
 
     def keep(module: nn.Module, args: tuple, output: Any) -> Any:
         kept.append(output)
@@ -207,6 +208,6 @@ def _select(output: Any, place: str, layer: str) -> Tensor:
     return output
 
 
-def resize(maps: Tensor, size: Tuple[int, int]) -> Tensor:
+def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Returns maps, (N, h, w), at another size, bilinear."""
     return torch.nn.functional.interpolate(maps[:, None], size, mode='bilinear', align_corners=False)[:, 0]

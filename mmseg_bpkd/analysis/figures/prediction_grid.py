@@ -1,6 +1,6 @@
 """Predictions of several networks with their errors (Figures 7 to 9 of the BPKD paper)."""
 
-from typing import Dict, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -14,8 +14,8 @@ from .drawing import picture_axes, show, size_of, to_rgb
 from .networks import Network, TestImages
 
 DEFINITION = (
-    'Percent of wrong pixels: near, of the labelled pixels within half_width of a boundary of the label, as in '
-    'TrimapIoU; far, of the other labelled pixels; null if there is no such pixel'
+    'Percent of wrong pixels: near, of the labeled pixels within half_width of a boundary of the label, as in '
+    'TrimapIoU; far, of the other labeled pixels; null if there is no such pixel'
 )
 VOID = 255
 
@@ -25,22 +25,22 @@ def band(label: np.ndarray, half_width: int) -> np.ndarray:
     return boundary_band(torch.from_numpy(label)[None], half_width)[0].numpy()
 
 
-def errors(pred: np.ndarray, label: np.ndarray, near: np.ndarray) -> Tuple[np.ndarray, Dict[str, Optional[float]]]:
+def errors(pred: np.ndarray, label: np.ndarray, near: np.ndarray) -> tuple[np.ndarray, dict[str, float | None]]:
     """Returns the wrong pixels, (H, W) bool, and the percent of wrong pixels near boundaries and elsewhere.
 
     Args:
         pred, label: the classes, (H, W).
         near: the pixels near boundaries, (H, W) bool.
     """
-    labelled = label != VOID
-    wrong = labelled & (pred != label)
-    areas = dict(near=near, far=labelled & ~near)
+    labeled = label != VOID
+    wrong = labeled & (pred != label)
+    areas = dict(near=near, far=labeled & ~near)
     return wrong, {name: 100 * float(wrong[area].mean()) if area.any() else None for name, area in areas.items()}
 
 
 def grid_figure(
     networks: Sequence[Network], images: TestImages, indices: Sequence[int], half_width: int = 3
-) -> Tuple[Figure, dict]:
+) -> tuple[Figure, dict]:
     """Two rows per image: image, label and predictions, and below the errors of each prediction.
 
     Args:
@@ -55,7 +55,7 @@ def grid_figure(
     figure = Figure(figsize=(width, height + 0.5), layout='constrained')
     titles = ['image', 'label', *(network.name for network in networks)]
     axes = picture_axes(figure, 2 * len(indices), titles)
-    numbers: Dict[str, dict] = {}
+    numbers: dict[str, dict] = {}
     present: set = set()
     for above, below, index in zip(axes[::2], axes[1::2], indices):
         image, label = images[index]
@@ -75,16 +75,16 @@ def grid_figure(
             below[column].set_xlabel(_caption(of_image[network.name]), fontsize=8)
             present |= set(np.unique(pred).tolist())
     names = networks[0].classes
-    patches = [Patch(facecolor=palette[cls] / 255, edgecolor='grey', label=names[cls]) for cls in sorted(present)]
+    patches = [Patch(facecolor=palette[cls] / 255, edgecolor='gray', label=names[cls]) for cls in sorted(present)]
     patches += [Patch(facecolor='black', label='void')]
     figure.legend(handles=patches, loc='outside lower center', ncols=12, fontsize=9, frameon=False)
     marks = {f'error within {half_width} px\nof a boundary': AT_BOUNDARY, 'error elsewhere': ELSEWHERE}
-    patches = [Patch(facecolor=np.array(colour[::-1]) / 255, label=text) for text, colour in marks.items()]
+    patches = [Patch(facecolor=np.array(color[::-1]) / 255, label=text) for text, color in marks.items()]
     axes[1][0].legend(handles=patches, loc='center', fontsize=10, frameon=False)
     definition = dict(definition=DEFINITION, half_width_px=half_width)
     return figure, dict(figure='grid', **definition, images=numbers)
 
 
-def _caption(percent: Dict[str, Optional[float]]) -> str:
+def _caption(percent: dict[str, float | None]) -> str:
     texts = {name: 'none' if value is None else f'{value:.1f} %' for name, value in percent.items()}
     return f'wrong: {texts["near"]} near, {texts["far"]} elsewhere'

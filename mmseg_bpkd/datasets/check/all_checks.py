@@ -1,9 +1,9 @@
 """Runs all checks on the datasets of a config."""
 
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Callable, Dict, Iterator, List, Optional
 
 from .classes import model_problems
 from .content import Summary, check_absent_classes, check_content
@@ -24,10 +24,10 @@ class Result:
         summaries: {name of a split: totals of its decoded pairs}; only splits of which something was decoded.
     """
 
-    splits: List[Split]
+    splits: list[Split]
     findings: Findings = field(default_factory=Findings)
-    readings: Dict[str, List[Reading]] = field(default_factory=lambda: defaultdict(list))
-    summaries: Dict[str, Summary] = field(default_factory=dict)
+    readings: dict[str, list[Reading]] = field(default_factory=lambda: defaultdict(list))
+    summaries: dict[str, Summary] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -44,12 +44,12 @@ class Result:
 
 
 def check_datasets(
-    splits: List[Split],
+    splits: list[Split],
     published: Published,
-    seconds: Optional[float] = 60,
+    seconds: float | None = 60,
     workers: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    model: Optional[dict] = None,
+    model: dict | None = None,
 ) -> Result:
     """Checks names, pairs, number and completeness of all files. Decodes as many of them as the time limit allows.
 

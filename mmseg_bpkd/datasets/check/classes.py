@@ -1,8 +1,8 @@
 """Compares the classes of the datasets with those of the pipeline, of the student and of the teacher."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
-from typing import Iterator, List, Tuple
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
@@ -35,7 +35,7 @@ def check_classes(cfg: Config, *loaders: str) -> None:
                     raise ValueError(f'{split.name}: {problem}')
 
 
-def class_problems(split: Split) -> List[str]:
+def class_problems(split: Split) -> list[str]:
     """One sentence if the dataset has no class names, or another number of classes than its pipeline.
 
     Args:
@@ -55,7 +55,7 @@ def class_problems(split: Split) -> List[str]:
     return []
 
 
-def model_problems(split: Split, model: dict) -> List[str]:
+def model_problems(split: Split, model: dict) -> list[str]:
     """One sentence for each network of a model that has another number of classes than the names of a dataset.
 
     Args:
@@ -71,7 +71,7 @@ def model_problems(split: Split, model: dict) -> List[str]:
     ]
 
 
-def _class_counts(model: dict) -> Iterator[Tuple[str, str, int]]:
+def _class_counts(model: dict) -> Iterator[tuple[str, str, int]]:
     """Yields (network, head, number of classes)."""
     networks = dict(student=student_config(model))
     if is_seg_distill(model) and isinstance(model.teacher, dict):

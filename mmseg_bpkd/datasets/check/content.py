@@ -3,8 +3,8 @@
 import inspect
 import os.path as osp
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence, Tuple
 
 from mmcv.image import rescale_size
 
@@ -31,10 +31,10 @@ class Summary:
     """
 
     read: int
-    pixels: List[int]
+    pixels: list[int]
     void: int
-    outside: Dict[int, int]
-    sizes: Dict[Tuple[int, int], int]
+    outside: dict[int, int]
+    sizes: dict[tuple[int, int], int]
     broken_labels: int
 
     def share(self, pixels: int) -> float:
@@ -42,7 +42,7 @@ class Summary:
         return pixels / max(1, sum(self.pixels) + self.void + sum(self.outside.values()))
 
 
-def loaded_value(value: int, reduce_zero_label: bool, label_map: Optional[dict]) -> int:
+def loaded_value(value: int, reduce_zero_label: bool, label_map: dict | None) -> int:
     """The class to which `LoadAnnotations` maps a value of a label file.
 
     One difference: values above 255 stay as they are, where `LoadAnnotations` would wrap them to a byte.
@@ -78,24 +78,24 @@ def check_content(split: Split, readings: Sequence[Reading], findings: Findings)
         findings.error(split.name, problem)
     for problem in _small_images(split, readings):
         findings.warning(split.name, problem)
-    labelled = [reading for reading in readings if reading.values]
-    if labelled:
-        _check_values(split, summary, labelled, findings)
+    labeled = [reading for reading in readings if reading.values]
+    if labeled:
+        _check_values(split, summary, labeled, findings)
     return summary
 
 
-def _unusable_files(split: Split, readings: Sequence[Reading]) -> List[str]:
-    """Files that cannot be decoded, and labels in colour."""
+def _unusable_files(split: Split, readings: Sequence[Reading]) -> list[str]:
+    """Files that cannot be decoded, and labels in color."""
     unusable, again = 'cannot be used', 'copy or download again'
-    coloured = 'must have one channel of class indices, with or without a palette, got a colour image'
+    colored = 'must have one channel of class indices, with or without a palette, got a color image'
     images = {reading.pair.image: f' ({reading.image_fault})' for reading in readings if reading.image_fault}
     labels = {reading.pair.label: f' ({reading.label_fault})' for reading in readings if reading.label_fault}
-    in_colour = {reading.pair.label: '' for reading in readings if reading.bands > 1}
+    in_color = {reading.pair.label: '' for reading in readings if reading.bands > 1}
     problems = []
     for kind, folder, faults, problem, advice in (
         ('image', split.places.images, images, unusable, again),
         ('label', split.places.labels, labels, unusable, again),
-        ('label', split.places.labels, in_colour, coloured, CONVERSION_HINT),
+        ('label', split.places.labels, in_color, colored, CONVERSION_HINT),
     ):
         if faults:
             shown = [f'{osp.relpath(path, folder)}{fault}' for path, fault in sorted(faults.items())]
@@ -104,7 +104,7 @@ def _unusable_files(split: Split, readings: Sequence[Reading]) -> List[str]:
     return problems
 
 
-def _other_sizes(split: Split, readings: Sequence[Reading]) -> List[str]:
+def _other_sizes(split: Split, readings: Sequence[Reading]) -> list[str]:
     """Labels whose size is not that of the image."""
     wrong = [reading for reading in readings if reading.image_size and reading.label_size]
     wrong = [reading for reading in wrong if reading.image_size != reading.label_size]
@@ -120,7 +120,7 @@ def _other_sizes(split: Split, readings: Sequence[Reading]) -> List[str]:
     ]
 
 
-def _small_images(split: Split, readings: Sequence[Reading]) -> List[str]:
+def _small_images(split: Split, readings: Sequence[Reading]) -> list[str]:
     """Images into which the crop does not fit, if they are more than 1 %: published datasets have a few."""
     crop = split.transform(*CROPS).get('crop_size')
     if not crop:
@@ -141,7 +141,7 @@ def _small_images(split: Split, readings: Sequence[Reading]) -> List[str]:
     ]
 
 
-def largest_size(size: Tuple[int, int], pipeline: Sequence[dict]) -> Tuple[int, int]:
+def largest_size(size: tuple[int, int], pipeline: Sequence[dict]) -> tuple[int, int]:
     """The largest image size, (width, height), that the pipeline's random resizing can give before the crop."""
     for transform in pipeline:
         scale = transform.get('scale')
@@ -154,14 +154,14 @@ def largest_size(size: Tuple[int, int], pipeline: Sequence[dict]) -> Tuple[int, 
     return size
 
 
-def _check_values(split: Split, summary: Summary, labelled: Sequence[Reading], findings: Findings) -> None:
+def _check_values(split: Split, summary: Summary, labeled: Sequence[Reading], findings: Findings) -> None:
     """Reports labels with values outside the classes or with void only, else what is implausible about void."""
     count = len(split.dataset.metainfo.get('label_map') or split.classes)
     expected = f'1 to {count}, or 0' if split.reduce_zero_label else f'0 to {count - 1}, or {split.ignore_index}'
     expected += ' for void'
-    read = f'{counted(len(labelled), "label")} read'
+    read = f'{counted(len(labeled), "label")} read'
     if summary.outside:
-        wrong = [reading.pair.label for reading in labelled if not summary.outside.keys().isdisjoint(reading.values)]
+        wrong = [reading.pair.label for reading in labeled if not summary.outside.keys().isdisjoint(reading.values)]
         findings.error(
             split.name,
             f'values outside the {len(split.classes)} classes in {len(wrong)} of {read} '
@@ -170,7 +170,7 @@ def _check_values(split: Split, summary: Summary, labelled: Sequence[Reading], f
         )
         return
     if not any(summary.pixels):
-        values = format_ranges(sorted(set().union(*(reading.values for reading in labelled))))
+        values = format_ranges(sorted(set().union(*(reading.values for reading in labeled))))
         findings.error(split.name, f'only void in the {read}: {values}, expected {expected}; {CONVERSION_HINT}')
         return
     published = _zero_is_void_by_default(split)
@@ -180,7 +180,7 @@ def _check_values(split: Split, summary: Summary, labelled: Sequence[Reading], f
             f'reduce_zero_label is False, but {split.type} is published with 0 for void: with such labels every class '
             f'is shifted by one; {REDUCE_HINT}',
         )
-    if split.reduce_zero_label and any(255 in reading.values for reading in labelled):
+    if split.reduce_zero_label and any(255 in reading.values for reading in labeled):
         findings.add(
             'error' if published else 'warning',  # such published labels have no 255
             split.name,
@@ -197,7 +197,7 @@ def _check_values(split: Split, summary: Summary, labelled: Sequence[Reading], f
         )
 
 
-def _likely_mistake(split: Split, outside: Dict[int, int]) -> str:
+def _likely_mistake(split: Split, outside: dict[int, int]) -> str:
     """A guess at the cause of values outside the classes, and what to do."""
     classes = len(split.classes)
     if classes == 19 and outside.keys() <= set(range(19, 34)):

@@ -3,10 +3,10 @@
 import random
 import signal
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import chain, islice, takewhile
-from typing import Dict, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -25,15 +25,15 @@ class Reading:
         image_size: after the EXIF rotation. None if the image cannot be decoded.
         image_fault, label_fault: why the file cannot be used. Empty if it can.
         values: {value in the label file: number of pixels}. Empty if the label has no class indices.
-        bands: channels of the label: 1 for class indices, with or without a palette, and 3 for a colour image.
+        bands: channels of the label: 1 for class indices, with or without a palette, and 3 for a color image.
     """
 
     pair: Pair
-    image_size: Optional[Tuple[int, int]] = None
+    image_size: tuple[int, int] | None = None
     image_fault: str = ''
-    label_size: Optional[Tuple[int, int]] = None
+    label_size: tuple[int, int] | None = None
     label_fault: str = ''
-    values: Dict[int, int] = field(default_factory=dict)
+    values: dict[int, int] = field(default_factory=dict)
     bands: int = 1
 
 
@@ -61,7 +61,7 @@ def read_pair(pair: Pair) -> Reading:
     return reading
 
 
-def count_values(label: np.ndarray) -> Dict[int, int]:
+def count_values(label: np.ndarray) -> dict[int, int]:
     """Counts the pixels of each value of an integer array: {value: number of pixels}."""
     if label.dtype == np.uint8:
         counts = np.bincount(label.ravel(), minlength=256)
@@ -73,7 +73,7 @@ def count_values(label: np.ndarray) -> Dict[int, int]:
 
 
 def read_pairs(
-    pairs: Sequence[Pair], probes: Dict[str, Probe], seconds: Optional[float], workers: int
+    pairs: Sequence[Pair], probes: dict[str, Probe], seconds: float | None, workers: int
 ) -> Iterator[Reading]:
     """Decodes pairs. Yields each reading as soon as it is available.
 

@@ -1,9 +1,9 @@
 """The problems that were found, one sentence each, and the words that these sentences share."""
 
 import os.path as osp
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import List, Sequence
 
 
 @dataclass
@@ -17,14 +17,14 @@ class Finding:
     """
 
     severity: str
-    splits: List[str]
+    splits: list[str]
     text: str
 
     def __str__(self) -> str:
         return f'{self.severity}: {", ".join(self.splits)}: {self.text}'
 
 
-class Findings(List[Finding]):
+class Findings(list[Finding]):
     """All problems so far. If two splits have the same problem, it is stored once with both splits."""
 
     def add(self, severity: str, split: str, text: str) -> None:
@@ -40,7 +40,7 @@ class Findings(List[Finding]):
     def warning(self, split: str, text: str) -> None:
         self.add('warning', split, text)
 
-    def of(self, severity: str) -> List[Finding]:
+    def of(self, severity: str) -> list[Finding]:
         return [finding for finding in self if finding.severity == severity]
 
 

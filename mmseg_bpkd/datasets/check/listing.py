@@ -4,7 +4,7 @@ import os
 import os.path as osp
 import re
 from collections import Counter
-from typing import Iterable, List, Optional
+from collections.abc import Iterable
 
 from mmengine.registry import DATASETS
 
@@ -95,7 +95,7 @@ def _nearest_folder(path: str) -> str:
     return f'{folder or "."} contains {", ".join(names[:6]) or "nothing"}{", ..." if len(names) > 6 else ""}'
 
 
-def _reduction_problems(split: Split) -> List[str]:
+def _reduction_problems(split: Split) -> list[str]:
     """One sentence if dataset and pipeline do not agree on `reduce_zero_label`."""
     in_dataset = getattr(split.dataset, 'reduce_zero_label', None)
     if split.label_transform.get('reduce_zero_label') in (None, in_dataset):
@@ -106,7 +106,7 @@ def _reduction_problems(split: Split) -> List[str]:
     ]
 
 
-def _entries(split: Split) -> List[dict]:
+def _entries(split: Split) -> list[dict]:
     """What the dataset lists, at least one image."""
     folder, listing = split.places.images, split.places.listing
     try:
@@ -130,7 +130,7 @@ def _entries(split: Split) -> List[dict]:
     raise ListingError(f'{_no_file_with("image", folder, suffix)}: {LAYOUT_HINT}, or set img_suffix')
 
 
-def _pair(split: Split, entries: List[dict], has_labels: bool, findings: Findings) -> None:
+def _pair(split: Split, entries: list[dict], has_labels: bool, findings: Findings) -> None:
     """Sets `split.pairs` to the images that exist, and reports those that do not."""
     places, labels = split.places, {entry['img_path']: entry.get('seg_map_path') for entry in entries}
     split.listed = len(entries)
@@ -154,7 +154,7 @@ def _pair(split: Split, entries: List[dict], has_labels: bool, findings: Finding
     split.pairs = [Pair(split.name, image, labels[image] if has_labels else None) for image in present]
 
 
-def _any_label(folder: str, suffix: str, labels: Iterable[Optional[str]]) -> bool:
+def _any_label(folder: str, suffix: str, labels: Iterable[str | None]) -> bool:
     return any(path.endswith(suffix) for path in scan(folder)) or any(label and osp.isfile(label) for label in labels)
 
 
@@ -181,7 +181,7 @@ def fault_of_list(listing: str) -> str:
     return ''
 
 
-def scan(folder: str) -> List[str]:
+def scan(folder: str) -> list[str]:
     """Paths of all files in a folder and its subfolders, relative to it. Like MMSegmentation, ignores hidden files."""
     found = []
     for parent, _, names in os.walk(folder, followlinks=True):

@@ -1,15 +1,15 @@
 """Checks the number of images, the pairs of images and labels, and which images are in two splits."""
 
 import os.path as osp
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Dict, List, Optional, Sequence, Set, Union
 
 from .findings import Findings, counted, examples
 from .listing import scan
 from .probes import Probe, same_files
 from .splits import Split
 
-Published = Dict[str, Union[int, Sequence[int]]]  # {loader: number of images, or all numbers that are accepted}
+Published = dict[str, int | Sequence[int]]  # {loader: number of images, or all numbers that are accepted}
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Unpaired:
 
     split: Split
     kind: str
-    paths: List[str]
+    paths: list[str]
     expected: str = ''
 
     @property
@@ -40,7 +40,7 @@ def check_pairs(splits: Sequence[Split], published: Published, findings: Finding
         published: {loader: published number of images}. If it is a sequence, each of its numbers is accepted.
     """
     used = {pair.label for split in splits for pair in split.pairs or ()}
-    unpaired: List[Unpaired] = []
+    unpaired: list[Unpaired] = []
     for split in splits:
         if split.pairs:
             unpaired += [_remove_missing_labels(split), _labels_without_image(split, used)]
@@ -73,7 +73,7 @@ def _remove_missing_labels(split: Split) -> Unpaired:
     return Unpaired(split, 'image', list(missing), next(iter(missing.values()), ''))
 
 
-def _labels_without_image(split: Split, used: Set[str]) -> Unpaired:
+def _labels_without_image(split: Split, used: set[str]) -> Unpaired:
     """Labels that no image of `split` matches and that are not in `used`."""
     label_suffix, image_suffix = (getattr(split.dataset, key, '') for key in ('seg_map_suffix', 'img_suffix'))
     folder, without = split.places.labels, []
@@ -86,7 +86,7 @@ def _labels_without_image(split: Split, used: Set[str]) -> Unpaired:
 
 def _check_count(
     parts: Sequence[Split], accepted: Sequence[int], unpaired: Sequence[Unpaired], findings: Findings
-) -> Optional[Unpaired]:
+) -> Unpaired | None:
     """Compares the number of images of a loader, whose splits are `parts`, with the published numbers.
 
     Returns:
@@ -110,7 +110,7 @@ def _check_count(
     return explanation
 
 
-def check_shared_images(splits: Sequence[Split], probes: Dict[str, Probe], findings: Findings) -> None:
+def check_shared_images(splits: Sequence[Split], probes: dict[str, Probe], findings: Findings) -> None:
     """Reports images of other splits that are also in the training set, under the same or another name."""
     training = [pair.image for split in splits if split.loader == 'train' for pair in split.pairs or ()]
     for split in (split for split in splits if split.loader != 'train' and split.pairs):

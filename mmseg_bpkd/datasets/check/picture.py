@@ -4,7 +4,6 @@ import math
 import os.path as osp
 import random
 from dataclasses import dataclass
-from typing import Dict, List, Set, Tuple
 
 import numpy as np
 import torch
@@ -23,22 +22,22 @@ COLUMN, TITLE, LEGEND_ROW = 480, 24, 20  # pixels: longer side of a picture, hei
 LEGEND_COLUMNS, DPI = 8, 100
 VOID, OUTSIDE = (0, 0, 0), (255, 0, 255)  # RGB
 KERNEL = 7  # default kernel_size of BPKDLoss, in pixels
-Sample = Tuple[Split, Reading]
+Sample = tuple[Split, Reading]
 
 
 @dataclass
 class Row:
-    """One sample: three pictures side by side, their titles, and the classes in them with their colours."""
+    """One sample: three pictures side by side, their titles, and the classes in them with their colors."""
 
-    pictures: List[Image.Image]
-    titles: List[str]
-    legend: Dict[str, Tuple[int, int, int]]
+    pictures: list[Image.Image]
+    titles: list[str]
+    legend: dict[str, tuple[int, int, int]]
 
 
 def draw_samples(result: Result, count: int, path: str) -> None:
     """Writes a picture with one row per sample: the image, the label over it, and the edge masks over it.
 
-    A legend at the bottom shows the colours of the classes. Nothing is written if no sample can be drawn.
+    A legend at the bottom shows the colors of the classes. Nothing is written if no sample can be drawn.
 
     Args:
         count: maximum number of samples.
@@ -47,7 +46,7 @@ def draw_samples(result: Result, count: int, path: str) -> None:
     rows = [_draw_row(*sample) for sample in choose_samples(result, count)]
     if not rows:
         return
-    legend = {name: colour for row in rows for name, colour in row.legend.items()}
+    legend = {name: color for row in rows for name, color in row.legend.items()}
     heights = [row.pictures[0].height + TITLE for row in rows]
     height = sum(heights) + TITLE + LEGEND_ROW * math.ceil(len(legend) / LEGEND_COLUMNS)
     figure = Figure(figsize=(3 * COLUMN / DPI, height / DPI), dpi=DPI)
@@ -58,12 +57,12 @@ def draw_samples(result: Result, count: int, path: str) -> None:
             axis.imshow(picture, interpolation='nearest')
             axis.set_title(title, fontsize=8, pad=3)
             axis.axis('off')
-    patches = [Patch(color=np.array(colour) / 255, label=name) for name, colour in legend.items()]
+    patches = [Patch(color=np.array(color) / 255, label=name) for name, color in legend.items()]
     figure.legend(handles=patches, loc='lower center', ncol=LEGEND_COLUMNS, fontsize=8, frameon=False)
     figure.savefig(path)
 
 
-def choose_samples(result: Result, count: int) -> List[Sample]:
+def choose_samples(result: Result, count: int) -> list[Sample]:
     """Chooses up to `count` samples with usable files that together show many classes. The splits take turns."""
     pools = []
     for split in result.splits:
@@ -73,11 +72,11 @@ def choose_samples(result: Result, count: int) -> List[Sample]:
             if reading.values and reading.image_size == reading.label_size
         ]
         usable.sort(key=lambda reading: reading.pair.image)
-        random.Random(0).shuffle(usable)  # neighbours are often frames of the same video
+        random.Random(0).shuffle(usable)  # neighbors are often frames of the same video
         pools.append([(split, reading, set(reading.values)) for reading in usable])
     pools = [pool for pool in pools if pool]
-    chosen: List[Sample] = []
-    seen: Set[int] = set()
+    chosen: list[Sample] = []
+    seen: set[int] = set()
     while len(chosen) < count and any(pools):
         pool = pools[len(chosen) % len(pools)] or max(pools, key=len)
         best = max(pool, key=lambda sample: len(sample[2] - seen))
@@ -95,8 +94,8 @@ def _draw_row(split: Split, reading: Reading) -> Row:
         image = ImageOps.exif_transpose(file).convert('RGB').resize(size)
     with Image.open(reading.pair.label) as file:
         label = _map_to_classes(split, np.asarray(file))
-    colours = np.array([*split.palette, VOID, OUTSIDE], np.uint8)
-    painted = Image.fromarray(colours[label]).resize(size, Image.Resampling.NEAREST)
+    colors = np.array([*split.palette, VOID, OUTSIDE], np.uint8)
+    painted = Image.fromarray(colors[label]).resize(size, Image.Resampling.NEAREST)
     edges = edge_map(label, len(split.classes), max(1, int(1 / zoom)))
     edges = Image.fromarray((255 * edges).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
     dimmed = Image.blend(image, Image.new('RGB', size), 0.5)
@@ -108,7 +107,7 @@ def _draw_row(split: Split, reading: Reading) -> Row:
             f'label, {width}x{height}',
             f'class boundaries, {KERNEL} px wide',
         ],
-        legend={names[i]: colours[i] for i in np.unique(label)},
+        legend={names[i]: colors[i] for i in np.unique(label)},
     )
 
 

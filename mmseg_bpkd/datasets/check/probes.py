@@ -3,8 +3,9 @@
 import filecmp
 import os
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from multiprocessing.pool import ThreadPool
-from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple
+from typing import NamedTuple
 
 JPEG, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 PNG, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82'
@@ -21,7 +22,7 @@ class Probe(NamedTuple):
 
     size: int
     complete: bool
-    fingerprint: Tuple[int, bytes]
+    fingerprint: tuple[int, bytes]
 
 
 def probe(path: str) -> Probe:
@@ -43,14 +44,14 @@ def probe(path: str) -> Probe:
     return Probe(size, complete, (size, head + tail))
 
 
-def probe_all(paths: Iterable[str]) -> Dict[str, Probe]:
+def probe_all(paths: Iterable[str]) -> dict[str, Probe]:
     """{path: its probe}. Repeated paths are probed once."""
     paths = list(dict.fromkeys(paths))
     with ThreadPool(8) as threads:  # a network disk serves several requests at once
         return dict(zip(paths, threads.map(probe, paths, chunksize=64)))
 
 
-def same_files(images: Sequence[str], others: Sequence[str], probes: Dict[str, Probe]) -> List[Tuple[str, str]]:
+def same_files(images: Sequence[str], others: Sequence[str], probes: dict[str, Probe]) -> list[tuple[str, str]]:
     """Finds files with the same content: [(image, other), ...], at most one image per other file.
 
     To save time, only files with equal fingerprints are read completely.

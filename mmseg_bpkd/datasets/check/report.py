@@ -5,7 +5,6 @@ import os
 import os.path as osp
 from dataclasses import asdict
 from math import prod
-from typing import List, Optional
 
 from prettytable import PrettyTable
 
@@ -90,13 +89,13 @@ def _size_range(sizes: dict) -> str:
     return smallest if smallest == largest else f'{smallest} to {largest}'
 
 
-def _share_table(result: Result) -> Optional[str]:
+def _share_table(result: Result) -> str | None:
     splits = [split for split in result.splits if split.name in result.summaries]
     if not splits:
         return None
     table = PrettyTable(['% of pixels read', *(split.name for split in splits)], align='r')
     table.align['% of pixels read'] = 'l'
-    names: List[str] = list(dict.fromkeys(name for split in splits for name in split.classes))
+    names: list[str] = list(dict.fromkeys(name for split in splits for name in split.classes))
     columns = []
     for split in splits:
         summary = result.summaries[split.name]

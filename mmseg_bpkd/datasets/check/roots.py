@@ -2,7 +2,7 @@
 
 import os
 import os.path as osp
-from typing import Iterator, Tuple
+from collections.abc import Iterator
 
 from mmengine.config import Config
 
@@ -24,7 +24,7 @@ def check_data_roots(cfg: Config, *dataloaders: str) -> None:
                 )
 
 
-def _data_folders(node, place: str) -> Iterator[Tuple[str, str]]:
+def _data_folders(node, place: str) -> Iterator[tuple[str, str]]:
     if isinstance(node, dict):
         root = node.get('data_root')
         if root:

@@ -1,8 +1,8 @@
 """Finds the datasets that a config uses for training, validation and testing."""
 
 import os.path as osp
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Iterator, List, Optional, Tuple
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -16,7 +16,7 @@ class Pair:
 
     split: str
     image: str
-    label: Optional[str]
+    label: str | None
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Places:
     """
 
     images: str
-    labels: Optional[str]
+    labels: str | None
     listing: str
 
     @classmethod
@@ -68,11 +68,11 @@ class Split:
     name: str
     loader: str
     cfg: dict
-    pipeline: List[dict]
-    dataset: Optional[BaseDataset] = None
-    places: Optional[Places] = None
+    pipeline: list[dict]
+    dataset: BaseDataset | None = None
+    places: Places | None = None
     listed: int = 0
-    pairs: Optional[List[Pair]] = None
+    pairs: list[Pair] | None = None
     note: str = ''
 
     def transform(self, *types: str) -> dict:
@@ -95,14 +95,14 @@ class Split:
         return bool(self.dataset.reduce_zero_label if stated is None else stated)
 
     @property
-    def classes(self) -> Tuple[str, ...]:
+    def classes(self) -> tuple[str, ...]:
         """The names of the classes: 'class 0', 'class 1', ... if the dataset has no names."""
         named = self.dataset.metainfo.get('classes')
         return tuple(named or (f'class {i}' for i in range(self.label_transform.get('num_classes', 0))))
 
     @property
-    def palette(self) -> List[Tuple[int, int, int]]:
-        """The RGB colours of the classes: random but fixed colours if the dataset has no palette."""
+    def palette(self) -> list[tuple[int, int, int]]:
+        """The RGB colors of the classes: random but fixed colors if the dataset has no palette."""
         given = self.dataset.metainfo.get('palette') or []
         fits = len(given) == len(self.classes)
         return given if fits else np.random.default_rng(0).integers(0, 256, (len(self.classes), 3)).tolist()
@@ -112,12 +112,12 @@ class Split:
         return self.label_transform.get('ignore_index', 255)
 
 
-def splits_of(cfg: dict) -> List[Split]:
+def splits_of(cfg: dict) -> list[Split]:
     """The datasets of the train, val and test loaders, in this order.
 
     A dataset that is used for both validation and testing appears once.
     """
-    splits: List[Split] = []
+    splits: list[Split] = []
     for loader in LOADERS:
         dataset = (cfg.get(f'{loader}_dataloader') or {}).get('dataset')
         parts = list(_unwrap(dataset, [])) if dataset else []
@@ -128,7 +128,7 @@ def splits_of(cfg: dict) -> List[Split]:
     return splits
 
 
-def _unwrap(cfg: dict, outer: List[dict]) -> Iterator[Tuple[dict, List[dict]]]:
+def _unwrap(cfg: dict, outer: list[dict]) -> Iterator[tuple[dict, list[dict]]]:
     """Yields each dataset inside of wrappers such as RepeatDataset and ConcatDataset, with all of its transforms."""
     pipeline = list(cfg.get('pipeline') or []) + outer
     inner = cfg.get('datasets') or ([cfg['dataset']] if 'dataset' in cfg else [])

@@ -10,9 +10,9 @@ from .stop_on_nan import StopOnNaNHook
 __all__ = [
     'AdaptiveLossWeightHook',
     'AtomicCheckpointHook',
+    'ClipLossGradHook',
     'DrawPredictionsHook',
     'ExactResumeHook',
-    'ClipLossGradHook',
     'SaveOnSignalHook',
     'StopDistillationHook',
     'StopOnNaNHook',

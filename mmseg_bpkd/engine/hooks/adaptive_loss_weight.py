@@ -1,6 +1,6 @@
 """Weights of losses that change over the training."""
 
-from typing import Dict, Sequence, Tuple
+from collections.abc import Sequence
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -39,7 +39,7 @@ class AdaptiveLossWeightHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         model = getattr(runner.model, 'module', runner.model)
-        self.initial: Dict[str, Tuple[nn.Module, str, float]] = {}
+        self.initial: dict[str, tuple[nn.Module, str, float]] = {}
         for name in self.rising + self.falling:
             loss = dict(model.named_modules()).get(name)
             attribute = next((key for key in ATTRIBUTES if isinstance(getattr(loss, key, None), (int, float))), None)
@@ -50,7 +50,7 @@ class AdaptiveLossWeightHook(Hook):
                 )
             self.initial[name] = loss, attribute, getattr(loss, attribute)
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict = None) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         progress = runner.iter / runner.max_iters
         for name, (loss, attribute, weight) in self.initial.items():
             setattr(loss, attribute, weight * (progress if name in self.rising else 1 - progress))

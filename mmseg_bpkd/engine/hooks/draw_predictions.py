@@ -1,7 +1,7 @@
 """Drawing of predictions for datasets with or without image files."""
 
 import os
-from typing import Dict, Sequence
+from collections.abc import Sequence
 
 import mmcv
 from mmengine.hooks import Hook
@@ -21,7 +21,7 @@ class DrawPredictionsHook(SegVisualizationHook):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        self.drawn: Dict[str, str] = {}  # {name of a picture: path of its image}
+        self.drawn: dict[str, str] = {}  # {name of a picture: path of its image}
 
     after_val_iter = Hook.after_val_iter  # they call _after_iter; those of OneDL's SegVisualizationHook do not
     after_test_iter = Hook.after_test_iter

@@ -1,7 +1,6 @@
 """Exact resuming: a resumed run gives the same result as an uninterrupted run."""
 
 import random
-from typing import Optional
 
 import numpy as np
 import torch
@@ -57,7 +56,7 @@ class ExactResumeHook(Hook):
     priority = 'VERY_HIGH'
 
     def __init__(self) -> None:
-        self.resumed_stream: Optional[dict] = None
+        self.resumed_stream: dict | None = None
 
     def before_run(self, runner: Runner) -> None:
         torch.manual_seed(runner.seed)  # the initial weights must not depend on the random numbers used so far
@@ -116,9 +115,9 @@ class ExactResumeHook(Hook):
         # An IterBasedTrainLoop calls this once, after resuming and before its first step.
         loop = runner.train_loop
         due = loop.iter % loop.val_interval == 0 or loop.iter == loop.max_iters
-        if loop.iter >= max(1, loop.val_begin) and due and runner.val_loop is not None:
-            if runner.message_hub.runtime_info.get('validated_iter') != loop.iter:
-                runner.val_loop.run()
+        due = due and loop.iter >= max(1, loop.val_begin) and runner.val_loop is not None
+        if due and runner.message_hub.runtime_info.get('validated_iter') != loop.iter:
+            runner.val_loop.run()
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         seed = mix_seeds(runner.seed, runner.iter, runner.rank)
@@ -133,5 +132,5 @@ class ExactResumeHook(Hook):
             seed=sampler.seed, position=sampler.start + steps * self.samples_per_iter
         )
 
-    def after_val_epoch(self, runner: Runner, metrics: Optional[dict] = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         runner.message_hub.update_info('validated_iter', runner.iter)

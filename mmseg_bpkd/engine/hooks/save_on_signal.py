@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-from typing import Dict, Optional
 
 import mmengine.runner.runner
 import torch
@@ -44,9 +43,9 @@ class SaveOnSignalHook(Hook):
     def __init__(self) -> None:
         self.received = 0
         self.agreed = 0
-        self.exchange: Optional[_Exchange] = None
+        self.exchange: _Exchange | None = None
         self.training = False
-        self.previous: Dict[int, object] = {}
+        self.previous: dict[int, object] = {}
         # The runner's data loaders look this function up when they are built. MMEngine's seam, `worker_init_fn` in the
         # config of a data loader, would have to stand in each of them, and gets neither the seed nor the rank.
         mmengine.runner.runner.default_worker_init_fn = init_worker

@@ -1,7 +1,7 @@
 """Stopping a run that became NaN or infinite, before it overwrites a checkpoint that is still good."""
 
 import math
-from typing import Iterator, Optional, Tuple
+from collections.abc import Iterator
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -15,8 +15,8 @@ from mmseg_bpkd.fileio.checkpoint import is_finite, last_checkpoint
 class StopOnNaNHook(Hook):
     """Ends the training with an error if a loss or a weight is NaN or infinite.
 
-    - After each step, it checks the losses that MMEngine has read for its log. It does not synchronise with the GPU.
-    - Before each checkpoint, it checks what the checkpoint would hold: weights, buffers and the optimiser's state.
+    - After each step, it checks the losses that MMEngine has read for its log. It does not synchronize with the GPU.
+    - Before each checkpoint, it checks what the checkpoint would hold: weights, buffers and the optimizer's state.
       Before each validation, it checks weights and buffers.
 
     The scaler of float16 skips a step that overflows. With a scaler, single losses may therefore be NaN or infinite,
@@ -44,7 +44,7 @@ class StopOnNaNHook(Hook):
         self.infinite_buffers = {name for name, value in _model(runner).named_buffers() if not is_finite(value)}
 
     def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None, outputs: Optional[dict] = None
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
         total = _logged(runner, 'loss')
         if total is None or math.isfinite(total):
@@ -91,8 +91,8 @@ def _model(runner: Runner):
     return getattr(runner.model, 'module', runner.model)
 
 
-def _logged(runner: Runner, name: str) -> Optional[float]:
-    """The last value that MMEngine's RuntimeInfoHook has read. Reading it from the outputs would synchronise again."""
+def _logged(runner: Runner, name: str) -> float | None:
+    """The last value that MMEngine's RuntimeInfoHook has read. Reading it from the outputs would synchronize again."""
     history = runner.message_hub.log_scalars.get(f'train/{name}')
     return None if history is None else history.current()
 
@@ -102,13 +102,13 @@ def _scales(runner: Runner) -> bool:
     return scaler is not None and scaler.is_enabled()
 
 
-def _images(data_batch: Optional[dict]) -> str:
+def _images(data_batch: dict | None) -> str:
     samples = data_batch.get('data_samples', []) if isinstance(data_batch, dict) else []
     paths = [sample.img_path for sample in samples if hasattr(sample, 'img_path')]
     return f', with the images {", ".join(paths)}' if paths else ''
 
 
-def _tensors(node, place: str = '') -> Iterator[Tuple[str, Tensor]]:
+def _tensors(node, place: str = '') -> Iterator[tuple[str, Tensor]]:
     if isinstance(node, Tensor):
         yield place, node
     elif isinstance(node, dict):

@@ -1,7 +1,7 @@
 """Boundary IoU (Cheng et al., CVPR 2021, arXiv 2103.16562) for semantic segmentation."""
 
 import math
-from typing import Iterator, Optional, Sequence, Tuple
+from collections.abc import Iterator, Sequence
 
 import torch
 from mmengine.logging import MMLogger
@@ -40,7 +40,7 @@ class BoundaryIoU(SegIoU):
         >>> MMLogger.get_current_instance().setLevel('ERROR')  # hide the per-class table
         >>> label = torch.zeros(1, 5, 5, dtype=torch.long)  # one class: its band is the frame of 16 pixels
         >>> pred = label.clone()
-        >>> pred[0, 2, 2] = 1  # one error in the centre: its 8 neighbours are now in the predicted band, too
+        >>> pred[0, 2, 2] = 1  # one error in the center: its 8 neighbors are now in the predicted band, too
         >>> metric = BoundaryIoU()  # d = 1
         >>> metric.dataset_meta = dict(classes=('road', 'car'))
         >>> metric.process({}, [dict(pred_sem_seg=dict(data=pred), gt_sem_seg=dict(data=label))])
@@ -55,9 +55,9 @@ class BoundaryIoU(SegIoU):
         self,
         ratio: float = 0.005,
         ignore_index: int = 255,
-        nan_to_num: Optional[int] = None,
+        nan_to_num: int | None = None,
         collect_device: str = 'cpu',
-        prefix: Optional[str] = None,
+        prefix: str | None = None,
     ) -> None:
         super().__init__(ignore_index, nan_to_num=nan_to_num, collect_device=collect_device, prefix=prefix)
         if not 0 < ratio < 1:
@@ -85,6 +85,6 @@ class BoundaryIoU(SegIoU):
         frame[distance:-distance, distance:-distance] = False
         return (boundary_band(label[None], distance, self.ignore_index)[0] | frame) & (label != self.ignore_index)
 
-    def bands(self, results: list) -> Iterator[Tuple[str, Sequence]]:
+    def bands(self, results: list) -> Iterator[tuple[str, Sequence]]:
         MMLogger.get_current_instance().info(f'{self.prefix}: inner band of {self.ratio} of the image diagonal')
         yield f'@{self.ratio}diag', results

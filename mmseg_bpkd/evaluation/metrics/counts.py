@@ -1,12 +1,11 @@
 """Files with the pixel counts of each image. From them, a metric can be computed again for any selection of images."""
 
 import os
-from typing import Dict, List
 
 import numpy as np
 
 
-def save_counts(path: str, images: List[str], counts: Dict[str, np.ndarray]) -> None:
+def save_counts(path: str, images: list[str], counts: dict[str, np.ndarray]) -> None:
     """Writes the `per_image` counts of metrics to a compressed .npz file. The file is complete or absent.
 
     Args:
@@ -19,7 +18,7 @@ def save_counts(path: str, images: List[str], counts: Dict[str, np.ndarray]) -> 
     os.replace(f'{path}.part', path)
 
 
-def load_counts(path: str) -> Dict[str, np.ndarray]:
+def load_counts(path: str) -> dict[str, np.ndarray]:
     """Reads a file of `save_counts`. The names of the images are under the key `images`."""
     with np.load(path) as arrays:
         return {name: arrays[name] for name in arrays.files}

@@ -1,6 +1,6 @@
 """IoU that keeps the values of each class and the counts of each image."""
 
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -29,20 +29,20 @@ class SegIoU(IoUMetric):
         self,
         ignore_index: int = 255,
         iou_metrics: Sequence[str] = ('mIoU',),
-        nan_to_num: Optional[int] = None,
+        nan_to_num: int | None = None,
         beta: int = 1,
         collect_device: str = 'cpu',
-        output_dir: Optional[str] = None,
+        output_dir: str | None = None,
         format_only: bool = False,
-        prefix: Optional[str] = None,
+        prefix: str | None = None,
     ) -> None:
         super().__init__(
             ignore_index, iou_metrics, nan_to_num, beta, collect_device, output_dir, format_only, prefix=prefix
         )
-        self.per_class: Dict[str, List[float]] = {}
-        self.per_image: Dict[str, np.ndarray] = {}
+        self.per_class: dict[str, list[float]] = {}
+        self.per_image: dict[str, np.ndarray] = {}
 
-    def bands(self, results: list) -> Iterator[Tuple[str, Sequence]]:
+    def bands(self, results: list) -> Iterator[tuple[str, Sequence]]:
         """Yields the parts of the pixels that are evaluated.
 
         Args:
@@ -54,7 +54,7 @@ class SegIoU(IoUMetric):
         """
         yield '', results
 
-    def compute_metrics(self, results: list) -> Dict[str, float]:
+    def compute_metrics(self, results: list) -> dict[str, float]:
         if self.format_only:
             return super().compute_metrics(results)
         metrics, self.per_class, self.per_image = {}, {}, {}

@@ -1,6 +1,6 @@
 """IoU in a band around the boundaries of the ground truth."""
 
-from typing import Iterator, List, Optional, Sequence, Tuple, Union
+from collections.abc import Iterator, Sequence
 
 import torch
 from mmengine.logging import MMLogger
@@ -50,11 +50,11 @@ class TrimapIoU(SegIoU):
 
     def __init__(
         self,
-        half_width: Union[int, Sequence[int]] = 3,
+        half_width: int | Sequence[int] = 3,
         ignore_index: int = 255,
-        nan_to_num: Optional[int] = None,
+        nan_to_num: int | None = None,
         collect_device: str = 'cpu',
-        prefix: Optional[str] = None,
+        prefix: str | None = None,
     ) -> None:
         super().__init__(ignore_index, nan_to_num=nan_to_num, collect_device=collect_device, prefix=prefix)
         self.half_widths = [half_width] if isinstance(half_width, int) else list(half_width)
@@ -69,13 +69,13 @@ class TrimapIoU(SegIoU):
             num_classes = len(self.dataset_meta['classes'])
             self.results.append([areas(pred[band], label[band], num_classes) for band in bands])
 
-    def bands(self, results: list) -> Iterator[Tuple[str, Sequence]]:
+    def bands(self, results: list) -> Iterator[tuple[str, Sequence]]:
         for width, areas_of_width in zip(self.half_widths, zip(*results)):
             MMLogger.get_current_instance().info(f'{self.prefix}: band of {width} px on either side of each boundary')
             yield f'@{width}px', areas_of_width
 
 
-def areas(pred: Tensor, label: Tensor, num_classes: int, agree: Optional[Tensor] = None) -> List[Tensor]:
+def areas(pred: Tensor, label: Tensor, num_classes: int, agree: Tensor | None = None) -> list[Tensor]:
     """Pixel counts per class, in the form that `IoUMetric` sums over the dataset.
 
     Args:
@@ -87,5 +87,5 @@ def areas(pred: Tensor, label: Tensor, num_classes: int, agree: Optional[Tensor]
     """
     if agree is None:
         agree = label[pred == label]
-    intersection, predicted, labelled = (torch.bincount(x, minlength=num_classes).cpu() for x in (agree, pred, label))
-    return intersection, predicted + labelled - intersection, predicted, labelled
+    intersection, predicted, labeled = (torch.bincount(x, minlength=num_classes).cpu() for x in (agree, pred, label))
+    return intersection, predicted + labeled - intersection, predicted, labeled

@@ -5,8 +5,6 @@ tensors of that size, for every head, until the backward pass. Only the gradient
 needed. Computing it together with the loss frees the large tensors at once.
 """
 
-from typing import Dict, List, Tuple
-
 import torch
 from mmengine.model import BaseModel
 from mmseg.models import CrossEntropyLoss
@@ -20,7 +18,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from ..losses.functional import upcast
 
 # What a head logs, and the gradients of those values that are losses.
-Results = Tuple[Dict[str, Tensor], Dict[str, Tensor]]
+Results = tuple[dict[str, Tensor], dict[str, Tensor]]
 EPS = torch.finfo(torch.float32).eps  # MMSegmentation's accuracy adds it to both counts
 
 
@@ -58,7 +56,7 @@ def _is_mean_over_images(head: BaseDecodeHead) -> bool:
     )
 
 
-def _losses(head: BaseDecodeHead) -> List[nn.Module]:
+def _losses(head: BaseDecodeHead) -> list[nn.Module]:
     return list(head.loss_decode) if isinstance(head.loss_decode, nn.ModuleList) else [head.loss_decode]
 
 
@@ -76,7 +74,7 @@ class EarlyGradient:
         self.head = head
         self.loss_by_feat = head.loss_by_feat
 
-    def __call__(self, seg_logits: Tensor, batch_data_samples: List[SegDataSample]) -> Dict[str, Tensor]:
+    def __call__(self, seg_logits: Tensor, batch_data_samples: list[SegDataSample]) -> dict[str, Tensor]:
         if not seg_logits.requires_grad:
             return self.loss_by_feat(seg_logits, batch_data_samples)
         values, gradients = self.results(seg_logits.detach(), batch_data_samples)
@@ -85,7 +83,7 @@ class EarlyGradient:
             for name, value in values.items()
         }
 
-    def results(self, seg_logits: Tensor, samples: List[SegDataSample]) -> Results:
+    def results(self, seg_logits: Tensor, samples: list[SegDataSample]) -> Results:
         """Computes what the head logs, and the gradients of the losses.
 
         Args:
@@ -102,10 +100,10 @@ class EarlyGradient:
 class ImageByImage(EarlyGradient):
     """An `EarlyGradient` for losses that are a mean over the images.
 
-    Images are processed one by one, so only one is in memory at full size. The accuracy needs no GPU synchronisation.
+    Images are processed one by one, so only one is in memory at full size. The accuracy needs no GPU synchronization.
     """
 
-    def results(self, seg_logits: Tensor, samples: List[SegDataSample]) -> Results:
+    def results(self, seg_logits: Tensor, samples: list[SegDataSample]) -> Results:
         labels = self.head._stack_batch_gt(samples)
         values, gradients, correct = {}, {}, 0
         for one, label in zip(seg_logits.split(1), labels, strict=True):
@@ -120,7 +118,7 @@ class ImageByImage(EarlyGradient):
         values['acc_seg'] = (100 * (correct + EPS) / (valid + EPS)).reshape(1)
         return values, {name: torch.cat(of_images) for name, of_images in gradients.items()}
 
-    def of_image(self, logits: Tensor, label: Tensor) -> Tuple[Dict[str, Tensor], Tensor]:
+    def of_image(self, logits: Tensor, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Returns the losses of one image and the number of correct pixels. The upsampled logits are freed on return.
 
         Args:
@@ -137,7 +135,7 @@ class ImageByImage(EarlyGradient):
         return losses, correct.sum()
 
 
-def gradients_of(losses: Dict[str, Tensor], logits: Tensor) -> Dict[str, Tensor]:
+def gradients_of(losses: dict[str, Tensor], logits: Tensor) -> dict[str, Tensor]:
     """Returns the gradient of each loss with respect to the logits, and frees the graph after the last loss."""
     last = next(reversed(losses), None)
     return {name: torch.autograd.grad(value, logits, retain_graph=name != last)[0] for name, value in losses.items()}
@@ -154,6 +152,6 @@ class PrecomputedGradient(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, upstream: Tensor) -> Tuple[Tensor, None, None]:
+    def backward(ctx: FunctionCtx, upstream: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return (upstream * gradient).to(ctx.dtype), None, None

@@ -1,7 +1,7 @@
 """Finding out why a network cannot process a batch, to say it in one sentence."""
 
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Iterator, Optional, Sequence
 
 import torch
 from mmengine.model import BaseModel
@@ -39,7 +39,7 @@ def explained(
 
 
 @torch.no_grad()
-def find_reason(model: BaseModel, inputs: Tensor, data_samples: Sequence[SegDataSample]) -> Optional[str]:
+def find_reason(model: BaseModel, inputs: Tensor, data_samples: Sequence[SegDataSample]) -> str | None:
     """Returns why a segmentor cannot process a batch, or None."""
     heads = [(name, head) for name, head in model.named_modules() if isinstance(head, BaseDecodeHead)]
     for name, head in heads:
@@ -56,7 +56,7 @@ def find_reason(model: BaseModel, inputs: Tensor, data_samples: Sequence[SegData
     return None
 
 
-def _wrong_widths(head: BaseDecodeHead, features: Sequence[Tensor]) -> Optional[str]:
+def _wrong_widths(head: BaseDecodeHead, features: Sequence[Tensor]) -> str | None:
     if isinstance(head, (DDRHead, PIDHead)) or not hasattr(head, 'in_index'):  # these choose their inputs otherwise
         return None
     indices = [head.in_index] if isinstance(head.in_index, int) else list(head.in_index)
@@ -74,7 +74,7 @@ def _wrong_widths(head: BaseDecodeHead, features: Sequence[Tensor]) -> Optional[
     return None
 
 
-def _too_small(head: BaseDecodeHead, features: Sequence[Tensor], inputs: Tensor) -> Optional[str]:
+def _too_small(head: BaseDecodeHead, features: Sequence[Tensor], inputs: Tensor) -> str | None:
     if not isinstance(head, LRASPPHead):
         return None
     window, (height, width) = head.image_pool[0].kernel_size, features[head.in_index[-1]].shape[2:]

@@ -1,7 +1,8 @@
 """Folding batch norm into convolutions, for a network that only runs inference."""
 
 from collections import defaultdict
-from typing import Any, Dict, Iterator, List, Tuple
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from mmengine.model import BaseModel
@@ -62,16 +63,16 @@ def fold_batch_norm(model: BaseModel) -> int:
     return len(pairs)
 
 
-def _find_pairs(model: BaseModel, image: Tensor) -> Tuple[Dict[nn.Conv2d, _BatchNorm], List[Tensor]]:
+def _find_pairs(model: BaseModel, image: Tensor) -> tuple[dict[nn.Conv2d, _BatchNorm], list[Tensor]]:
     """Runs the model, and returns {convolution: the batch norm that can be folded into it}, and the outputs."""
     calls = defaultdict(int)  # of each convolution
     sources = defaultdict(list)  # for each call of a norm: the convolution whose output it gets, or None
 
-    def after_convolution(conv: nn.Conv2d, inputs: Tuple, output: Tensor) -> None:
+    def after_convolution(conv: nn.Conv2d, inputs: tuple, output: Tensor) -> None:
         calls[conv] += 1
         output.source = conv, output._version
 
-    def before_norm(norm: _BatchNorm, inputs: Tuple[Tensor]) -> None:
+    def before_norm(norm: _BatchNorm, inputs: tuple[Tensor]) -> None:
         conv, version = getattr(inputs[0], 'source', (None, 0))
         sources[norm].append(conv if version == inputs[0]._version else None)  # None after an in-place operation
 
@@ -116,7 +117,7 @@ def _replace_by_identity(model: nn.Module, norms: set) -> None:
                 parent._modules[name] = nn.Identity()
 
 
-def _outputs(model: BaseModel, image: Tensor) -> List[Tensor]:
+def _outputs(model: BaseModel, image: Tensor) -> list[Tensor]:
     # Each call draws the same random numbers: SegNeXt's head uses some in eval mode too.
     with torch.random.fork_rng([image.device] if image.is_cuda else []):
         return list(_tensors(forward_heads(model, image)))

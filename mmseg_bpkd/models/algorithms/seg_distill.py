@@ -2,7 +2,7 @@
 
 import copy
 import os.path as osp
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModel, revert_sync_batchnorm
@@ -30,7 +30,7 @@ class SegDistill(SingleTeacherDistill):
     """Trains a student segmentor on its task losses and on the losses between it and a frozen teacher.
 
     The teacher runs without gradient, in eval mode, and up to its logits only. It is kept outside the module tree, so
-    the optimiser, DDP, EMA and checkpoints handle the student and the trained layers of the losses only: `teacher` is a
+    the optimizer, DDP, EMA and checkpoints handle the student and the trained layers of the losses only: `teacher` is a
     plain attribute, and `_apply`, `train` and `__deepcopy__` pass it what submodules get. Validation runs the student.
     The teacher's auxiliary head is built, loaded and run only if a loss reads it (`aux_preds_T`, `aux_feats_T`).
 
@@ -38,7 +38,7 @@ class SegDistill(SingleTeacherDistill):
         distiller: config of a `SegDistiller`.
         teacher: `dict(cfg_path=..., **changes)` or a model config, see `resolve_segmentor`. `init_weights()` loads its
             weights from `teacher_ckpt`. A segmentor that is already built is used unchanged.
-        student: as `teacher`. It keeps its ImageNet initialisation.
+        student: as `teacher`. It keeps its ImageNet initialization.
         teacher_ckpt: path or URL of the teacher's checkpoint. From a distillation checkpoint, the student's weights are
             loaded.
         teacher_eval: False leaves the teacher's dropout on, as MMRazor does.
@@ -65,13 +65,13 @@ class SegDistill(SingleTeacherDistill):
     def __init__(
         self,
         distiller: dict,
-        teacher: Union[dict, BaseModel],
-        student: Union[dict, BaseModel],
-        teacher_ckpt: Optional[str] = None,
+        teacher: dict | BaseModel,
+        student: dict | BaseModel,
+        teacher_ckpt: str | None = None,
         teacher_eval: bool = True,
-        num_classes: Optional[int] = None,
-        data_preprocessor: Optional[dict] = None,
-        test_cfg: Optional[dict] = None,
+        num_classes: int | None = None,
+        data_preprocessor: dict | None = None,
+        test_cfg: dict | None = None,
         fold_teacher: bool = True,
         early_gradients: bool = True,
         channels_last: bool = False,
@@ -118,7 +118,7 @@ class SegDistill(SingleTeacherDistill):
             self.student.backbone.compile()
 
     def init_weights(self) -> None:
-        """Initialises the student and the losses, and loads and optimises the teacher."""
+        """Initializes the student and the losses, and loads and optimizes the teacher."""
         check_pretrained(self.student)
         self.student.to(memory_format=torch.contiguous_format)  # random weights depend on the memory format
         super().init_weights()
@@ -158,7 +158,7 @@ class SegDistill(SingleTeacherDistill):
         load_strictly(self.teacher, state, f'teacher_ckpt={self.teacher_ckpt!r}')
         self.teacher_loaded = True
 
-    def _compare_classes(self, state: Dict[str, Tensor]) -> None:
+    def _compare_classes(self, state: dict[str, Tensor]) -> None:
         for name, weight in self.teacher.decode_head.state_dict(prefix='decode_head.').items():
             if name.endswith('conv_seg.weight') and name in state and len(state[name]) != len(weight):
                 raise ValueError(
@@ -167,7 +167,7 @@ class SegDistill(SingleTeacherDistill):
                     'data set'
                 )
 
-    def loss(self, inputs: Tensor, data_samples: List[SegDataSample]) -> dict:
+    def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict:
         """Computes the losses of a training step.
 
         Args:
@@ -184,12 +184,12 @@ class SegDistill(SingleTeacherDistill):
             idle = [0 * parameter.sum() for parameter in self.distiller.parameters()]  # DDP expects a gradient of each
             return {**losses, 'distill.loss_stopped': sum(idle)} if idle else losses
         inputs = inputs.contiguous(memory_format=self.memory_format)
-        with explained(self.teacher, 'the teacher fails on this batch', inputs):
-            with self.distiller.teacher_recorders, torch.no_grad():
-                forward_heads(self.teacher, self._teacher_input(inputs), auxiliary=self.teacher_auxiliary)
-        with explained(self.student, 'the student fails on this batch', inputs, data_samples):
-            with self.distiller.student_recorders:
-                losses = add_prefix(self.student(inputs, data_samples, mode='loss'), 'student')
+        explain = explained(self.teacher, 'the teacher fails on this batch', inputs)
+        with explain, self.distiller.teacher_recorders, torch.no_grad():
+            forward_heads(self.teacher, self._teacher_input(inputs), auxiliary=self.teacher_auxiliary)
+        explain = explained(self.student, 'the student fails on this batch', inputs, data_samples)
+        with explain, self.distiller.student_recorders:
+            losses = add_prefix(self.student(inputs, data_samples, mode='loss'), 'student')
         gt = torch.cat([sample.gt_sem_seg.data for sample in data_samples])
         losses.update(add_prefix(self.distiller.compute_distill_losses(gt), 'distill'))
         return losses
@@ -215,7 +215,7 @@ class SegDistill(SingleTeacherDistill):
         return new
 
     def _compare_preprocessing(self) -> None:
-        """Sets `teacher_scale` and `teacher_shift`, which convert the student's normalised input to the teacher's.
+        """Sets `teacher_scale` and `teacher_shift`, which convert the student's normalized input to the teacher's.
 
         Raises:
             TypeError: if one of them has another preprocessor than `SegDataPreProcessor`.
@@ -228,8 +228,8 @@ class SegDistill(SingleTeacherDistill):
                     "student's input cannot be converted to the teacher's. Set its data_preprocessor"
                 )
         self.flip_channels = ours.channel_conversion != theirs.channel_conversion
-        mean_S, std_S = _normalisation(ours, self.flip_channels)
-        mean_T, std_T = _normalisation(theirs, flip=False)
+        mean_S, std_S = _normalization(ours, self.flip_channels)
+        mean_T, std_T = _normalization(theirs, flip=False)
         same = not self.flip_channels and torch.equal(mean_S, mean_T) and torch.equal(std_S, std_T)
         self.register_buffer('teacher_scale', None if same else std_S / std_T, persistent=False)
         self.register_buffer('teacher_shift', None if same else (mean_S - mean_T) / std_T, persistent=False)
@@ -242,9 +242,7 @@ class SegDistill(SingleTeacherDistill):
         return inputs * self.teacher_scale + self.teacher_shift
 
 
-def _teacher_config(
-    teacher: dict, num_classes: Optional[int], data_preprocessor: Optional[dict], auxiliary: bool
-) -> dict:
+def _teacher_config(teacher: dict, num_classes: int | None, data_preprocessor: dict | None, auxiliary: bool) -> dict:
     """Returns the teacher's config without pretrained weights to download, with its auxiliary head if `auxiliary`."""
     model = resolve_segmentor(teacher, num_classes)
     check_distillable(model, 'teacher')
@@ -258,7 +256,7 @@ def _teacher_config(
     return model
 
 
-def _normalisation(preprocessor: SegDataPreProcessor, flip: bool) -> Tuple[Tensor, Tensor]:
+def _normalization(preprocessor: SegDataPreProcessor, flip: bool) -> tuple[Tensor, Tensor]:
     if not preprocessor._enable_normalize:
         return torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
     stats = preprocessor.mean.clone(), preprocessor.std.clone()

@@ -71,14 +71,14 @@ class PatchEmbed(nn.Module):
 
 
 def init_linear(module: nn.Module) -> None:
-    """Initialises a linear layer like DeiT: weights from a truncated normal distribution, biases 0."""
+    """Initializes a linear layer like DeiT: weights from a truncated normal distribution, biases 0."""
     if isinstance(module, nn.Linear):
         trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
 
 
 def init_convolution(module: nn.Module) -> None:
-    """Initialises a convolution like ViT-Adapter: weights from a normal distribution (He, fan out), biases 0."""
+    """Initializes a convolution like ViT-Adapter: weights from a normal distribution (He, fan out), biases 0."""
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
         nn.init.normal_(
             module.weight, std=(2 * module.groups / module.weight[0, 0].numel() / module.out_channels) ** 0.5

@@ -2,9 +2,9 @@
 
 import math
 import os.path as osp
+from collections.abc import Sequence
 from glob import glob
 from importlib.util import find_spec
-from typing import Sequence, Tuple
 
 from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
@@ -59,7 +59,7 @@ class EfficientNetLite(BaseModule):
         frozen_stages: int = -1,
         norm_eval: bool = False,
         norm_cfg: dict = dict(type='BN', eps=1e-3),
-        init_cfg: dict = None,
+        init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         if variant not in VARIANTS:
@@ -89,7 +89,7 @@ class EfficientNetLite(BaseModule):
             self.add_module(f'layer{i + 1}', stage)
         self.train()
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         x = self.stem(x)
         maps = []
         for i in range(len(STAGES)):

@@ -5,8 +5,8 @@ As in the authors' code, x stands for the transformer's map (stride 16) and c fo
 """
 
 import math
+from collections.abc import Sequence
 from itertools import accumulate
-from typing import List, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +39,7 @@ class SpatialPrior(nn.Module):
         self.conv4 = nn.Sequential(*layer(4 * w, 4 * w, 2))
         self.fc1, self.fc2, self.fc3, self.fc4 = (nn.Conv2d(i, width, 1) for i in (w, 2 * w, 4 * w, 4 * w))
 
-    def forward(self, x: Tensor) -> List[Tensor]:
+    def forward(self, x: Tensor) -> list[Tensor]:
         c1 = self.stem(x)
         c2 = self.conv2(c1)
         c3 = self.conv3(c2)
@@ -59,7 +59,7 @@ class AttentionGeometry:
     def __init__(self, query_sizes: Sequence[tuple], feat_sizes: Sequence[tuple], like: Tensor) -> None:
         self.spatial_shapes = torch.tensor(feat_sizes, device=like.device)
         self.level_start_index = torch.tensor([0, *accumulate(h * w for h, w in feat_sizes)][:-1], device=like.device)
-        self.reference_points = cell_centres(query_sizes, like).expand(len(like), -1, len(feat_sizes), -1)
+        self.reference_points = cell_centers(query_sizes, like).expand(len(like), -1, len(feat_sizes), -1)
 
 
 class CrossAttention(nn.Module):
@@ -195,9 +195,9 @@ class ViTAdapter(BaseModule):
         deform_num_heads: int = 6,
         deform_ratio: float = 1.0,
         cffn_ratio: float = 0.25,
-        interaction_indexes: Sequence[Tuple[int, int]] = ((0, 2), (3, 5), (6, 8), (9, 11)),
+        interaction_indexes: Sequence[tuple[int, int]] = ((0, 2), (3, 5), (6, 8), (9, 11)),
         norm_cfg: dict = dict(type='SyncBN', requires_grad=True),
-        init_cfg: dict = None,
+        init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         if patch_size != 16:
@@ -225,7 +225,7 @@ class ViTAdapter(BaseModule):
         self.apply(init_convolution)
 
     def init_weights(self) -> None:
-        """Loads the transformer's weights if `init_cfg` is given. `__init__` has initialised all other weights.
+        """Loads the transformer's weights if `init_cfg` is given. `__init__` has initialized all other weights.
 
         Raises:
             ValueError: if the checkpoint lacks a weight of the transformer, or has it in another shape.
@@ -233,7 +233,7 @@ class ViTAdapter(BaseModule):
         if self.init_cfg:
             load_deit(self, self.init_cfg['checkpoint'])
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         # Pad to a multiple of 32, so that the maps of all strides align; crop the maps afterwards.
         height, width = x.shape[2:]
         x = F.pad(x, (0, -width % STRIDES[-1], 0, -height % STRIDES[-1]))
@@ -243,7 +243,7 @@ class ViTAdapter(BaseModule):
             for norm, c, stride in zip((self.norm1, self.norm2, self.norm3, self.norm4), maps, STRIDES)
         )
 
-    def _maps(self, image: Tensor) -> List[Tensor]:
+    def _maps(self, image: Tensor) -> list[Tensor]:
         c1, *maps = self.spm(image)
         c_sizes, x_sizes = [tuple(c.shape[2:]) for c in maps], [tuple(maps[1].shape[2:])]
         c = as_tokens([c + embed[:, None, None] for c, embed in zip(maps, self.level_embed)])
@@ -257,24 +257,24 @@ class ViTAdapter(BaseModule):
         maps = [c1 + self.up(c2), c2, c3, c4]
         return [c + F.interpolate(x, c.shape[2:], mode='bilinear') for c, x in zip(maps, vit_maps)]
 
-    def _resized_pos_embed(self, size: Tuple[int, int]) -> Tensor:
+    def _resized_pos_embed(self, size: tuple[int, int]) -> Tensor:
         grid = self.pos_embed[:, 1:].transpose(1, 2).unflatten(2, (self.grid, self.grid))
         return as_tokens([F.interpolate(grid, size, mode='bicubic')])
 
 
-def as_tokens(maps: List[Tensor]) -> Tensor:
+def as_tokens(maps: list[Tensor]) -> Tensor:
     """Flattens and concatenates maps, each (N, D, h, w), to tokens, (N, L, D), where L is the sum of all h * w."""
     return torch.cat([x.flatten(2) for x in maps], 2).transpose(1, 2)
 
 
-def as_maps(tokens: Tensor, sizes: Sequence[tuple]) -> List[Tensor]:
+def as_maps(tokens: Tensor, sizes: Sequence[tuple]) -> list[Tensor]:
     """The inverse of `as_tokens`, for maps of these sizes, (h, w)."""
     parts = tokens.transpose(1, 2).split([h * w for h, w in sizes], 2)
     return [part.unflatten(2, size) for part, size in zip(parts, sizes)]
 
 
-def cell_centres(sizes: Sequence[tuple], like: Tensor) -> Tensor:
-    """Centres (x, y) of all cells of all maps, relative to the map's width and height: (1, L, 1, 2) in [0, 1]."""
+def cell_centers(sizes: Sequence[tuple], like: Tensor) -> Tensor:
+    """Centers (x, y) of all cells of all maps, relative to the map's width and height: (1, L, 1, 2) in [0, 1]."""
     grids = []
     for h, w in sizes:
         y, x = torch.meshgrid((torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w, indexing='ij')

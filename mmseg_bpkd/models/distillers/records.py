@@ -1,6 +1,7 @@
 """Where the heads and backbones of MMSegmentation have their logits, features and stages, and how to record them."""
 
-from typing import Any, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.model import BaseModel
@@ -21,7 +22,7 @@ from ..losses.functional import in_full_precision
 MASK_CLASSIFIERS = (MaskFormerHead, Mask2FormerHead)
 
 
-def classifying_head(heads: nn.Module, name: str) -> Tuple[str, nn.Module]:
+def classifying_head(heads: nn.Module, name: str) -> tuple[str, nn.Module]:
     """Returns the path and the module of the head that classifies every pixel.
 
     Args:
@@ -154,7 +155,7 @@ class HeadOutputRecorder(BaseRecorder):
 class StagesRecorder(ModuleOutputsRecorder):
     """Records the `stages` of a backbone."""
 
-    def forward_hook(self, module: nn.Module, inputs: Tuple, outputs: Any) -> None:
+    def forward_hook(self, module: nn.Module, inputs: tuple, outputs: Any) -> None:
         super().forward_hook(module, inputs, stages(module, outputs))
 
 
@@ -165,10 +166,10 @@ class TokenMapRecorder(ModuleOutputsRecorder):
         super().prepare_from_model(model)
         model.backbone.register_forward_hook(self._remember_size)
 
-    def _remember_size(self, module: nn.Module, inputs: Tuple, outputs: Any) -> None:
+    def _remember_size(self, module: nn.Module, inputs: tuple, outputs: Any) -> None:
         self.size = stages(module, outputs)[-1].shape[2:]
 
-    def forward_hook(self, module: nn.Module, inputs: Tuple, outputs: Tensor) -> None:
+    def forward_hook(self, module: nn.Module, inputs: tuple, outputs: Tensor) -> None:
         super().forward_hook(module, inputs, (outputs.transpose(1, 2).unflatten(2, self.size),))
 
 

@@ -1,7 +1,8 @@
 """Connects distillation losses to a teacher and a student."""
 
+from collections.abc import Iterator
 from inspect import Parameter, signature
-from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
+from typing import Any
 
 import torch
 from mmengine.model import BaseModel
@@ -60,11 +61,11 @@ class SegDistiller(ConfigurableDistiller):
 
     def __init__(
         self,
-        losses: Dict[str, dict],
-        student_recorders: Optional[Dict[str, dict]] = None,
-        teacher_recorders: Optional[Dict[str, dict]] = None,
-        connectors: Optional[Dict[str, dict]] = None,
-        loss_forward_mappings: Optional[Dict[str, dict]] = None,
+        losses: dict[str, dict],
+        student_recorders: dict[str, dict] | None = None,
+        teacher_recorders: dict[str, dict] | None = None,
+        connectors: dict[str, dict] | None = None,
+        loss_forward_mappings: dict[str, dict] | None = None,
     ) -> None:
         for name in losses:
             if 'loss' not in name:
@@ -89,7 +90,7 @@ class SegDistiller(ConfigurableDistiller):
             name: dict(self._mappings(name, loss, explicit.get(name, {}))) for name, loss in self.distill_losses.items()
         }
 
-    def _mappings(self, loss_name: str, loss: nn.Module, explicit: dict) -> Iterator[Tuple[str, dict]]:
+    def _mappings(self, loss_name: str, loss: nn.Module, explicit: dict) -> Iterator[tuple[str, dict]]:
         arguments = signature(loss.forward).parameters
         unknown = set(explicit) - set(arguments)
         if unknown:
@@ -112,7 +113,7 @@ class SegDistiller(ConfigurableDistiller):
                     'loss_forward_mappings'
                 )
 
-    def _defaults(self, record: Optional[str]) -> Dict[str, int]:
+    def _defaults(self, record: str | None) -> dict[str, int]:
         """Which call of a layer, and which element of what it returned, is the record."""
         if record not in RECORDS or record in self.own_recorders:
             return {}
@@ -162,7 +163,7 @@ class SegDistiller(ConfigurableDistiller):
                     'the label of void pixels'
                 )
 
-    def _add_aligners(self, loss_name: str, widths: Dict[str, int]) -> None:
+    def _add_aligners(self, loss_name: str, widths: dict[str, int]) -> None:
         align = contract_of(self.distill_losses[loss_name]).align
         options = {} if align is True else align
         for argument in widths:
@@ -178,7 +179,7 @@ class SegDistiller(ConfigurableDistiller):
                 )
                 self.loss_forward_mappings[loss_name][argument]['connector'] = connector
 
-    def compute_distill_losses(self, gt: Tensor) -> Dict[str, Tensor]:
+    def compute_distill_losses(self, gt: Tensor) -> dict[str, Tensor]:
         """Computes all losses from the records of the last forward passes, and then drops the records.
 
         Args:
@@ -206,7 +207,7 @@ class SegDistiller(ConfigurableDistiller):
                 recorder.reset_data_buffer()
         return losses
 
-    def _arguments(self, loss_name: str, gt: Tensor) -> Dict[str, Any]:
+    def _arguments(self, loss_name: str, gt: Tensor) -> dict[str, Any]:
         arguments = {}
         for argument, mapping in self.loss_forward_mappings[loss_name].items():
             recorders = self.student_recorders if mapping['from_student'] else self.teacher_recorders
@@ -257,7 +258,7 @@ class SegDistiller(ConfigurableDistiller):
                         _check_auxiliary_head(model, loss_name, name, 'S' if from_student else 'T')
                     recorders.recorders[name] = _recorder(name, model)
 
-    def _widths(self, model: BaseModel, from_student: bool) -> Dict[str, Dict[str, Union[int, List[int]]]]:
+    def _widths(self, model: BaseModel, from_student: bool) -> dict[str, dict[str, int | list[int]]]:
         """The channels that each loss needs for its layers and aligners: {loss: {argument: channels}}."""
         widths = {}
         for name, loss in self.distill_losses.items():
@@ -276,7 +277,7 @@ class SegDistiller(ConfigurableDistiller):
         return widths
 
 
-def with_two_classes(loss: nn.Module, arguments: Dict[str, Any]) -> Dict[str, Any]:
+def with_two_classes(loss: nn.Module, arguments: dict[str, Any]) -> dict[str, Any]:
     """Replaces one-channel logits of a head by logits of two classes, unless the loss takes one channel."""
     if contract_of(loss).one_channel:
         return arguments
@@ -287,7 +288,7 @@ def with_two_classes(loss: nn.Module, arguments: Dict[str, Any]) -> Dict[str, An
     return arguments
 
 
-def _ours_first(losses: Dict[str, dict]) -> Dict[str, dict]:
+def _ours_first(losses: dict[str, dict]) -> dict[str, dict]:
     """Replaces the names of losses of the root registry by their classes.
 
     MMRazor's scope also has an `ATLoss`, a `DISTLoss` and an `MGDLoss`. 'mmrazor.ATLoss' names MMRazor's. So does
@@ -316,7 +317,7 @@ def _check_auxiliary_head(model: BaseModel, loss_name: str, record: str, side: s
         )
 
 
-def _head(record: str, model: BaseModel) -> Tuple[str, nn.Module]:
+def _head(record: str, model: BaseModel) -> tuple[str, nn.Module]:
     """Path and module of the head of a record: the first of several auxiliary heads, or the one that classifies."""
     if record not in AUXILIARY:
         return classifying_head(model.decode_head, 'decode_head')
@@ -324,7 +325,7 @@ def _head(record: str, model: BaseModel) -> Tuple[str, nn.Module]:
     return ('auxiliary_head.0', model.auxiliary_head[0]) if first else ('auxiliary_head', model.auxiliary_head)
 
 
-def _width(loss_name: str, mapping: dict, model: BaseModel) -> Union[int, List[int]]:
+def _width(loss_name: str, mapping: dict, model: BaseModel) -> int | list[int]:
     if mapping['recorder'] in ('feats', 'aux_feats'):
         return feature_width(_head(mapping['recorder'], model)[1])
     if mapping['recorder'] in ('backbone', 'stage'):
@@ -336,7 +337,7 @@ def _width(loss_name: str, mapping: dict, model: BaseModel) -> Union[int, List[i
     )
 
 
-def _stage_widths(model: BaseModel) -> List[int]:
+def _stage_widths(model: BaseModel) -> list[int]:
     training = model.training
     model.eval()
     with torch.no_grad():

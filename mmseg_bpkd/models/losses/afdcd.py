@@ -1,7 +1,5 @@
 """Augmentation-free dense contrastive distillation (Af-DCD, Fan et al., NeurIPS 2023)."""
 
-from typing import Dict, Optional
-
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
@@ -82,7 +80,7 @@ class AfDCDLoss(DistillLoss):
         patch: int = 4,
         pool: int = 4,
         tau: float = 0.07,
-        max_grad_norm: Optional[float] = 15.0,
+        max_grad_norm: float | None = 15.0,
     ) -> None:
         super().__init__()
         self.feature_weight = feature_weight
@@ -105,7 +103,7 @@ class AfDCDLoss(DistillLoss):
         """The sum of `terms`, a scalar."""
         return sum(self.terms(stage_S, stage_T).values())
 
-    def terms(self, stage_S: Tensor, stage_T: Tensor) -> Dict[str, Tensor]:
+    def terms(self, stage_S: Tensor, stage_T: Tensor) -> dict[str, Tensor]:
         """The weighted terms 'feature' and 'contrast', scalars.
 
         Args:

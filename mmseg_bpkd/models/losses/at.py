@@ -10,7 +10,7 @@ from .functional import upcast
 
 @MODELS.register_module()
 class ATLoss(ATLoss, DistillLoss):
-    """weight * mean (a_S - a_T)^2, with a = normalise(vec(mean over channels of F^2)) of the head's features F.
+    """weight * mean (a_S - a_T)^2, with a = normalize(vec(mean over channels of F^2)) of the head's features F.
 
     Computed by MMRazor's `ATLoss`. The features may have different widths. Void pixels are included.
     """

@@ -1,8 +1,9 @@
 """The contract of a distillation loss: what `SegDistiller` and the rest of the package ask it for."""
 
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Any, Callable, Dict, Mapping, Optional, Union
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -36,13 +37,13 @@ class DistillLoss(nn.Module):
     """
 
     forward: Callable[..., Tensor]
-    terms: Optional[Callable[..., Dict[str, Tensor]]] = None
-    align: Union[bool, Dict[str, Any]] = False
+    terms: Callable[..., dict[str, Tensor]] | None = None
+    align: bool | dict[str, Any] = False
     any_width: bool = False
     one_channel: bool = False
     build_layers: Callable[..., None] = lambda self: None
     optim_options: Mapping[str, dict] = MappingProxyType({})
-    max_grad_norm: Optional[float] = None
+    max_grad_norm: float | None = None
 
 
 MEMBERS = tuple(DistillLoss.__annotations__)

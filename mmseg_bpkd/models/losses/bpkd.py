@@ -1,6 +1,6 @@
 """Boundary-privileged knowledge distillation (BPKD, Liu et al., WACV 2024, arXiv 2306.08075)."""
 
-from typing import Dict, Sequence, Union
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -58,8 +58,8 @@ class BPKDLoss(DistillLoss):
             probability 0. 'binary' and 'binary_remove': the same with all M above 0 set to 1.
         edges: where M comes from. 'label'; 'teacher': the teacher's prediction, so that labels are not read; 'random':
             the cells of the label's masks in random order, which is a control for experiments.
-        standardize: standardises the logits of the edge term over the classes of each pixel (LSKD; see
-            `standardize_logits`). The pre-mask follows. In the other order, the standardisation would cancel a mask
+        standardize: standardizes the logits of the edge term over the classes of each pixel (LSKD; see
+            `standardize_logits`). The pre-mask follows. In the other order, the standardization would cancel a mask
             that all classes of a cell share. The body term keeps the plain logits.
 
     Raises:
@@ -71,14 +71,14 @@ class BPKDLoss(DistillLoss):
         self,
         edge_weight: float = 5.0,
         body_weight: float = 5.0,
-        class_weight: Union[float, Sequence[float], str] = 1.0,
+        class_weight: float | Sequence[float] | str = 1.0,
         kernel_size: int = 7,
         tau_edge: float = 1.0,
         tau_body: float = 1.0,
         ignore_index: int = 255,
         void_edges: bool = False,
         edge_norm: str = 'class',
-        pre_mask: Union[str, bool] = 'multiply',
+        pre_mask: str | bool = 'multiply',
         post_mask: bool = True,
         edge_over: str = 'classes',
         body_over: str = 'positions',
@@ -96,7 +96,7 @@ class BPKDLoss(DistillLoss):
         if edge_over == 'positions' and not pre_mask:
             raise ValueError("edge_over='positions' needs a pre_mask: without it, no mask would be applied")
         if edge_over == 'positions' and standardize:
-            raise ValueError("standardize=True needs edge_over='classes': it standardises over the classes")
+            raise ValueError("standardize=True needs edge_over='classes': it standardizes over the classes")
         if body_mask.endswith('remove') and body_over != 'positions':
             raise ValueError(f"body_mask={body_mask!r} needs body_over='positions': it removes positions")
         if edges == 'teacher' and void_edges:
@@ -130,7 +130,7 @@ class BPKDLoss(DistillLoss):
         terms = self.terms(preds_S, preds_T, gt)
         return sum(terms.values()) if terms else 0 * upcast(preds_S).sum()
 
-    def terms(self, preds_S: Tensor, preds_T: Tensor, gt: Tensor) -> Dict[str, Tensor]:
+    def terms(self, preds_S: Tensor, preds_T: Tensor, gt: Tensor) -> dict[str, Tensor]:
         """The weighted terms 'edge' and 'body'. A term with weight 0 is left out.
 
         Args:

@@ -1,7 +1,5 @@
 """Cross-image relational distillation (CIRKD, Yang et al., CVPR 2022, arXiv 2204.06986)."""
 
-from typing import Dict
-
 import torch.nn.functional as F
 from mmengine.logging import print_log
 from mmengine.registry import MODELS
@@ -124,7 +122,7 @@ class CIRKDLoss(DistillLoss):
         """The sum of `terms`, a scalar."""
         return sum(self.terms(feats_S, feats_T, gt).values())
 
-    def terms(self, feats_S: Tensor, feats_T: Tensor, gt: Tensor) -> Dict[str, Tensor]:
+    def terms(self, feats_S: Tensor, feats_T: Tensor, gt: Tensor) -> dict[str, Tensor]:
         """Adds the batch to the memories. Returns the terms 'batch', 'pixel' and 'region', without those of weight 0.
 
         Args:
@@ -146,7 +144,7 @@ class CIRKDLoss(DistillLoss):
 
     @in_full_precision
     def _projected(self, feats_S: Tensor) -> Tensor:
-        """In float32: in half precision, the gradient of normalising a vector close to 0 overflows."""
+        """In float32: in half precision, the gradient of normalizing a vector close to 0 overflows."""
         return self.projector(feats_S)
 
     def _pairs(self, vectors_S: Tensor, vectors_T: Tensor) -> Tensor:

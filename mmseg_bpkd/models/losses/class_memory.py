@@ -1,7 +1,5 @@
 """First-in, first-out memories of feature vectors, one per class."""
 
-from typing import Tuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,12 +7,12 @@ from torch import Tensor, nn
 from .distributed import gather_over_ranks
 from .functional import in_full_precision
 
-Entries = Tuple[Tensor, Tensor]  # unit vectors (N, C, K, D), and a mask of the valid ones (N, C, K)
+Entries = tuple[Tensor, Tensor]  # unit vectors (N, C, K, D), and a mask of the valid ones (N, C, K)
 
 
 @in_full_precision
 @torch.no_grad()
-def class_embeddings(feats: Tensor, maps: Tensor, most: int) -> Tuple[Entries, Entries]:
+def class_embeddings(feats: Tensor, maps: Tensor, most: int) -> tuple[Entries, Entries]:
     """Random positions of each class in each image, and the mean feature of the class.
 
     Args:
@@ -32,7 +30,7 @@ def class_embeddings(feats: Tensor, maps: Tensor, most: int) -> Tuple[Entries, E
     return (pixels, exists), (means[:, :, None], maps.any(2, keepdim=True))
 
 
-def _random_positions(maps: Tensor, most: int) -> Tuple[Tensor, Tensor]:
+def _random_positions(maps: Tensor, most: int) -> tuple[Tensor, Tensor]:
     """Up to `most` random positions of each class in each image, in the order of the image.
 
     Returns:

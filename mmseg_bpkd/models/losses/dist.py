@@ -1,7 +1,5 @@
 """DIST: knowledge distillation from a stronger teacher (Huang et al., NeurIPS 2022, arXiv 2205.10536)."""
 
-from typing import Dict
-
 import torch
 from mmengine.registry import MODELS
 from torch import Tensor
@@ -62,7 +60,7 @@ class DISTLoss(DistillLoss):
         """The sum of `terms`, a scalar."""
         return sum(self.terms(preds_S, preds_T).values())
 
-    def terms(self, preds_S: Tensor, preds_T: Tensor) -> Dict[str, Tensor]:
+    def terms(self, preds_S: Tensor, preds_T: Tensor) -> dict[str, Tensor]:
         """The weighted terms 'inter', if there are more than two classes, and 'intra', of logits (N, C, h, w)."""
         check_same_shape(preds_S, preds_T)
         rows_S, rows_T = probability_rows(preds_S, self.tau), probability_rows(preds_T.detach(), self.tau)

@@ -3,8 +3,8 @@
 The divergences upcast half precision to float32 and detach the teacher.
 """
 
+from collections.abc import Callable
 from functools import wraps
-from typing import Callable, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -41,14 +41,14 @@ def in_full_precision(function: Callable) -> Callable:
     return run
 
 
-def two_class_logits(*preds: Tensor) -> Tuple[Tensor, ...]:
+def two_class_logits(*preds: Tensor) -> tuple[Tensor, ...]:
     """Logits of two classes with the same probabilities, if one of the heads has one channel (sigmoid).
 
     One channel z becomes (-z / 2, z / 2), whose softmax is (1 - sigmoid(z), sigmoid(z)). Class 1 is the foreground, as
     in MMSegmentation. The softmax of (0, z) is the same. But some losses compare each channel over the positions, and
     the constant channel of (0, z) would tell them nothing about class 0. A head with two channels that is trained by
     cross-entropy is close to (-z / 2, z / 2): the gradient of cross-entropy sums to 0 over the classes, so training
-    leaves the mean logit as it was initialised.
+    leaves the mean logit as it was initialized.
 
     Two channels (a, b) beside a head with one channel are treated as z = b - a. All other logits are returned as they
     are.
@@ -70,7 +70,7 @@ def two_class_logits(*preds: Tensor) -> Tuple[Tensor, ...]:
     return tuple(torch.cat([-z / 2, z / 2], dim=1) for z in log_odds)
 
 
-def pixel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0, mask: Optional[Tensor] = None) -> Tensor:
+def pixel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0, mask: Tensor | None = None) -> Tensor:
     """tau^2 * KL(teacher || student) over the classes of each pixel (Hinton et al., arXiv 1503.02531).
 
     Args:
@@ -108,7 +108,7 @@ def pixel_entropy(preds: Tensor, tau: float = 1.0) -> Tensor:
 
 
 def standardize_logits(preds: Tensor) -> Tensor:
-    """Standardises the logits of each pixel: (Z - mean) / (std + 1e-7) over the classes.
+    """Standardizes the logits of each pixel: (Z - mean) / (std + 1e-7) over the classes.
 
     This is the z-score of LSKD (Sun et al., CVPR 2024, arXiv 2403.01427). As in `mdistiller/distillers/KD.py` of
     sunshangquan/logit-standardization-KD (commit f6e5aa5), the variance is divided by C - 1.
@@ -136,13 +136,13 @@ def standardize_logits(preds: Tensor) -> Tensor:
         )
     preds = upcast(preds)
     mean = preds.mean(1, keepdim=True)
-    centred = preds - mean
-    std = torch.linalg.vector_norm(centred, dim=1, keepdim=True) / (preds.shape[1] - 1) ** 0.5
+    centered = preds - mean
+    std = torch.linalg.vector_norm(centered, dim=1, keepdim=True) / (preds.shape[1] - 1) ** 0.5
     is_constant = std <= 8 * torch.finfo(preds.dtype).eps * mean.abs()
-    return (centred / (std + 1e-7)).masked_fill(is_constant, 0)
+    return (centered / (std + 1e-7)).masked_fill(is_constant, 0)
 
 
-def channel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0, mask: Optional[Tensor] = None) -> Tensor:
+def channel_kl(preds_S: Tensor, preds_T: Tensor, tau: float = 1.0, mask: Tensor | None = None) -> Tensor:
     """tau^2 * KL(teacher || student) over the positions of each channel (CWD, arXiv 2011.13256, eq. 4).
 
     Args:
@@ -218,7 +218,7 @@ class KLDivergence(Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, preds_S: Tensor, preds_T: Tensor, tau: float, dim: int, mask: Optional[Tensor]
+        ctx: FunctionCtx, preds_S: Tensor, preds_T: Tensor, tau: float, dim: int, mask: Tensor | None
     ) -> Tensor:
         scale = 1 / tau if mask is None else mask / tau
         log_S, log_T = F.log_softmax(preds_S * scale, dim), F.log_softmax(preds_T * scale, dim)
@@ -230,7 +230,7 @@ class KLDivergence(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, upstream: Tensor) -> Tuple[Optional[Tensor], ...]:
+    def backward(ctx: FunctionCtx, upstream: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         return gradient * upstream.unsqueeze(ctx.dim), None, None, None, None
 
@@ -244,8 +244,8 @@ def check_same_shape(preds_S: Tensor, preds_T: Tensor) -> None:
         )
 
 
-def class_maps(gt: Tensor, num_classes: int, size: Tuple[int, int], ignore_index: int = 255) -> Tensor:
-    """One-hot label, resized by nearest neighbour. Void pixels belong to no class.
+def class_maps(gt: Tensor, num_classes: int, size: tuple[int, int], ignore_index: int = 255) -> Tensor:
+    """One-hot label, resized by nearest neighbor. Void pixels belong to no class.
 
     Args:
         gt: label, (N, H, W).

@@ -20,7 +20,7 @@ class KDLoss(DistillLoss):
         norm: divisor of the sum over the batch of logits, (N, C, h, w). 'pixels': N * h * w. 'elements': N * C * h * w.
             'positions': h * w, so that the loss grows with N.
         cross_entropy: adds the teacher's entropy. This changes the value, but not the gradient.
-        standardize: standardises the logits of both first (LSKD; see `standardize_logits`). Then `tau` is a temperature
+        standardize: standardizes the logits of both first (LSKD; see `standardize_logits`). Then `tau` is a temperature
             in units of the standard deviation, and the student need not match the range of the teacher's logits.
 
     Raises:

@@ -8,12 +8,12 @@ from torch import Tensor
 from .base import DistillLoss
 from .functional import check_same_shape, in_full_precision
 
-HALF_OF_THE_NEIGHBOURS = ((0, 1), (1, -1), (1, 0), (1, 1))
+HALF_OF_THE_NEIGHBORS = ((0, 1), (1, -1), (1, 0), (1, 1))
 
 
 @in_full_precision
 def inconsistency(preds: Tensor) -> Tensor:
-    """Mean Euclidean distance between the class probabilities of a pixel and those of its neighbours (at most eight).
+    """Mean Euclidean distance between the class probabilities of a pixel and those of its neighbors (at most eight).
 
     Args:
         preds: logits, (N, C, H, W).
@@ -24,7 +24,7 @@ def inconsistency(preds: Tensor) -> Tensor:
     probs = preds.softmax(1)
     n, _, h, w = probs.shape
     total, count = probs.new_zeros(n, h, w), probs.new_zeros(h, w)
-    for down, right in HALF_OF_THE_NEIGHBOURS:  # each pair of neighbours is computed once
+    for down, right in HALF_OF_THE_NEIGHBORS:  # each pair of neighbors is computed once
         left = max(0, -right)
         here = (..., slice(0, h - down), slice(left, w - max(0, right)))
         there = (..., slice(down, h), slice(max(0, right), w - left))

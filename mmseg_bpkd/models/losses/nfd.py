@@ -23,8 +23,8 @@ def normalize_channels(feats: Tensor) -> Tensor:
              [[ 0.0000,  0.0000]]]])
     """
     feats = upcast(feats)
-    centred = feats - feats.mean((2, 3), keepdim=True)
-    return centred / (centred.square().mean((2, 3), keepdim=True) + EPS).sqrt()
+    centered = feats - feats.mean((2, 3), keepdim=True)
+    return centered / (centered.square().mean((2, 3), keepdim=True) + EPS).sqrt()
 
 
 @MODELS.register_module()
@@ -34,7 +34,7 @@ class NFDLoss(DistillLoss):
     The student learns the pattern of each channel and not its magnitude. A trained 1x1 convolution aligns the student's
     features. Void pixels are included.
 
-    The authors published no code. That n normalises over height and width follows the description of NFD in the README
+    The authors published no code. That n normalizes over height and width follows the description of NFD in the README
     of FastSegFormer (caixiongjiang/FastSegFormer, commit 8f673e0), which divides the length of the difference by H * W;
     here, it is the mean of the squares. `utils/distillation_loss.py` there defines n but does not call it. The paper's
     weight is unknown to us: 1 is a placeholder. The loss is 2 if the two features are uncorrelated.

@@ -1,7 +1,5 @@
 """Structured knowledge distillation (SKDS, Liu et al., CVPR 2019, arXiv 1903.04197): pair-wise and holistic."""
 
-from typing import Dict, Optional, Union
-
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
@@ -42,7 +40,7 @@ class SKDSPairLoss(DistillLoss):
 
     any_width = True
 
-    def __init__(self, weight: float = 10.0, kernel: Union[int, float] = 2, detach_norm: bool = False) -> None:
+    def __init__(self, weight: float = 10.0, kernel: int | float = 2, detach_norm: bool = False) -> None:
         super().__init__()
         self.weight = weight
         self.kernel = kernel
@@ -79,8 +77,8 @@ class SKDSCriticLoss(DistillLoss):
     step.
 
     A map with a side of 80 or more has several scores. D is their mean, in the distance and in the penalty (WGAN-GP
-    penalises the slope of the function that it compares). The slope of D is therefore 1 whatever the size of the map.
-    SKDS's code penalises the slope of the sum of the scores, which differs only if there are several. There is one on
+    penalizes the slope of the function that it compares). The slope of D is therefore 1 whatever the size of the map.
+    SKDS's code penalizes the slope of the sum of the scores, which differs only if there are several. There is one on
     the crops of SKDS and IFVD, 512x512 at stride 8.
 
     The defaults are those of IFVD and of CIRKD's reimplementation of SKDS and IFVD. SKDS's own code has
@@ -89,7 +87,7 @@ class SKDSCriticLoss(DistillLoss):
 
     Args:
         critic_lr: learning rate of the critic. The schedule of the student's applies to it.
-        critic_optimizer: config of the critic's optimiser, without lr. None: the student's optimiser.
+        critic_optimizer: config of the critic's optimizer, without lr. None: the student's optimizer.
 
     Raises:
         ValueError: if critic_weight is not positive.
@@ -101,7 +99,7 @@ class SKDSCriticLoss(DistillLoss):
         critic_weight: float = 0.1,
         gradient_penalty: float = 10.0,
         critic_lr: float = 4e-4,
-        critic_optimizer: Optional[dict] = dict(type='Adam', betas=(0.9, 0.99)),
+        critic_optimizer: dict | None = dict(type='Adam', betas=(0.9, 0.99)),
     ) -> None:
         super().__init__()
         if critic_weight <= 0:
@@ -119,7 +117,7 @@ class SKDSCriticLoss(DistillLoss):
         return sum(self.terms(preds_S, preds_T).values())
 
     @torch.compiler.disable  # torch.compile has no second derivatives
-    def terms(self, preds_S: Tensor, preds_T: Tensor) -> Dict[str, Tensor]:
+    def terms(self, preds_S: Tensor, preds_T: Tensor) -> dict[str, Tensor]:
         """The weighted terms 'critic' and 'penalty', scalars.
 
         Args:

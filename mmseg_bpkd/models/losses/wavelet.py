@@ -1,7 +1,5 @@
 """Distillation in the frequency domain: the wavelet loss of FreeKD (Zhang et al., CVPR 2024, arXiv 2311.12079)."""
 
-from typing import Dict, List
-
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
@@ -11,7 +9,7 @@ from .base import DistillLoss
 from .functional import upcast
 
 
-def haar_details(x: Tensor, levels: int) -> List[Tensor]:
+def haar_details(x: Tensor, levels: int) -> list[Tensor]:
     """The high frequencies of the Haar wavelet transform: three per level, horizontal, vertical and diagonal.
 
     Each level halves the map. With the 2x2 cell [[a, b], [c, d]], the details are (a + b - c - d) / 2,
@@ -73,7 +71,7 @@ class WaveletLoss(DistillLoss):
         """The sum of `terms`, a scalar."""
         return sum(self.terms(feats_S, feats_T).values())
 
-    def terms(self, feats_S: Tensor, feats_T: Tensor) -> Dict[str, Tensor]:
+    def terms(self, feats_S: Tensor, feats_T: Tensor) -> dict[str, Tensor]:
         """'detail' and 'feature', of features (N, D, H, W)."""
         difference = upcast(feats_S) - upcast(feats_T.detach())
         # the transform is linear, so the details of the difference are the difference of the details

@@ -152,15 +152,15 @@ def test_message_names_three_of_many_files(copy_of, check):
     assert re.search(r'train: 4 images without label: 3.png, 4.png, 5.png and 1 more, expected', problems[0])
 
 
-def to_colour(label: np.ndarray) -> np.ndarray:
-    return layouts.COLOURS[label].astype(np.uint8)
+def to_color(label: np.ndarray) -> np.ndarray:
+    return layouts.COLORS[label].astype(np.uint8)
 
 
 @pytest.mark.parametrize(
     'break_it',
     [
         cut('annotations/train/*', 0.5),
-        change_first_label('annotations/train/*', to_colour),
+        change_first_label('annotations/train/*', to_color),
         change_first_label('annotations/train/*', lambda label: label + 20),
     ],
 )
@@ -401,7 +401,7 @@ def test_picture_has_one_row_per_sample(samples, intact, check, tmp_path):
 
 
 def _shows(painted: np.ndarray, palette: np.ndarray, label: np.ndarray) -> bool:
-    """Whether one corner of each enlarged pixel blends 60 % of the label's colour with 40 % of any image."""
+    """Whether one corner of each enlarged pixel blends 60 % of the label's color with 40 % of any image."""
     rest = painted[::10, ::10] - 0.6 * palette[np.minimum(label, 11)]
     return bool(((rest > -3) & (rest < 0.4 * 255 + 3)).all())
 

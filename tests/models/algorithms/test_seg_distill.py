@@ -108,7 +108,7 @@ def test_the_teacher_runs_to_its_logits_only(model, monkeypatch):
     step(model)
 
 
-def test_optimiser_checkpoint_and_modules_know_nothing_of_the_teacher(model):
+def test_optimizer_checkpoint_and_modules_know_nothing_of_the_teacher(model):
     ids = {id(parameter) for parameter in model.teacher.parameters()}
     assert not ids & {id(parameter) for parameter in model.parameters()}
     assert all(key.startswith('architecture.') for key in model.state_dict())

@@ -10,7 +10,7 @@ import torch
 from mmengine.registry import MODELS
 
 from mmseg_bpkd.models.backbones import ViTAdapter
-from mmseg_bpkd.models.backbones.vit_adapter import AttentionGeometry, as_maps, as_tokens, cell_centres
+from mmseg_bpkd.models.backbones.vit_adapter import AttentionGeometry, as_maps, as_tokens, cell_centers
 
 SMALL = dict(
     embed_dims=24,
@@ -164,9 +164,9 @@ def test_attention_geometry_describes_the_levels():
     assert geometry.reference_points.shape == (2, 4, 3, 2)
 
 
-def test_cell_centres_are_xy_in_row_major_order():
-    centres = cell_centres([(1, 2), (2, 1)], torch.zeros(1))[0, :, 0]
-    np.testing.assert_allclose(centres, [[0.25, 0.5], [0.75, 0.5], [0.5, 0.25], [0.5, 0.75]])
+def test_cell_centers_are_xy_in_row_major_order():
+    centers = cell_centers([(1, 2), (2, 1)], torch.zeros(1))[0, :, 0]
+    np.testing.assert_allclose(centers, [[0.25, 0.5], [0.75, 0.5], [0.5, 0.25], [0.5, 0.75]])
 
 
 def test_every_parameter_gets_a_gradient():

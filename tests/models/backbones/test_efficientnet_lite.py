@@ -142,7 +142,7 @@ def test_weights_of_a_classifier_load_in_order(tmp_path):
 
 
 def swapped(state: dict) -> dict:
-    """Two neighbours of equal shape, weight and bias of the first batch norm, in the wrong order."""
+    """Two neighbors of equal shape, weight and bias of the first batch norm, in the wrong order."""
     names = list(state)
     names[1], names[2] = names[2], names[1]
     return {name: state[name] for name in names}

@@ -64,7 +64,7 @@ def distiller(**settings) -> dict:
 
 
 def on_auxiliary_heads(**losses) -> dict:
-    return distiller(losses=losses, loss_forward_mappings={name: AUX_PREDS for name in losses})
+    return distiller(losses=losses, loss_forward_mappings=dict.fromkeys(losses, AUX_PREDS))
 
 
 def without_dropout(model):

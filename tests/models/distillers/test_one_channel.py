@@ -6,14 +6,14 @@ from glob import glob
 from inspect import signature
 from pathlib import Path
 
-import catalogue
+import catalog
 import numpy as np
 import oracles
 import pytest
 import runs
 import tiny
 import torch
-from catalogue import make_loss
+from catalog import make_loss
 from conftest import ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS, TRANSFORMS
@@ -25,12 +25,12 @@ from mmseg_bpkd.models.losses import BPKDLoss, DistillLoss
 from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
 from mmseg_bpkd.ops.boundary import edge_masks
 
-WITHOUT_MEANING = {  # {name in the catalogue: error}
+WITHOUT_MEANING = {  # {name in the catalog: error}
     'lskd': 'standardize=True needs at least 3 classes',
-    'bpkd with standardised logits': 'standardize=True needs at least 3 classes',
-    'aicsd with normalised rows': r'AICSDLoss\(normalize=True\) needs at least 3 classes',
+    'bpkd with standardized logits': 'standardize=True needs at least 3 classes',
+    'aicsd with normalized rows': r'AICSDLoss\(normalize=True\) needs at least 3 classes',
 }
-ON_LOGITS = [name for name, make in catalogue.LOSSES.items() if 'preds_S' in signature(make().forward).parameters]
+ON_LOGITS = [name for name, make in catalog.LOSSES.items() if 'preds_S' in signature(make().forward).parameters]
 WITH_MEANING = [name for name in ON_LOGITS if name not in WITHOUT_MEANING]
 # Their value depends on the probabilities only. The others compare the logits of a class over the positions.
 OF_PROBABILITIES = {
@@ -76,13 +76,13 @@ class VehicleOrNot:
 
 @pytest.fixture(autouse=True)
 def two_classes(monkeypatch):
-    monkeypatch.setitem(catalogue.WIDTHS, 'num_classes', 2)
+    monkeypatch.setitem(catalog.WIDTHS, 'num_classes', 2)
 
 
 @pytest.fixture
 def given() -> dict:
-    """The records of the catalogue, with one channel of logits and labels of two classes and void."""
-    records = catalogue.records()
+    """The records of the catalog, with one channel of logits and labels of two classes and void."""
+    records = catalog.records()
     for side in 'ST':
         records[f'preds_{side}'] = 2 * records[f'preds_{side}'][:, :1].clone()
     records['gt'][records['gt'] == 2] = 0
@@ -92,7 +92,7 @@ def given() -> dict:
 def value_and_gradient(loss, given: dict) -> tuple:
     """Value, and gradient of the student's logits."""
     student = given['preds_S'].detach().requires_grad_()
-    value = catalogue.value(loss.double(), {**given, 'preds_S': student})
+    value = catalog.value(loss.double(), {**given, 'preds_S': student})
     return value, torch.autograd.grad(value, student)[0]
 
 
@@ -106,7 +106,7 @@ def shifted(z: torch.Tensor, shift) -> torch.Tensor:
 
 @pytest.mark.parametrize('name', WITH_MEANING)
 def test_a_loss_has_the_value_and_gradient_of_a_softmax_head_with_mean_logit_zero(given, name):
-    loss = catalogue.LOSSES[name]()
+    loss = catalog.LOSSES[name]()
     value, gradient = value_and_gradient(loss, given)
     softmax = {f'preds_{side}': shifted(given[f'preds_{side}'], -given[f'preds_{side}'] / 2) for side in 'ST'}
     expected, of_logits = value_and_gradient(loss, {**given, **softmax})
@@ -129,7 +129,7 @@ def test_a_loss_of_probabilities_equals_that_of_every_softmax_head_with_these_pr
 @pytest.mark.parametrize('softmax_side', 'ST')
 @pytest.mark.parametrize('name', WITH_MEANING)
 def test_a_head_with_two_channels_beside_one_with_one_counts_as_its_log_odds(given, name, softmax_side):
-    loss = catalogue.LOSSES[name]()
+    loss = catalog.LOSSES[name]()
     expected, gradient = value_and_gradient(loss, given)
     record = f'preds_{softmax_side}'
     mixed = {**given, record: shifted(given[record], torch.randn(2, 1, 4, 5).double())}
@@ -249,14 +249,14 @@ def test_logits_of_auxiliary_heads_are_those_of_two_classes_too():
 def test_a_loss_without_a_gradient_for_two_classes_is_refused(given, name, channels):
     softmax = {f'preds_{side}': shifted(given[f'preds_{side}'], 0) for side in 'ST'} if channels == 2 else {}
     with pytest.raises(ValueError, match=WITHOUT_MEANING[name]):
-        catalogue.value(catalogue.LOSSES[name](), {**given, **softmax})
+        catalog.value(catalog.LOSSES[name](), {**given, **softmax})
 
 
 @pytest.mark.parametrize('name', WITH_MEANING)
 def test_a_head_with_three_classes_beside_one_with_one_channel_is_refused(given, name):
     given['preds_T'] = torch.randn(2, 3, 4, 5, dtype=torch.float64)
     with pytest.raises(ValueError, match=r'\(2, 1, 4, 5\).*\(2, 3, 4, 5\)'):
-        catalogue.value(catalogue.LOSSES[name]().double(), given)
+        catalog.value(catalog.LOSSES[name]().double(), given)
 
 
 def test_masks_of_the_two_classes_are_equal_unless_void_makes_edges(given):

@@ -4,7 +4,7 @@ import numpy as np
 import oracles
 import pytest
 import torch
-from catalogue import make_loss, terms
+from catalog import make_loss, terms
 from test_mgd import generated
 
 from mmseg_bpkd.models.losses.afdcd import dense_contrast

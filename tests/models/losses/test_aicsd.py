@@ -1,10 +1,10 @@
 """AICSD equals the NumPy oracle, in value and gradient."""
 
-import catalogue
+import catalog
 import oracles
 import pytest
 import torch
-from catalogue import assert_equals, make_loss
+from catalog import assert_equals, make_loss
 
 from mmseg_bpkd.models.losses.aicsd import class_divergences
 
@@ -14,7 +14,7 @@ from mmseg_bpkd.models.losses.aicsd import class_divergences
 def test_aicsd_equals_the_oracle(given, tau, normalize):
     loss = make_loss('AICSDLoss', weight=3, tau=tau, normalize=normalize)
     preds_T = given['preds_T'].numpy()
-    taken = catalogue.arguments(loss, given)
+    taken = catalog.arguments(loss, given)
     assert_equals(loss, taken, lambda preds: 3 * oracles.inter_class(preds, preds_T, tau, normalize))
 
 

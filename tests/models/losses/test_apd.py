@@ -1,10 +1,10 @@
 """Adaptive perspective distillation equals the NumPy oracle."""
 
-import catalogue
+import catalog
 import numpy as np
 import oracles
 import pytest
-from catalogue import make_loss, terms
+from catalog import make_loss, terms
 
 
 def test_adaptive_perspective_equals_the_oracle(given):
@@ -14,14 +14,14 @@ def test_adaptive_perspective_equals_the_oracle(given):
     for side in 'ST':
         weights = [parameter.detach().numpy() for parameter in getattr(loss, f'adaptor_{side}').parameters()]
         adapted.append(np.array([oracles.adapted(image, weights) for image in given[f'feats_{side}'].numpy()]))
-    map_, centre, teacher = oracles.adaptive_perspective(*adapted, given['gt'].numpy(), 3)
-    assert terms(loss, given) == pytest.approx(dict(map=3 * map_, centre=5 * centre, teacher=teacher))
+    map_, center, teacher = oracles.adaptive_perspective(*adapted, given['gt'].numpy(), 3)
+    assert terms(loss, given) == pytest.approx(dict(map=3 * map_, center=5 * center, teacher=teacher))
 
 
 def test_each_adaptor_gets_gradients_only_from_its_own_terms(given):
     loss = make_loss('APDLoss').double()
-    parts = loss.terms(**catalogue.arguments(loss, given))
-    (parts['map'] + parts['centre']).backward(retain_graph=True)
+    parts = loss.terms(**catalog.arguments(loss, given))
+    (parts['map'] + parts['center']).backward(retain_graph=True)
     assert all(parameter.grad is None for parameter in loss.adaptor_T.parameters())
     loss.zero_grad()
     parts['teacher'].backward()

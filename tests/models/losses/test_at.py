@@ -1,10 +1,10 @@
 """Attention transfer equals the NumPy oracle."""
 
-import catalogue
+import catalog
 import numpy as np
 import oracles
 import pytest
-from catalogue import arrays, make_loss
+from catalog import arrays, make_loss
 from mmrazor.models.losses import ATLoss
 
 
@@ -15,5 +15,5 @@ def test_attention_transfer_and_mmrazors_equal_the_oracle(given):
             for pair in zip(*arrays(given, 'feats_S', 'feats_T'))
         ]
     )
-    assert catalogue.value(make_loss('ATLoss', weight=3), given).item() == pytest.approx(3 * expected)
+    assert catalog.value(make_loss('ATLoss', weight=3), given).item() == pytest.approx(3 * expected)
     assert ATLoss(3)(given['feats_S'], given['feats_T']).item() == pytest.approx(3 * expected)

@@ -6,7 +6,7 @@ import pytest
 import tiny
 import torch
 import torch.nn.functional as F
-from catalogue import LOSSES
+from catalog import LOSSES
 from mmengine.registry import MODELS
 from mmrazor.models.losses import ChannelWiseDivergence
 from torch import nn

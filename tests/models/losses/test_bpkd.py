@@ -1,12 +1,12 @@
 """Both terms of BPKD equal the NumPy oracles and tests/reference.py, with every option."""
 
-import catalogue
+import catalog
 import numpy as np
 import oracles
 import pytest
 import reference
 import torch
-from catalogue import TOLERANCE, assert_equals, blocks, make_loss, scene, value_and_gradient
+from catalog import TOLERANCE, assert_equals, blocks, make_loss, scene, value_and_gradient
 from mmengine.registry import MODELS
 
 from mmseg_bpkd.models.losses import BPKDLoss
@@ -170,7 +170,7 @@ def test_edges_of_the_teacher_are_those_of_its_prediction():
 
 
 def test_random_edges_keep_the_values_of_the_masks_and_not_their_place():
-    preds_S, preds_T, gt = scene()
+    _preds_S, preds_T, gt = scene()
     loss = BPKDLoss(kernel_size=3, edges='random')
     at_edges = edge_masks(gt, 3, (4, 5), 3).flatten(2)
     torch.manual_seed(0)
@@ -358,7 +358,7 @@ def test_both_terms_equal_the_oracles_if_few_of_many_classes_are_present(options
 
 
 @pytest.mark.parametrize('pre_mask', ['suppress', 'multiply', False])
-def test_bpkd_masks_the_standardised_logits_and_keeps_its_body_term(given, pre_mask):
+def test_bpkd_masks_the_standardized_logits_and_keeps_its_body_term(given, pre_mask):
     loss = make_loss(
         'BPKDLoss', edge_weight=7, body_weight=3, kernel_size=3, tau_edge=2, pre_mask=pre_mask, standardize=True
     )
@@ -370,18 +370,18 @@ def test_bpkd_masks_the_standardised_logits_and_keeps_its_body_term(given, pre_m
         edge = oracles.bpkd_edge(oracles.standardized(preds_S), standard_T, masks, [1, 1, 1], 2, pre_mask=pre_mask)
         return 7 * edge + 3 * oracles.channel_wise(preds_S * (1 - masks), preds_T * (1 - masks), 1)
 
-    assert_equals(loss, catalogue.arguments(loss, given), expected)
+    assert_equals(loss, catalog.arguments(loss, given), expected)
 
 
-def test_void_cells_do_not_change_the_edge_term_of_standardised_logits(given):
+def test_void_cells_do_not_change_the_edge_term_of_standardized_logits(given):
     loss = make_loss('BPKDLoss', body_weight=0, kernel_size=3, standardize=True)
-    before = catalogue.value(loss, given)
+    before = catalog.value(loss, given)
     given['preds_S'][:, 0, 0, 0] += 100  # the cell of the 2x2 void pixels
     assert before > 0
-    torch.testing.assert_close(catalogue.value(loss, given), before)
+    torch.testing.assert_close(catalog.value(loss, given), before)
 
 
-def test_standardised_logits_and_a_softmax_over_positions_are_refused():
+def test_standardized_logits_and_a_softmax_over_positions_are_refused():
     with pytest.raises(ValueError, match="standardize=True needs edge_over='classes'"):
         make_loss('BPKDLoss', edge_over='positions', standardize=True)
 

@@ -4,7 +4,7 @@ import numpy as np
 import oracles
 import pytest
 import torch
-from catalogue import arrays, make_loss, terms
+from catalog import arrays, make_loss, terms
 
 from mmseg_bpkd.models.losses.cirkd import pooled
 

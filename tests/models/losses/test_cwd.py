@@ -3,7 +3,7 @@
 import oracles
 import pytest
 import torch
-from catalogue import scene
+from catalog import scene
 from mmrazor.models.losses import ChannelWiseDivergence
 
 from mmseg_bpkd.models.losses import BPKDLoss, CWDFeatureLoss, CWDLoss

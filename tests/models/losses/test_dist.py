@@ -1,12 +1,12 @@
 """DIST equals the NumPy oracle, in value and gradient."""
 
-import catalogue
+import catalog
 import numpy as np
 import oracles
 import pytest
 import torch
 import torch.nn.functional as F
-from catalogue import arrays, make_loss, terms
+from catalog import arrays, make_loss, terms
 from mmrazor.models.losses import DISTLoss
 
 from mmseg_bpkd.models.losses.dist import column_correlation
@@ -62,6 +62,6 @@ def test_dist_and_its_gradient_are_almost_zero_for_equal_and_confident_predictio
 
 def test_mmrazors_dist_equals_ours_on_rows_of_pixels_but_not_on_maps(given):
     rows = [given[key].movedim(1, 3).flatten(0, 2) for key in ('preds_S', 'preds_T')]
-    ours = catalogue.value(make_loss('DISTLoss'), given).item()
+    ours = catalog.value(make_loss('DISTLoss'), given).item()
     assert DISTLoss()(*rows).item() == pytest.approx(ours, rel=1e-3)  # the two epsilons differ
     assert DISTLoss()(given['preds_S'], given['preds_T']).item() != pytest.approx(ours, rel=0.05)

@@ -1,11 +1,11 @@
 """FitNet equals the NumPy oracle, MMRazor and the formula of CIRKD."""
 
-import catalogue
+import catalog
 import oracles
 import pytest
 import tiny
 import torch
-from catalogue import make_loss
+from catalog import make_loss
 from mmrazor.models.losses import L2Loss
 
 from mmseg_bpkd.models.losses import FitNetLoss
@@ -18,7 +18,7 @@ def teacher_ckpt(tmp_path_factory) -> str:
 
 def test_fitnet_equals_the_oracle_and_mmrazors_l2_loss(given):
     loss = make_loss('FitNetLoss', weight=3)
-    taken = catalogue.arguments(loss, given)
+    taken = catalog.arguments(loss, given)
     value = loss(**taken)
     assert value.item() == pytest.approx(3 * oracles.mean_square(taken['feats_S'].numpy(), taken['feats_T'].numpy()))
     theirs = L2Loss(3, normalize=False, div_element=True)

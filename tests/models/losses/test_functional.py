@@ -3,7 +3,7 @@
 import pytest
 import reference
 import torch
-from catalogue import TOLERANCE, blocks, value_and_gradient
+from catalog import TOLERANCE, blocks, value_and_gradient
 
 from mmseg_bpkd.models.losses import BPKDLoss, CWDLoss, KDLoss
 from mmseg_bpkd.models.losses.functional import KLDivergence, standardize_logits, two_class_logits

@@ -1,11 +1,11 @@
-"""Losses and training steps do not synchronise with the GPU.
+"""Losses and training steps do not synchronize with the GPU.
 
-Tensors on the meta device have no values, so any operation that would synchronise raises an error.
+Tensors on the meta device have no values, so any operation that would synchronize raises an error.
 """
 
 from contextlib import nullcontext
 
-import catalogue
+import catalog
 import pytest
 import tiny
 import torch
@@ -32,27 +32,25 @@ def on_meta(num_classes: int, stride: int = 8) -> tuple:
     ],
     ids=str,
 )
-def test_bpkd_does_not_synchronise(num_classes, settings):
+def test_bpkd_does_not_synchronize(num_classes, settings):
     preds_S, preds_T, gt = on_meta(num_classes)
     BPKDLoss(**settings).to('meta')(preds_S, preds_T, gt).backward()
     assert preds_S.grad.shape == preds_S.shape
 
 
-@pytest.mark.parametrize('name', catalogue.LOSSES)
-def test_only_cirkd_synchronises(name, monkeypatch):
-    """CIRKD synchronises when it selects the vectors for its memories."""
+@pytest.mark.parametrize('name', catalog.LOSSES)
+def test_only_cirkd_synchronizes(name, monkeypatch):
+    """CIRKD synchronizes when it selects the vectors for its memories."""
     monkeypatch.setattr(torch, 'autocast', lambda *_, **__: nullcontext())  # not available for meta tensors
-    loss = catalogue.LOSSES[name]().to('meta')
-    given = {
-        key: value.to('meta') for key, value in catalogue.arguments(loss, catalogue.records(torch.float32)).items()
-    }
+    loss = catalog.LOSSES[name]().to('meta')
+    given = {key: value.to('meta') for key, value in catalog.arguments(loss, catalog.records(torch.float32)).items()}
     for key, value in given.items():
         value.requires_grad_(key.endswith('_S'))
     with pytest.raises(NotImplementedError, match='nonzero') if name == 'cirkd' else nullcontext():
         loss(**given).backward()
 
 
-def test_a_training_loss_does_not_synchronise(tmp_path):
+def test_a_training_loss_does_not_synchronize(tmp_path):
     model = tiny.distillation(tiny.save_teacher(tmp_path / 'teacher.pth'))
     data = model.data_preprocessor(tiny.batch(), True)
     model.to('meta')

@@ -1,11 +1,11 @@
 """Intra-class feature variation equals the NumPy oracle."""
 
-import catalogue
+import catalog
 import oracles
 import pytest
-from catalogue import arrays, make_loss
+from catalog import arrays, make_loss
 
 
 def test_intra_class_variation_equals_the_oracle(given):
     expected = oracles.intra_class(*arrays(given, 'feats_S', 'feats_T', 'gt'))
-    assert catalogue.value(make_loss('IFVDLoss', weight=3), given).item() == pytest.approx(3 * expected)
+    assert catalog.value(make_loss('IFVDLoss', weight=3), given).item() == pytest.approx(3 * expected)

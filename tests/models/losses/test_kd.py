@@ -1,12 +1,12 @@
 """KD and LSKD equal the NumPy oracles, and KD the losses of PyTorch, MMRazor and MMSegmentation that do the same."""
 
-import catalogue
+import catalog
 import numpy as np
 import oracles
 import pytest
 import torch
 import torch.nn.functional as F
-from catalogue import arrays, assert_equals, make_loss, scene
+from catalog import arrays, assert_equals, make_loss, scene
 from mmrazor.models.losses import KLDivergence
 
 from mmseg_bpkd.models.losses import KDLoss
@@ -31,17 +31,17 @@ def test_every_norm_of_pixel_wise_kd_equals_the_oracle(given):
         (dict(norm='positions', cross_entropy=True), 2 * (per_pixel + entropy)),
     ):
         loss = make_loss('KDLoss', weight=7, tau=2, **settings)
-        assert catalogue.value(loss, given).item() == pytest.approx(7 * expected)
+        assert catalog.value(loss, given).item() == pytest.approx(7 * expected)
 
 
 def test_kd_over_elements_equals_torchs_kl_div_loss_and_over_positions_equals_soft_cross_entropy(given):
     log_S, p_T = given['preds_S'].log_softmax(1), given['preds_T'].softmax(1)
     torch.testing.assert_close(
-        catalogue.value(make_loss('KDLoss', norm='elements'), given), torch.nn.KLDivLoss()(log_S, p_T)
+        catalog.value(make_loss('KDLoss', norm='elements'), given), torch.nn.KLDivLoss()(log_S, p_T)
     )
     soft = F.cross_entropy(given['preds_S'], p_T, reduction='sum') / 20
     loss = make_loss('KDLoss', norm='positions', cross_entropy=True)
-    torch.testing.assert_close(catalogue.value(loss, given), soft)
+    torch.testing.assert_close(catalog.value(loss, given), soft)
 
 
 def test_an_unknown_norm_is_refused_and_the_error_lists_the_norms():
@@ -68,13 +68,13 @@ def test_mmsegs_kl_div_loss_is_not_zero_for_equal_logits_and_ours_is(given):
 def test_lskd_equals_the_oracle(given, tau):
     standard_T = oracles.standardized(given['preds_T'].numpy())
     loss = make_loss('KDLoss', weight=9, tau=tau, standardize=True)
-    taken = catalogue.arguments(loss, given)
+    taken = catalog.arguments(loss, given)
     assert_equals(loss, taken, lambda preds: 9 * oracles.pixel_wise(oracles.standardized(preds), standard_T, tau))
 
 
 def test_shift_and_scale_of_the_logits_of_a_pixel_do_not_change_lskd(given):
     loss = make_loss('KDLoss', standardize=True)
-    before = catalogue.value(loss, given)
+    before = catalog.value(loss, given)
     scale, shift = 1 + torch.rand(2, 2, 1, 4, 5, dtype=torch.float64)
     given['preds_S'] = scale * given['preds_S'] + shift
-    torch.testing.assert_close(catalogue.value(loss, given), before, rtol=1e-6, atol=0)
+    torch.testing.assert_close(catalog.value(loss, given), before, rtol=1e-6, atol=0)

@@ -1,10 +1,10 @@
 """The channel loss of KT equals the NumPy oracles, in value and gradient."""
 
-import catalogue
+import catalog
 import oracles
 import pytest
 import torch
-from catalogue import assert_equals, make_loss
+from catalog import assert_equals, make_loss
 
 
 @pytest.mark.parametrize(
@@ -19,12 +19,12 @@ from catalogue import assert_equals, make_loss
 )
 def test_every_divergence_of_kt_equals_its_oracle(given, settings, oracle):
     loss = make_loss('KTLoss', weight=3, **settings)
-    taken = catalogue.arguments(loss, given)
+    taken = catalog.arguments(loss, given)
     assert_equals(loss, taken, lambda feats: 3 * oracle(feats, taken['feats_T'].numpy()))
 
 
 def test_kt_with_kl_equals_cwd_on_features(given):
-    taken = catalogue.arguments(make_loss('KTLoss'), given)
+    taken = catalog.arguments(make_loss('KTLoss'), given)
     cwd = make_loss('CWDFeatureLoss', weight=1, tau=4)
     torch.testing.assert_close(make_loss('KTLoss')(**taken), cwd(**taken))
 

@@ -1,17 +1,17 @@
 """Local affinity equals the NumPy oracle."""
 
-import catalogue
+import catalog
 import numpy as np
 import oracles
 import pytest
 import torch
-from catalogue import arrays, make_loss
+from catalog import arrays, make_loss
 
 
 def test_local_affinity_equals_the_oracle(given):
     maps = [[oracles.inconsistency(image) for image in preds] for preds in arrays(given, 'preds_S', 'preds_T')]
     expected = oracles.mean_square(*np.array(maps))
-    assert catalogue.value(make_loss('LocalAffinityLoss', weight=3), given).item() == pytest.approx(3 * expected)
+    assert catalog.value(make_loss('LocalAffinityLoss', weight=3), given).item() == pytest.approx(3 * expected)
 
 
 def test_local_affinity_and_its_gradient_are_zero_for_a_single_pixel():

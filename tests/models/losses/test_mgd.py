@@ -1,11 +1,11 @@
 """Masked generation equals the NumPy oracle and MMRazor."""
 
-import catalogue
+import catalog
 import numpy as np
 import oracles
 import pytest
 import torch
-from catalogue import make_loss
+from catalog import make_loss
 from mmrazor.models.losses import MGDLoss
 
 
@@ -24,14 +24,14 @@ def test_masked_generation_equals_the_oracle(given):
     loss = make_loss('MGDLoss', weight=3).double()
     stage_T = given['stage_T'].numpy()
     expected = 3 * oracles.mean_square(generated(loss, given), stage_T) * stage_T[0].size
-    assert catalogue.value(loss, given).item() == pytest.approx(expected)
+    assert catalog.value(loss, given).item() == pytest.approx(expected)
 
 
 def test_masked_generation_equals_mmrazors_mgd_loss(given):
     loss = make_loss('MGDLoss').double()
     torch.manual_seed(5)
     expected = MGDLoss()(loss.generator(given['stage_S']), given['stage_T'])
-    torch.testing.assert_close(catalogue.value(loss, given), expected)
+    torch.testing.assert_close(catalog.value(loss, given), expected)
 
 
 def test_three_quarters_of_the_positions_are_masked():

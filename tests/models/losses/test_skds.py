@@ -2,12 +2,12 @@
 
 import copy
 
-import catalogue
+import catalog
 import numpy as np
 import oracles
 import pytest
 import torch
-from catalogue import arrays, make_loss, terms
+from catalog import arrays, make_loss, terms
 
 from mmseg_bpkd.models.losses.critic import Critic
 
@@ -20,7 +20,7 @@ def test_pair_wise_distillation_equals_the_oracle(given, kernel, window):
             for pair in zip(*arrays(given, 'feats_S', 'feats_T'))
         ]
     )
-    value = catalogue.value(make_loss('SKDSPairLoss', weight=3, kernel=kernel), given)
+    value = catalog.value(make_loss('SKDSPairLoss', weight=3, kernel=kernel), given)
     assert value.item() == pytest.approx(3 * expected, abs=1e-12)
 
 
@@ -33,7 +33,7 @@ def test_gradient_of_pair_wise_distillation_equals_the_formula(given, kernel, wi
     ]
     feats_S = given['feats_S'].requires_grad_()
     loss = make_loss('SKDSPairLoss', weight=3, kernel=kernel, detach_norm=detach_norm)
-    (grad,) = torch.autograd.grad(catalogue.value(loss, given), feats_S)
+    (grad,) = torch.autograd.grad(catalog.value(loss, given), feats_S)
     np.testing.assert_allclose(grad.numpy(), expected, rtol=1e-9, atol=1e-12)
 
 
@@ -116,7 +116,7 @@ class PatchCritic(torch.nn.Module):
 
 @pytest.mark.parametrize('width', [64, 128, 320])
 def test_penalty_is_zero_if_the_mean_score_has_slope_1_on_a_map_of_any_size(adversary, width):
-    """The sum of the scores, which SKDS penalises, has slope 1 only with one score, as on SKDS's maps of 65x65."""
+    """The sum of the scores, which SKDS penalizes, has slope 1 only with one score, as on SKDS's maps of 65x65."""
     adversary.critic = PatchCritic()
     preds = torch.randn(2, 3, 64, width, dtype=torch.float64)
     assert adversary.critic(preds).shape == (2, width // 64)
@@ -124,10 +124,10 @@ def test_penalty_is_zero_if_the_mean_score_has_slope_1_on_a_map_of_any_size(adve
 
 
 def test_gradient_of_the_student_is_reversed_and_scaled(adversary, given):
-    """The critic minimises the loss, while the student maximises its score."""
+    """The critic minimizes the loss, while the student maximizes its score."""
     preds_S = given['preds_S'].requires_grad_()
     (score,) = torch.autograd.grad(adversary.critic(preds_S).mean(), preds_S)
-    (grad,) = torch.autograd.grad(catalogue.value(adversary, given), preds_S)
+    (grad,) = torch.autograd.grad(catalog.value(adversary, given), preds_S)
     torch.testing.assert_close(grad, -0.5 * score)
 
 
@@ -147,7 +147,7 @@ def test_gradients_of_the_critic_equal_finite_differences(adversary, given):
 
 
 def seeded_value(loss, given):
-    """Like `catalogue.value`, but without a copy, so that the parameters of `loss` get gradients."""
+    """Like `catalog.value`, but without a copy, so that the parameters of `loss` get gradients."""
     torch.manual_seed(5)
     return loss(given['preds_S'], given['preds_T'])
 
@@ -178,7 +178,7 @@ def test_a_deep_copy_of_the_adversarial_loss_equals_the_original(given):
     loss = make_loss('SKDSCriticLoss').double()
     duplicate = copy.deepcopy(loss)
     assert loss.state_dict().keys() == duplicate.state_dict().keys()
-    torch.testing.assert_close(catalogue.value(duplicate, given), catalogue.value(loss, given))
+    torch.testing.assert_close(catalog.value(duplicate, given), catalog.value(loss, given))
 
 
 def test_a_critic_weight_of_zero_is_refused():

@@ -1,10 +1,10 @@
 """The wavelet loss of FreeKD equals the NumPy oracle, in value and gradient."""
 
-import catalogue
+import catalog
 import oracles
 import pytest
 import torch
-from catalogue import assert_equals, make_loss
+from catalog import assert_equals, make_loss
 
 from mmseg_bpkd.models.losses.wavelet import haar_details
 
@@ -13,7 +13,7 @@ from mmseg_bpkd.models.losses.wavelet import haar_details
 def test_wavelet_loss_equals_the_oracle(given, levels):
     """The map of 4x5 is halved to 2x3, 1x2 and 1x1, so more than three levels change nothing."""
     loss = make_loss('WaveletLoss', detail_weight=3, feature_weight=7, levels=levels)
-    taken = catalogue.arguments(loss, given)
+    taken = catalog.arguments(loss, given)
     feats_T = taken['feats_T'].numpy()
     assert_equals(
         loss,
@@ -24,7 +24,7 @@ def test_wavelet_loss_equals_the_oracle(given, levels):
 
 def test_forward_returns_the_sum_of_the_terms(given):
     loss = make_loss('WaveletLoss')
-    taken = catalogue.arguments(loss, given)
+    taken = catalog.arguments(loss, given)
     terms = loss.terms(**taken)
     assert list(terms) == ['detail', 'feature']
     torch.testing.assert_close(loss(**taken), sum(terms.values()))

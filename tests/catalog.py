@@ -1,8 +1,8 @@
 """All losses of the package, and small records to call them with that a reader can check by eye."""
 
 import copy
+from collections.abc import Callable
 from inspect import signature
-from typing import Callable, Dict
 
 import numpy as np
 import oracles
@@ -24,7 +24,7 @@ def make_loss(name: str, **settings) -> nn.Module:
     return loss
 
 
-LOSSES: Dict[str, Callable[[], nn.Module]] = {
+LOSSES: dict[str, Callable[[], nn.Module]] = {
     'bpkd': lambda: make_loss('BPKDLoss'),
     'bpkd as in the paper': lambda: make_loss(
         'BPKDLoss', edge_weight=50, body_weight=20, class_weight=2, edge_norm='paper'
@@ -39,7 +39,7 @@ LOSSES: Dict[str, Callable[[], nn.Module]] = {
     'bpkd with a mean over the edge': lambda: make_loss('BPKDLoss', pre_mask=False, edge_norm='edge'),
     'bpkd with class weights by area': lambda: make_loss('BPKDLoss', class_weight='inverse_sqrt_area'),
     'bpkd with binary removal': lambda: make_loss('BPKDLoss', edge_norm='edge', body_mask='binary_remove'),
-    'bpkd with standardised logits': lambda: make_loss('BPKDLoss', standardize=True),
+    'bpkd with standardized logits': lambda: make_loss('BPKDLoss', standardize=True),
     'kd': lambda: make_loss('KDLoss'),
     'kd as a mean over elements': lambda: make_loss('KDLoss', norm='elements'),
     'kd as in SKDS': lambda: make_loss('KDLoss', weight=10, norm='positions', cross_entropy=True),
@@ -62,7 +62,7 @@ LOSSES: Dict[str, Callable[[], nn.Module]] = {
     'afdcd': lambda: make_loss('AfDCDLoss', groups=2),
     'nfd': lambda: make_loss('NFDLoss'),
     'aicsd': lambda: make_loss('AICSDLoss'),
-    'aicsd with normalised rows': lambda: make_loss('AICSDLoss', normalize=True),
+    'aicsd with normalized rows': lambda: make_loss('AICSDLoss', normalize=True),
     'kt channel': lambda: make_loss('KTLoss'),
     'kt channel, l1': lambda: make_loss('KTLoss', divergence='l1'),
     'kt channel, huber': lambda: make_loss('KTLoss', divergence='huber', delta=0.3),
