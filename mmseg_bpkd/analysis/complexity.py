@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from mmseg_bpkd.deploy.onnx import write_onnx
 from mmseg_bpkd.evaluation.onnx import OnnxNetwork
 from mmseg_bpkd.models.roles import is_seg_distill, student_config
-from mmseg_bpkd.models.segmentors import forward_heads, resolve_segmentor
+from mmseg_bpkd.models.segmentors import forward_heads, input_channels, resolve_teacher
 
 
 def segmentors(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
     """Yields (role, model config): 'teacher' and 'student' of a distillation, 'network' of any other config."""
     model = cfg.model
     if is_seg_distill(model):
-        yield 'teacher', resolve_segmentor(model.teacher, model.get('num_classes'), model.data_preprocessor)
+        yield 'teacher', resolve_teacher(model.teacher, model.get('num_classes'), model.data_preprocessor)
         yield 'student', student_config(model)
     else:
         yield 'network', student_config(model)
@@ -43,7 +43,7 @@ def measure(model: BaseModel, size: tuple[int, int], runs: int, onnx: bool = Fal
         `frames_per_second` and `device` if `runs` is not 0; `onnx_frames_per_second` and `onnx_device`, which may be
         another device, if `onnx`.
     """
-    image = torch.randn(1, 3, *size)
+    image = torch.randn(1, input_channels(model), *size)
     training_only = parameter_count(model.auxiliary_head)[''] if model.with_auxiliary_head else 0
     total = parameter_count(model)['']
     result = dict(
@@ -84,7 +84,7 @@ def operations(model: nn.Module, image: Tensor) -> int:
     A multiply-add is one operation. Activations and the sampling of deformable attention are not counted.
 
     Args:
-        image: (N, 3, H, W).
+        image: (N, channels, H, W).
     """
     counter = FlopAnalyzer(model, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     counter.set_op_handle('aten::scaled_dot_product_attention', _attention)

@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from mmseg_bpkd.fileio.package_files import load_config_file
 
+from .ignore_index import share_ignore_index
 from .methods import replace_method
 from .options import merge_options
 
@@ -19,13 +20,14 @@ def read_config(path: str, options: dict, method: str | None = None) -> Config:
 
     Raises:
         FileNotFoundError: if there is no such config.
-        ValueError: for an unknown method, or an option that would have no effect.
+        ValueError: for an unknown method, an option that would have no effect, or two labels of void pixels.
     """
     cfg = load_config_file(path)
     if method is not None:
         cfg = replace_method(cfg, method)
     merge_options(cfg, options)
     _share_vis_backends(cfg)
+    share_ignore_index(cfg)
     return cfg
 
 

@@ -126,8 +126,21 @@ class FastRandomCrop(RandomCrop):
 class FastPhotoMetricDistortion(PhotoMetricDistortion):
     """A faster `PhotoMetricDistortion` for uint8 images.
 
-    It transforms the 256 possible values once and applies them as a lookup table.
+    It transforms the 256 possible values once and applies them as a lookup table. Images without three channels get
+    another brightness and contrast, but no other saturation and hue.
     """
+
+    def transform(self, results: dict) -> dict:
+        image = results['img']
+        if image.dtype != np.uint8:
+            raise TypeError(
+                f'{type(self).__name__} needs images of 8 bits, but {results.get("img_path", "one")} was loaded as '
+                f'{image.dtype}: leave this transform out'
+            )
+        if image.ndim == 3 and image.shape[2] == 3:
+            return super().transform(results)
+        results['img'] = self.contrast(self.brightness(image))
+        return results
 
     def convert(self, img: np.ndarray, alpha: float = 1, beta: float = 0) -> np.ndarray:
         return cv2.LUT(img, super().convert(BYTES, alpha, beta))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mmseg_bpkd.evaluation.onnx import OnnxNetwork, preprocessing, require
 from mmseg_bpkd.fileio.checkpoint import read_checkpoint
+from mmseg_bpkd.models.segmentors import input_channels
 
 from .student import dataset_meta, load_segmentor
 
@@ -26,8 +27,8 @@ def export_onnx(
 ) -> float:
     """Writes the student of a checkpoint as an ONNX file, in inference mode, and compares it with PyTorch.
 
-    The input 'image' is (N, 3, H, W), float32, normalized by the mean and std that the metadata of the file holds. The
-    output 'logits' is (N, C, H, W). The metadata also hold the class names and the palette, as JSON.
+    The input 'image' is (N, channels, H, W), float32, normalized by the mean and std that the metadata of the file
+    holds. The output 'logits' is (N, C, H, W). The metadata also hold the class names and the palette, as JSON.
 
     Args:
         cfg: the config of the distillation, or of a plain run.
@@ -64,7 +65,9 @@ def write_onnx(
     require('onnx', 'onnxruntime', 'onnxscript')
     os.makedirs(os.path.dirname(out) or '.', exist_ok=True)  # fail early
     network = Network(segmentor).eval()
-    images = [torch.randn(1, 3, *size)] if size else [torch.randn(2, 3, 64, 96), torch.randn(1, 3, 128, 64)]
+    channels = input_channels(segmentor)
+    shapes = [(1, channels, *size)] if size else [(2, channels, 64, 96), (1, channels, 128, 64)]
+    images = [torch.randn(shape) for shape in shapes]
     with torch.no_grad():
         expected = [network(image) for image in images]
     make_exportable(network)
@@ -89,7 +92,7 @@ def write_onnx(
 
 
 class Network(nn.Module):
-    """A segmentor from the normalized image, (N, 3, H, W), to the logits at its size, (N, C, H, W)."""
+    """A segmentor from the normalized image, (N, channels, H, W), to the logits at its size, (N, C, H, W)."""
 
     def __init__(self, segmentor: BaseModel) -> None:
         super().__init__()

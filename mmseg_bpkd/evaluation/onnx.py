@@ -54,7 +54,7 @@ class OnnxNetwork:
         """Returns the logits, (N, C, H, W), on the device of the images.
 
         Args:
-            inputs: normalized images, (N, 3, H, W), float32.
+            inputs: normalized images, (N, channels, H, W), float32.
             batch_img_metas: not used.
 
         Raises:

@@ -3,6 +3,7 @@
 import copy
 import os.path as osp
 from collections.abc import Iterator, Sequence
+from inspect import signature
 from logging import WARNING
 from typing import Any
 
@@ -16,8 +17,12 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from mmseg_bpkd.fileio.package_files import find_config
+from mmseg_bpkd.fileio.stored_config import stored_normalization
 
-COMMON = ('num_classes', 'data_preprocessor', 'test_cfg')  # replaced by `SegDistill` and `plain_segmentor`
+# Replaced by `SegDistill` and `plain_segmentor`: the keys of `task` in the config of a data set.
+COMMON = ('num_classes', 'ignore_index', 'data_preprocessor', 'test_cfg')
+
+NORMALIZATION = ('mean', 'std', 'bgr_to_rgb')
 
 MASK_CLASSIFIERS = (MaskFormerHead, Mask2FormerHead)
 NOT_DISTILLABLE = dict(
@@ -32,6 +37,7 @@ def resolve_segmentor(
     num_classes: int | None = None,
     data_preprocessor: dict | None = None,
     test_cfg: dict | None = None,
+    ignore_index: int | None = None,
 ) -> ConfigDict:
     """Returns the plain model config that `segmentor` describes.
 
@@ -42,12 +48,15 @@ def resolve_segmentor(
         num_classes: replaces `num_classes` of every head, if given. Auxiliary heads that classify boundaries
             (`STDCHead`) keep theirs.
         data_preprocessor, test_cfg: replace those of the model, if given.
+        ignore_index: the label of void pixels. It replaces that of every head, and `seg_pad_val` of the preprocessor,
+            if given.
 
-    With `num_classes`, losses of the heads lose a `class_weight` of another length, with a warning: it was made for
-    other data.
+    The backbone gets as many input channels as the preprocessor has means. With `num_classes`, losses of the heads lose
+    a `class_weight` of another length, with a warning: it was made for other data.
 
     Raises:
         FileNotFoundError: if `cfg_path` does not exist.
+        ValueError: if preprocessor and backbone are for different numbers of channels.
     """
     changes = copy.deepcopy(ConfigDict(segmentor))
     path = changes.pop('cfg_path', None)
@@ -56,16 +65,64 @@ def resolve_segmentor(
         cfg = Config(dict(model=_read_model(path)))
         cfg.merge_from_dict(dict(model=changes))
         model = cfg.model
-    if num_classes is not None:
-        for _, head in _heads(model):
-            if _type_name(head) not in BINARY_HEADS:
-                head.num_classes = num_classes
+    for _, head in _heads(model):
+        if num_classes is not None and _type_name(head) not in BINARY_HEADS:
+            head.num_classes = num_classes
+        if num_classes is not None:
             _drop_other_class_weights(head)
+        if ignore_index is not None and 'Update' not in _type_name(head):  # K-Net's updates take no loss of their own
+            head.ignore_index = ignore_index
     if data_preprocessor is not None:
         model.data_preprocessor = copy.deepcopy(data_preprocessor)
+    if ignore_index is not None and 'data_preprocessor' in model:
+        model.data_preprocessor.seg_pad_val = ignore_index
+    _set_input_channels(model)
     if test_cfg is not None:
         model.test_cfg = copy.deepcopy(test_cfg)
     return model
+
+
+def resolve_teacher(
+    teacher: dict,
+    num_classes: int | None = None,
+    data_preprocessor: dict | None = None,
+    ignore_index: int | None = None,
+    trained_with: dict | None = None,
+) -> ConfigDict:
+    """Returns the plain model config of a teacher, whose normalization is that of its training.
+
+    Args:
+        teacher, num_classes, ignore_index: as in `resolve_segmentor`.
+        data_preprocessor: that of the student. The teacher gets it, unless its own normalization is known: from
+            `data_preprocessor` in `teacher`, or else from `trained_with`.
+        trained_with: what is known of the training, `dict(mean=..., std=..., bgr_to_rgb=...)`.
+    """
+    model = resolve_segmentor(teacher, num_classes, None, None, ignore_index)
+    if 'data_preprocessor' not in teacher and data_preprocessor is not None:
+        model.data_preprocessor = ConfigDict({**data_preprocessor, **(trained_with or {})})
+        model = resolve_segmentor(model, None, None, None, ignore_index)
+    return model
+
+
+def trained_normalization(teacher: dict, checkpoint: dict, source: str) -> tuple[dict, str] | None:
+    """Returns the normalization that a teacher was trained with: that of the config in its checkpoint or beside it, or
+    else, as for published checkpoints, that of the config that `cfg_path` names.
+
+    Args:
+        teacher: `dict(cfg_path=..., **changes)` or a model config.
+        checkpoint, source: its loaded checkpoint, and the path or URL of it.
+
+    Returns:
+        As `stored_normalization`.
+    """
+    stored = stored_normalization(checkpoint, source)
+    if stored or 'cfg_path' not in teacher:
+        return stored
+    preprocessor = _read_model(teacher['cfg_path']).get('data_preprocessor') or {}
+    if not preprocessor.get('mean'):
+        return None
+    where = f'{teacher["cfg_path"]}, since {source} holds no config'
+    return {key: preprocessor.get(key, False) for key in NORMALIZATION}, where
 
 
 def check_distillable(model: dict, role: str) -> None:
@@ -109,7 +166,7 @@ def forward_heads(model: BaseModel, inputs: Tensor, auxiliary: bool = True) -> l
 
     Args:
         model: an `EncoderDecoder`, a `CascadeEncoderDecoder`, or a model with the same `extract_feat` and heads.
-        inputs: preprocessed images, (N, 3, H, W).
+        inputs: preprocessed images, (N, channels, H, W).
         auxiliary: whether to run the auxiliary heads, if there are any.
 
     Returns:
@@ -135,6 +192,11 @@ def _forward_decode_head(model: BaseModel, features: Sequence[Tensor], inputs: T
     return logits
 
 
+def input_channels(model: BaseModel) -> int:
+    """Returns how many channels the images of a built segmentor have: the width of its first convolution's input."""
+    return next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
+
+
 def list_heads(head: nn.Module | None) -> list[nn.Module]:
     """Returns the heads in an attribute of a built segmentor, which is a head, a list of heads or None."""
     if head is None:
@@ -147,10 +209,11 @@ def plain_segmentor(
     num_classes: int | None = None,
     data_preprocessor: dict | None = None,
     test_cfg: dict | None = None,
+    ignore_index: int | None = None,
     **segmentor,
 ) -> BaseModel:
     """Builds a teacher or a student as a stand-alone model. The arguments are those of `resolve_segmentor`."""
-    return build_segmentor(resolve_segmentor(segmentor, num_classes, data_preprocessor, test_cfg))
+    return build_segmentor(resolve_segmentor(segmentor, num_classes, data_preprocessor, test_cfg, ignore_index))
 
 
 def _read_model(path: str) -> ConfigDict:
@@ -181,6 +244,44 @@ def _heads(model: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
                 yield from ((name, part) for part in (head.kernel_generate_head, *head.kernel_update_head))
             else:
                 yield name, head
+
+
+def _set_input_channels(model: ConfigDict) -> None:
+    preprocessor, backbone = model.get('data_preprocessor') or {}, model.get('backbone')
+    if not preprocessor.get('mean') or backbone is None:
+        return
+    channels = len(preprocessor.mean)
+    for swap in ('bgr_to_rgb', 'rgb_to_bgr'):
+        if channels != 3 and preprocessor.get(swap):
+            raise ValueError(
+                f'data_preprocessor has {swap}=True and {channels} means, but it swaps the channels of color images '
+                f'and drops all others: set {swap}=False'
+            )
+    stated = backbone.get('in_channels')
+    if stated not in (None, 3, channels):  # configs of MMSegmentation state 3
+        raise ValueError(
+            f'the backbone has in_channels={stated}, but mean of the data_preprocessor has {channels} values, one for '
+            'each channel of an image: correct one of them, or leave in_channels out'
+        )
+    if channels != 3:
+        _give_input_channels(backbone, channels)
+
+
+def _give_input_channels(backbone: ConfigDict, channels: int) -> None:
+    """Sets the argument `in_channels` of a backbone, and of the one inside it, which reads the image too."""
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        kind = SEGMENTORS.get(backbone.type) if isinstance(backbone.type, str) else backbone.type
+    takes = any('in_channels' in signature(base).parameters for base in kind.__mro__[:-1])  # ResNetV1c has **kwargs
+    inner = backbone.get('backbone_cfg')
+    if takes:
+        backbone.in_channels = channels
+    if inner:
+        _give_input_channels(inner, channels)
+    if not (takes or inner):
+        raise ValueError(
+            f'{kind.__name__} takes images of 3 channels only, since it has no argument in_channels, but the '
+            f'data_preprocessor has {channels} means: use another backbone'
+        )
 
 
 def _drop_other_class_weights(head: ConfigDict) -> None:

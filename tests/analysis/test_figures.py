@@ -10,6 +10,7 @@ import pytest
 import runs
 import tiny
 import torch
+from mmengine.config import Config
 from PIL import Image
 from torch import nn
 
@@ -25,6 +26,7 @@ from mmseg_bpkd.analysis.figures import (
 from mmseg_bpkd.analysis.figures.entropy import unit_scale
 from mmseg_bpkd.analysis.figures.prediction_grid import band, errors
 from mmseg_bpkd.cli import main
+from mmseg_bpkd.config.reading import read_config
 from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
 
 PLAIN = 'mmseg_bpkd::pspnet/pspnet_r18w8_1xb8-600_synthetic-112x112.py'
@@ -183,6 +185,24 @@ def test_a_distillation_gives_its_student_or_its_teacher(networks, files):
         saved, loaded = torch.load(path)['state_dict'], network.model.state_dict()
         assert loaded.keys() == {key for key in saved if not key.startswith('auxiliary_head.')}
         assert all(torch.equal(value.cpu(), saved[key]) for key, value in loaded.items())
+
+
+def test_the_teacher_of_a_figure_is_normalized_as_it_was_trained(files, tmp_path):
+    own = dict(tiny.PREPROCESSOR, mean=[0.0] * 3, std=[255.0] * 3)
+    trained = Config(dict(model=dict(data_preprocessor=own))).pretty_text
+    state = torch.load(files['teacher'])['state_dict']
+    torch.save(dict(state_dict=state, meta=dict(cfg=trained)), tmp_path / 'own.pth')
+    options = {'model.teacher_ckpt': str(tmp_path / 'own.pth')}
+    (network,) = load_networks([f'teacher={files["config"]},teacher'], options)
+    image = np.full((4, 4, 3), 51, np.uint8)
+    assert network.predictor.preprocess(image).unique().item() == pytest.approx(0.2)
+
+
+def test_void_of_the_images_of_a_figure_is_255(files):
+    cfg = read_config(files['config'], {'model.ignore_index': 2})
+    _, label = TestImages(cfg)[0]
+    _, expected = TestImages(read_config(files['config'], {}))[0]
+    assert (expected == 2).any() and (label == np.where(expected == 2, 255, expected)).all()
 
 
 @pytest.mark.parametrize(

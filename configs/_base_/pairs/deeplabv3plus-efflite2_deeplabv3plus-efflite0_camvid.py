@@ -36,12 +36,12 @@ student = dict(
     ),
     auxiliary_head=dict(in_channels=112, channels=32, loss_decode=auxiliary_loss),
 )
-# The ImageNet weights need another normalization than those of MMSegmentation, in both networks.
+# The ImageNet weights need another normalization than those of MMSegmentation.
 data_preprocessor = dict(_base_.task.data_preprocessor, mean=[127.0] * 3, std=[128.0] * 3)
 task = dict(_base_.task, data_preprocessor=data_preprocessor)
 model = dict(
     type='SegDistill',
-    teacher=dict(teacher, data_preprocessor=data_preprocessor),
+    teacher=teacher,
     teacher_ckpt='work_dirs/deeplabv3plus_efflite2_1xb6-2k_camvid-240x320/iter_2000.pth',
     student=student,
     **task,

@@ -15,7 +15,7 @@ from mmseg_bpkd.grids.plots import style
 from mmseg_bpkd.ops.boundary import boundary_band
 
 from .drawing import picture_axes, show, size_of, to_rgb
-from .networks import Network, TestImages, activation, resize
+from .networks import VOID, Network, TestImages, activation, resize
 
 DEFINITION = (
     'Shannon entropy of the softmax over the channels of the activation at each position, divided by the logarithm of '
@@ -94,7 +94,7 @@ def measure_entropy(
         image, label = images[index]
         gt = torch.from_numpy(label)
         near = boundary_band(gt[None], half_width)[0]
-        areas = torch.ones_like(near), near, ~near & (gt != 255)
+        areas = torch.ones_like(near), near, ~near & (gt != VOID)
         pixels += [area.sum().item() for area in areas]
         for network in networks:
             maps, square = entropy_maps(network, image, layer)

@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from mmseg_bpkd.config.reading import read_config
 from mmseg_bpkd.datasets.check.roots import check_data_roots
 from mmseg_bpkd.deploy.predict import Predictor, check_same_classes, loads
+from mmseg_bpkd.fileio.checkpoint import read_checkpoint
 from mmseg_bpkd.models.roles import is_seg_distill
-from mmseg_bpkd.models.segmentors import resolve_segmentor
+from mmseg_bpkd.models.segmentors import resolve_teacher, trained_normalization
 
 TEACHER = 'teacher'
+VOID = 255  # in the labels of `TestImages`
 
 
 @dataclass
@@ -79,8 +81,11 @@ def _become_teacher(cfg: Config, path: str) -> str:
     if not is_seg_distill(cfg.model) or not cfg.model.get('teacher_ckpt'):
         raise ValueError(f'{path} has no teacher with a teacher_ckpt: give the path of a checkpoint')
     distillation = cfg.model
-    teacher = resolve_segmentor(distillation.teacher, distillation.get('num_classes'), None, distillation.test_cfg)
-    teacher.setdefault('data_preprocessor', distillation.data_preprocessor)
+    source = distillation.teacher_ckpt
+    known = trained_normalization(distillation.teacher, read_checkpoint(source), source)
+    common = (distillation.get(key) for key in ('num_classes', 'data_preprocessor', 'ignore_index'))
+    teacher = resolve_teacher(distillation.teacher, *common, trained_with=known and known[0])
+    teacher.test_cfg = distillation.test_cfg
     teacher.pop('auxiliary_head', None)
     cfg.model = teacher
     return distillation.teacher_ckpt
@@ -99,6 +104,7 @@ class TestImages:
     __test__ = False  # it is not a test of pytest
 
     def __init__(self, cfg: Config) -> None:
+        self.void = cfg.model.get('ignore_index')
         check_data_roots(cfg, 'test_dataloader')
         dataset = copy.deepcopy(cfg.test_dataloader.dataset)
         dataset.pipeline = [step for step in dataset.pipeline if loads(step)]
@@ -108,9 +114,10 @@ class TestImages:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns an image, (H, W, 3) uint8, BGR, and its label, (H, W) int64."""
+        """Returns an image, (H, W, 3) uint8, BGR, and its label, (H, W) int64, with `VOID` for void."""
         sample = self.dataset[index]
-        return sample['img'], sample['gt_seg_map'].astype(np.int64)
+        label = sample['gt_seg_map'].astype(np.int64)
+        return sample['img'], label if self.void is None else np.where(label == self.void, VOID, label)
 
     def name(self, index: int) -> str:
         """Returns the name of the file of an image, without its ending."""

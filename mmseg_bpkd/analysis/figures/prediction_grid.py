@@ -11,13 +11,12 @@ from mmseg_bpkd.deploy.predict import AT_BOUNDARY, ELSEWHERE, mark
 from mmseg_bpkd.ops.boundary import boundary_band
 
 from .drawing import picture_axes, show, size_of, to_rgb
-from .networks import Network, TestImages
+from .networks import VOID, Network, TestImages
 
 DEFINITION = (
     'Percent of wrong pixels: near, of the labeled pixels within half_width of a boundary of the label, as in '
     'TrimapIoU; far, of the other labeled pixels; null if there is no such pixel'
 )
-VOID = 255
 
 
 def band(label: np.ndarray, half_width: int) -> np.ndarray:

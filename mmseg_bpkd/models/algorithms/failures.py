@@ -10,6 +10,8 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from ..segmentors import input_channels
+
 
 @contextmanager
 def explained(
@@ -22,7 +24,7 @@ def explained(
     Args:
         model: the segmentor that runs in the `with` block.
         what: what fails, as the beginning of the message.
-        inputs: preprocessed images, (N, 3, H, W).
+        inputs: preprocessed images, (N, channels, H, W).
         data_samples: the samples, if the block computes losses.
     """
     try:
@@ -41,6 +43,13 @@ def explained(
 @torch.no_grad()
 def find_reason(model: BaseModel, inputs: Tensor, data_samples: Sequence[SegDataSample]) -> str | None:
     """Returns why a segmentor cannot process a batch, or None."""
+    expected = input_channels(model)
+    if inputs.shape[1] != expected:
+        return (
+            f'the images have {inputs.shape[1]} channels, but the network takes {expected}, one for each mean of its '
+            "data_preprocessor: set color_type of LoadImageFromFile ('color' gives 3, 'grayscale' 1, 'unchanged' those "
+            'of the file)'
+        )
     heads = [(name, head) for name, head in model.named_modules() if isinstance(head, BaseDecodeHead)]
     for name, head in heads:
         if isinstance(head, PIDHead) and data_samples and 'gt_edge_map' not in data_samples[0]:

@@ -10,7 +10,7 @@ from mmrazor.models.task_modules.recorder import ModuleInputsRecorder
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..segmentors import forward_heads
+from ..segmentors import forward_heads, input_channels
 from .failures import explained
 
 FLOAT_ERROR = 1e-3  # relative to the largest logit
@@ -40,7 +40,8 @@ def fold_batch_norm(model: BaseModel) -> int:
     training = model.training
     model.eval()
     size = model.data_preprocessor.size or (128, 128)  # some networks accept one size only
-    image = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0)).to(next(model.parameters()))
+    shape = (1, input_channels(model), *size)
+    image = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(next(model.parameters()))
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         what = (
             f'the teacher fails on an image of {size[0]}x{size[1]}, on which folding tries it (set its '

@@ -3,8 +3,10 @@
 import copy
 import os.path as osp
 from collections.abc import Sequence
+from logging import WARNING
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import MODELS
 from mmrazor.models.algorithms import BaseAlgorithm, SingleTeacherDistill
@@ -19,7 +21,16 @@ from mmseg_bpkd.fileio.checkpoint import check_pretrained, load_strictly, read_c
 from mmseg_bpkd.fileio.package_files import find_checkpoint
 
 from ..losses.class_memory import ClassMemory
-from ..segmentors import build_segmentor, check_distillable, forward_heads, resolve_segmentor
+from ..segmentors import (
+    NORMALIZATION,
+    build_segmentor,
+    check_distillable,
+    forward_heads,
+    input_channels,
+    resolve_segmentor,
+    resolve_teacher,
+    trained_normalization,
+)
 from .early_gradient import make_gradients_early
 from .failures import explained
 from .folding import fold_batch_norm
@@ -42,9 +53,12 @@ class SegDistill(SingleTeacherDistill):
         teacher_ckpt: path or URL of the teacher's checkpoint. From a distillation checkpoint, the student's weights are
             loaded.
         teacher_eval: False leaves the teacher's dropout on, as MMRazor does.
-        num_classes: replaces `num_classes` of every head of both networks.
-        data_preprocessor: replaces the student's. The teacher gets it too if its config has none. Only the student's
-            preprocessor runs. If the teacher has another mean, std or channel order, the teacher's input is converted.
+        num_classes, ignore_index: replace those of every head of both networks. `ignore_index` is the label of void
+            pixels; losses of the distillation and the preprocessor get it too.
+        data_preprocessor: replaces the student's. The teacher gets it too, but with the normalization that it was
+            trained with: that of `data_preprocessor` in `teacher`, or else of the config in its checkpoint, or else of
+            the config behind `cfg_path`. Only the student's preprocessor runs. If the teacher has another mean, std or
+            channel order, the teacher's input is converted.
         test_cfg: replaces the student's.
         fold_teacher: whether to fold the teacher's batch norm into its convolutions, which is faster. The logits are
             equal within float error. A teacher that is already built is not folded.
@@ -76,10 +90,11 @@ class SegDistill(SingleTeacherDistill):
         early_gradients: bool = True,
         channels_last: bool = False,
         compile_networks: Sequence[str] = (),
+        ignore_index: int | None = None,
     ) -> None:
         # The order decides the random weights of student and losses: the teacher, which draws some too, comes last.
         if not isinstance(student, BaseModel):
-            student = resolve_segmentor(student, num_classes, data_preprocessor, test_cfg)
+            student = resolve_segmentor(student, num_classes, data_preprocessor, test_cfg, ignore_index)
             check_distillable(student, 'student')
             student = build_segmentor(student)
         # Not that of SingleTeacherDistill, which builds its own distiller and makes the teacher a submodule.
@@ -93,8 +108,11 @@ class SegDistill(SingleTeacherDistill):
         self.teacher_norm_eval = True  # read by MMRazor's train()
         self.teacher_loaded = isinstance(teacher, BaseModel)
         self.fold_teacher = fold_teacher and not self.teacher_loaded
-        if not self.teacher_loaded:
-            teacher = build_segmentor(_teacher_config(teacher, num_classes, data_preprocessor, self.teacher_auxiliary))
+        self.teacher_config = None
+        if not isinstance(teacher, BaseModel):
+            self.teacher_config = teacher
+            teacher = resolve_teacher(teacher, num_classes, data_preprocessor, ignore_index)
+            teacher = build_segmentor(_inference_only(teacher, self.teacher_auxiliary))
         object.__setattr__(self, 'teacher', revert_sync_batchnorm(teacher))  # no submodule, see above
         self.set_module_inplace_false(self.teacher, 'self.teacher')
         self.teacher.requires_grad_(False).eval()
@@ -146,7 +164,9 @@ class SegDistill(SingleTeacherDistill):
                 f'no checkpoint {self.teacher_ckpt} of the teacher: train it (see docs/recipes.md), or set '
                 'model.teacher_ckpt to another file or URL'
             )
-        state = segmentor_state(read_checkpoint(self.teacher_ckpt))
+        checkpoint = read_checkpoint(self.teacher_ckpt)
+        self._normalize_as_trained(checkpoint)
+        state = segmentor_state(checkpoint)
         if not self.teacher_auxiliary:
             state = {key: value for key, value in state.items() if not key.startswith('auxiliary_head.')}
         elif not any(key.startswith('auxiliary_head.') for key in state):
@@ -157,6 +177,33 @@ class SegDistill(SingleTeacherDistill):
         self._compare_classes(state)
         load_strictly(self.teacher, state, f'teacher_ckpt={self.teacher_ckpt!r}')
         self.teacher_loaded = True
+
+    def _normalize_as_trained(self, checkpoint: dict) -> None:
+        """Gives the teacher the normalization that it was trained with, as far as this is known."""
+        theirs = self.teacher.data_preprocessor
+        known = trained_normalization(self.teacher_config, checkpoint, self.teacher_ckpt)
+        if known is None:
+            return
+        trained_with, where = known
+        if _normalizes_with(theirs, trained_with) or len(trained_with['mean']) != input_channels(self.teacher):
+            return
+        if 'data_preprocessor' in self.teacher_config:
+            print_log(
+                f'the teacher is normalized as model.teacher.data_preprocessor says, but was trained with '
+                f'{_describe(trained_with)}, according to {where}',
+                'current',
+                WARNING,
+            )
+            return
+        options = dict(pad_val=theirs.pad_val, seg_pad_val=theirs.seg_pad_val, size=theirs.size)
+        device = next(self.teacher.parameters()).device
+        self.teacher.data_preprocessor = SegDataPreProcessor(**trained_with, **options).to(device)
+        self._compare_preprocessing()
+        print_log(
+            f'the teacher is normalized with {_describe(trained_with)}, as in its training, according to {where}; the '
+            'student is normalized otherwise',
+            'current',
+        )
 
     def _compare_classes(self, state: dict[str, Tensor]) -> None:
         for name, weight in self.teacher.decode_head.state_dict(prefix='decode_head.').items():
@@ -171,7 +218,7 @@ class SegDistill(SingleTeacherDistill):
         """Computes the losses of a training step.
 
         Args:
-            inputs: preprocessed images, (N, 3, H, W).
+            inputs: preprocessed images, (N, channels, H, W).
             data_samples: N samples with labels.
 
         Returns:
@@ -227,9 +274,15 @@ class SegDistill(SingleTeacherDistill):
                     f'the {owner} has a {type(preprocessor).__name__}, expected a SegDataPreProcessor: otherwise the '
                     "student's input cannot be converted to the teacher's. Set its data_preprocessor"
                 )
+        channels_S, channels_T = input_channels(self.student), input_channels(self.teacher)
+        if channels_S != channels_T:
+            raise TypeError(
+                f'the student takes images of {channels_S} channels and the teacher of {channels_T}, expected the same '
+                'number: both get the same images'
+            )
         self.flip_channels = ours.channel_conversion != theirs.channel_conversion
         mean_S, std_S = _normalization(ours, self.flip_channels)
-        mean_T, std_T = _normalization(theirs, flip=False)
+        mean_T, std_T = (x.to(mean_S) for x in _normalization(theirs, flip=False))
         same = not self.flip_channels and torch.equal(mean_S, mean_T) and torch.equal(std_S, std_T)
         self.register_buffer('teacher_scale', None if same else std_S / std_T, persistent=False)
         self.register_buffer('teacher_shift', None if same else (mean_S - mean_T) / std_T, persistent=False)
@@ -242,22 +295,32 @@ class SegDistill(SingleTeacherDistill):
         return inputs * self.teacher_scale + self.teacher_shift
 
 
-def _teacher_config(teacher: dict, num_classes: int | None, data_preprocessor: dict | None, auxiliary: bool) -> dict:
+def _inference_only(model: dict, auxiliary: bool) -> dict:
     """Returns the teacher's config without pretrained weights to download, with its auxiliary head if `auxiliary`."""
-    model = resolve_segmentor(teacher, num_classes)
     check_distillable(model, 'teacher')
     if not auxiliary:
         model.pop('auxiliary_head', None)
     model.pop('pretrained', None)
     model.backbone.pop('pretrained', None)
     model.backbone.pop('init_cfg', None)
-    if data_preprocessor is not None:
-        model.setdefault('data_preprocessor', data_preprocessor)
     return model
+
+
+def _normalizes_with(preprocessor: SegDataPreProcessor, normalization: dict) -> bool:
+    mean, std = _normalization(preprocessor, flip=False)
+    same = [
+        torch.equal(x.flatten().cpu(), torch.tensor(y, dtype=x.dtype))
+        for x, y in ((mean, normalization['mean']), (std, normalization['std']))
+    ]
+    return all(same) and preprocessor.channel_conversion == bool(normalization['bgr_to_rgb'])
+
+
+def _describe(normalization: dict) -> str:
+    return ', '.join(f'{key}={normalization[key]}' for key in NORMALIZATION)
 
 
 def _normalization(preprocessor: SegDataPreProcessor, flip: bool) -> tuple[Tensor, Tensor]:
     if not preprocessor._enable_normalize:
-        return torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
+        return torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
     stats = preprocessor.mean.clone(), preprocessor.std.clone()
     return tuple(x.flip(0) for x in stats) if flip else stats

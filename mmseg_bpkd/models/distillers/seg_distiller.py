@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..losses.base import DistillLoss, check_spelling, contract_of
 from ..losses.functional import two_class_logits, upcast
-from ..segmentors import list_heads
+from ..segmentors import input_channels, list_heads
 from .records import StagesRecorder, classifying_head, feature_recorder, feature_width, logits_recorder, stages
 
 SIDES = {'S': 'student', 'T': 'teacher'}
@@ -80,6 +80,7 @@ class SegDistiller(ConfigurableDistiller):
         for loss in self.distill_losses.values():
             if isinstance(loss, DistillLoss):
                 check_spelling(loss)
+        self.states_ignore_index = {name for name, loss in losses.items() if 'ignore_index' in loss}
         explicit = loss_forward_mappings or {}
         unknown = set(explicit) - set(losses)
         if unknown:
@@ -135,7 +136,7 @@ class SegDistiller(ConfigurableDistiller):
         self.align_corners = model.align_corners
         self._add_recorders(self.student_recorders, model, from_student=True)
         self.student_widths = self._widths(model, from_student=True)
-        self._check_ignore_index(model)
+        self._share_ignore_index(model)
         super().prepare_from_student(model)
 
     def prepare_from_teacher(self, model: BaseModel) -> None:
@@ -152,16 +153,20 @@ class SegDistiller(ConfigurableDistiller):
         )
         super().prepare_from_teacher(model)
 
-    def _check_ignore_index(self, model: BaseModel) -> None:
+    def _share_ignore_index(self, model: BaseModel) -> None:
+        """Gives the losses the label of void pixels of the student's head."""
         name, head = classifying_head(model.decode_head, 'decode_head')
-        of_head = getattr(head, 'ignore_index', None)
+        void = getattr(head, 'ignore_index', None)
         for loss_name, loss in self.distill_losses.items():
-            of_loss = getattr(loss, 'ignore_index', None)
-            if None not in (of_head, of_loss) and of_head != of_loss:
+            if void is None or not hasattr(loss, 'ignore_index'):
+                continue
+            if loss_name in self.states_ignore_index and loss.ignore_index != void:
                 raise ValueError(
-                    f'{loss_name} has ignore_index={of_loss}, but the {name} of the student has {of_head}: set both to '
-                    'the label of void pixels'
+                    f'{loss_name} has ignore_index={loss.ignore_index}, but the {name} of the student has {void}: '
+                    'leave it out of the loss, and set model.ignore_index, or that of `task`, to the label of void '
+                    'pixels'
                 )
+            loss.ignore_index = void
 
     def _add_aligners(self, loss_name: str, widths: dict[str, int]) -> None:
         align = contract_of(self.distill_losses[loss_name]).align
@@ -341,7 +346,7 @@ def _stage_widths(model: BaseModel) -> list[int]:
     training = model.training
     model.eval()
     with torch.no_grad():
-        output = model.backbone(next(model.parameters()).new_zeros(1, 3, 64, 64))
+        output = model.backbone(next(model.parameters()).new_zeros(1, input_channels(model), 64, 64))
     model.train(training)
     return [stage.shape[1] for stage in stages(model.backbone, output)]
 

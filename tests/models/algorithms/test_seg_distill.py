@@ -264,7 +264,7 @@ def test_the_hook_stops_the_distillation_after_its_number_of_iterations(tmp_path
 @pytest.mark.parametrize('ignored', [0, 254])
 def test_a_loss_must_ignore_the_label_that_the_head_ignores(teacher_ckpt, ignored):
     losses = dict(loss_bpkd=dict(type='BPKDLoss', ignore_index=ignored))
-    message = f'loss_bpkd has ignore_index={ignored}, but the decode_head of the student has 255: set both'
+    message = f'loss_bpkd has ignore_index={ignored}, but the decode_head of the student has 255: leave it out of'
     with pytest.raises(ValueError, match=message):
         tiny.distillation(teacher_ckpt, losses)
 
