@@ -9,6 +9,7 @@ custom_hooks = [
     dict(type='ClipLossGradHook'),
     dict(type='StopOnNaNHook'),
     dict(type='SaveOnSignalHook'),
+    dict(type='ProgressHook'),
 ]
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')

@@ -17,6 +17,7 @@ from mmseg_bpkd.analysis.figures.prediction_grid import grid_figure
 from mmseg_bpkd.datasets.check.roots import check_data_roots
 from mmseg_bpkd.deploy.predict import Predictor
 from mmseg_bpkd.evaluation.evaluate import evaluate
+from mmseg_bpkd.fileio.console import ConsoleRunner
 from mmseg_bpkd.fileio.package_files import load_config_file
 from mmseg_bpkd.models.roles import student_config
 
@@ -163,7 +164,7 @@ def train(name: str, settings: Settings) -> float | None:
     """Trains or resumes a run. Returns the median milliseconds per step; None if the run was complete."""
     cfg = demo_config(name, settings)
     cfg.resume = True
-    runner = Runner.from_cfg(cfg)
+    runner = ConsoleRunner.from_cfg(cfg)
     progress = Progress(f'[{STUDENTS.index(name) + 1}/{len(STUDENTS)}] {RUNS[name]}')
     runner.register_hook(progress, priority='LOWEST')
     runner.train()

@@ -50,14 +50,13 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from mmengine.runner import Runner
-
     from mmseg_bpkd.config.errors import short_errors
     from mmseg_bpkd.config.reading import load_config
     from mmseg_bpkd.datasets.check import check_classes
     from mmseg_bpkd.datasets.check.roots import check_data_roots
     from mmseg_bpkd.engine.devices import use_available_devices
     from mmseg_bpkd.engine.train import apply_training_options, check_hooks, train, warn_of_another_batch_size
+    from mmseg_bpkd.fileio.console import ConsoleRunner
 
     with short_errors(None, FileNotFoundError, ValueError):
         cfg = load_config(args)
@@ -66,7 +65,7 @@ def main() -> None:
         check_classes(cfg, 'train', 'val')
     use_available_devices(cfg)
     with short_errors(cfg):
-        runner = Runner.from_cfg(cfg)
+        runner = ConsoleRunner.from_cfg(cfg)
         check_hooks(runner)
         warn_of_another_batch_size(runner)
         train(runner)

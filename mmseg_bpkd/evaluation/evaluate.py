@@ -10,9 +10,9 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.registry import DefaultScope
-from mmengine.runner import Runner
 
 from mmseg_bpkd.fileio.checkpoint import load_strictly, read_checkpoint, segmentor_state
+from mmseg_bpkd.fileio.console import ConsoleRunner
 from mmseg_bpkd.models.roles import student_config
 
 from .metrics import SegIoU, save_counts
@@ -39,7 +39,7 @@ def evaluate(cfg: Config, checkpoint: str, per_image: str | None = None) -> dict
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         cfg.model = student_config(cfg.model)
     cfg.load_from, cfg.resume = None, False
-    runner = Runner.from_cfg(cfg)
+    runner = ConsoleRunner.from_cfg(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     if checkpoint.endswith('.onnx'):
         model.encode_decode = load_onnx(cfg, checkpoint)

@@ -25,6 +25,8 @@ class SegIoU(IoUMetric):
     Both are empty until the metric is evaluated, and in all processes but the first.
     """
 
+    default_prefix = ''  # None is a warning of MMEngine
+
     def __init__(
         self,
         ignore_index: int = 255,
