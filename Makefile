@@ -1,7 +1,7 @@
 # make demo [DATA=path/to/camvid]   train four students, and compare them with their teacher
 # make test                         run the quick tests, at most 5 minutes on two cores
 # make test-all                     run all tests
-# make lint                         check the code: style, spelling, order of the layers
+# make lint                         check the code: style, spelling, types, order of the layers
 # make docs                         build the site in docs/_build and check its links; runs the tutorial (minutes)
 # make docs-blocks                  renew the tables of the pages from the committed results
 # make release-check                build the wheel into dist/ and test it in an empty environment
@@ -23,6 +23,7 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	$(BIN)/mypy
 
 docs: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet -r docs/requirements.txt

@@ -74,7 +74,7 @@ class Logits(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Tensor | tuple:
         return forward_heads(self.model, image, auxiliary=False)[0]
 
 

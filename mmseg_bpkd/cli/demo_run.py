@@ -6,6 +6,7 @@ import os.path as osp
 import time
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -181,7 +182,7 @@ def run(name: str, settings: Settings) -> dict:
     print(f'{RUNS[name]:22} testing', end='\r', flush=True)
     cfg = demo_config(name, settings)
     cfg.work_dir = osp.join(cfg.work_dir, 'test')
-    results = evaluate(cfg, checkpoint(name, settings))
+    results: dict[str, Any] = evaluate(cfg, checkpoint(name, settings))
     model = MODELS.build(student_config(demo_config(name, settings).model))
     results['parameters'] = sum(p.numel() for p in model.parameters())
     results['ms_per_step'] = milliseconds

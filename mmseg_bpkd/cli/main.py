@@ -66,4 +66,4 @@ def module(command: str) -> str:
 
 def summary(command: str) -> str:
     with open(osp.join(osp.dirname(__file__), f'{module(command)}.py'), encoding='utf-8') as source:
-        return ast.get_docstring(ast.parse(source.read())).splitlines()[0]
+        return (ast.get_docstring(ast.parse(source.read())) or '').partition('\n')[0]

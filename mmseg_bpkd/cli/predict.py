@@ -48,5 +48,5 @@ def main() -> None:
         names = [args.checkpoint]
         if other_cfg:
             predictors.append(Predictor(other_cfg, args.beside[1], args.device))
-            names = distinct_ends(args.checkpoint, args.beside[1])
+            names = list(distinct_ends(args.checkpoint, args.beside[1]))
         predict(dict(zip(names, predictors)), args.source, args.out)

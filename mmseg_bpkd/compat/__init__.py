@@ -27,7 +27,7 @@ FIXES = (
     *mmrazor_fixes.FIXES,
     *policy.FIXES,
 )
-_installed = set()
+_installed: set[str] = set()
 
 
 def apply(without: str = '') -> None:

@@ -63,7 +63,7 @@ def merge_options(cfg: Config, options: dict[str, Any]) -> None:
         FileNotFoundError: if a key is inside a network whose `cfg_path` does not exist.
         ValueError: for a key that would have no effect. The message names the nearest key.
     """
-    kept = {}
+    kept: dict[str, Any] = {}
     for option, value in options.items():
         key = option.removeprefix('+')
         if value is None:  # it removes what was set inside of it

@@ -52,8 +52,8 @@ def registered(name: str, scope: str | None = None) -> list[Callable]:
     inside = [target for holder, target in found if holder == (prefix or scope)]
     if inside or prefix:
         return inside
-    found = [target for _, target in found]
-    return [target for target in found if target.__module__.startswith('mmseg_bpkd.')] or found
+    targets = [target for _, target in found]
+    return [target for target in targets if target.__module__.startswith('mmseg_bpkd.')] or targets
 
 
 def _registries() -> Iterator[Registry]:
@@ -76,7 +76,7 @@ def unknown_argument(owner: str, name: str, valid: Sequence[str]) -> str:
     return f'{owner} has no argument {name!r}{hint}; its arguments are {", ".join(sorted({*valid} - {"type"}))}'
 
 
-def explain_build_error(error: BaseException, cfg: dict) -> str | None:
+def explain_build_error(error: BaseException | None, cfg: dict) -> str | None:
     """Returns one line about an unknown argument or type in a config. Returns None for any other error.
 
     Args:

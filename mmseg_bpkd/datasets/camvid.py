@@ -53,6 +53,8 @@ class CamVidDataset(BaseSegDataset):
         ],
     )
 
+    img_suffix: str | None
+
     def __init__(self, img_suffix: str | None = None, **kwargs) -> None:
         super().__init__(img_suffix=img_suffix, **kwargs)
 

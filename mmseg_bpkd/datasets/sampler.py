@@ -18,6 +18,8 @@ def mix_seeds(*parts: int) -> int:
 class SampleIndex(int):
     """A dataset index that carries the augmentation seed of its sample to the worker that loads it."""
 
+    seed: int
+
     def __new__(cls, index: int, seed: int):
         self = super().__new__(cls, index)
         self.seed = seed
@@ -55,7 +57,7 @@ class ResumableSampler(Sampler):
         self.start = 0
 
     def __iter__(self) -> Iterator[SampleIndex]:
-        current_epoch, order = None, None
+        current_epoch = -1
         for position in itertools.count(self.start + self.rank, self.world_size):
             epoch, offset = divmod(position, self.size)
             if epoch != current_epoch:

@@ -152,7 +152,7 @@ class Scene:
         size = self.width // SCALE, self.height // SCALE
         image = cv2.resize(shaded, size, interpolation=cv2.INTER_AREA)
         image = cv2.GaussianBlur(image, (3, 3), rng.uniform(0.2, 0.8))
-        image += rng.uniform(4, 12) * rng.standard_normal(image.shape, dtype=np.float32)
+        image = image + rng.uniform(4, 12) * rng.standard_normal(image.shape, dtype=np.float32)
         center = slice(SCALE // 2, None, SCALE)
         return image.clip(0, 255).round().astype(np.uint8), self.label[center, center].copy()
 
@@ -193,7 +193,7 @@ class Scene:
         rng = self.rng
         top = base - nearness * rng.uniform(0.25, 0.55)
         steel = np.full(3, rng.uniform(50, 170))
-        self._line('pole', [(x, base), (x + rng.normal(0, 0.01), top)], rng.integers(2, 5), steel)
+        self._line('pole', [(x, base), (x + rng.normal(0, 0.01), top)], int(rng.integers(2, 5)), steel)
         kind, r = rng.integers(0, 4), nearness * rng.uniform(0.025, 0.05)
         paint = rng.uniform(40, 255, 3)
         if kind == 0:

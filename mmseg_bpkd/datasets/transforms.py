@@ -119,7 +119,7 @@ class FastRandomCrop(RandomCrop):
     def _within_cat_max_ratio(self, label: np.ndarray) -> bool:
         counts = _histogram(label)
         counts[self.ignore_index == BYTES] = 0
-        return np.count_nonzero(counts) > 1 and counts.max() / counts.sum() < self.cat_max_ratio
+        return bool(np.count_nonzero(counts) > 1 and counts.max() / counts.sum() < self.cat_max_ratio)
 
 
 @TRANSFORMS.register_module()

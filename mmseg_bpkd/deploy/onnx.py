@@ -132,8 +132,9 @@ def make_exportable(model: nn.Module) -> None:
         for name, child in module.named_children():
             if isinstance(child, nn.AdaptiveAvgPool2d):
                 size = child.output_size if isinstance(child.output_size, tuple) else (child.output_size,) * 2
-                if None not in size:
-                    setattr(module, name, AdaptiveAveragePool(size))
+                height, width = size
+                if height is not None and width is not None:
+                    setattr(module, name, AdaptiveAveragePool((height, width)))
             elif isinstance(child, Upsample) and child.scale_factor:  # MMSegmentation's would be exported for one size
                 layer = nn.Upsample(None, child.scale_factor, child.mode, child.align_corners)
                 setattr(module, name, layer)

@@ -100,7 +100,8 @@ def predict(predictors: dict[str, Predictor], source: str, out: str) -> None:
     total = count_images(source)
     for folder in ('labels', 'overlays', *(['compared'] if others else [])):
         os.makedirs(osp.join(out, folder), exist_ok=True)
-    progress, sums, count = ProgressBar(total or 0), {}, 0
+    progress, count = ProgressBar(total or 0), 0
+    sums: dict[str, float] = {}
     try:
         for name, image in images_of(source):
             labels = first(image)

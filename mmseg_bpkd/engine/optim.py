@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmengine.device import get_device
 from mmengine.logging import print_log
+from mmengine.model import BaseModel
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.optim.scheduler import PolyLR
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS
@@ -60,7 +62,7 @@ class CombinedOptimizer(Optimizer):
         for one in self.optimizers:
             one.__setstate__(dict(state=self.state, param_groups=[next(groups) for _ in one.param_groups]))
 
-    def step(self, closure: Callable | None = None) -> float | None:
+    def step(self, closure: Callable | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -110,8 +112,11 @@ class DistillOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             than `lr`.
     """
 
+    optimizer_cfg: dict
+    paramwise_cfg: dict
+
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        distillation = getattr(model, 'module', model)
+        distillation: BaseModel = getattr(model, 'module', model)
         multiples, layers = {}, {}
         for prefix, options in layer_options(distillation).items():
             distillation.distiller.optim_options_read = True

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .grid_file import Run
-from .processes import Process
 from .worker import progress_file
 
 
@@ -22,7 +21,6 @@ class Job:
         steps: number of steps of the whole training.
         step: number of steps done.
         seconds: what these took.
-        process: what trains it, once it was started.
         slot: number of the job among those that run at the same time.
         code: exit code, once it ended; 0 for runs that were finished before.
     """
@@ -31,7 +29,6 @@ class Job:
     steps: int
     step: int = 0
     seconds: float = 0.0
-    process: Process | None = None
     slot: int = 0
     code: int | None = None
 
@@ -54,7 +51,8 @@ def seconds_left(jobs: Sequence[Job], parallel: int) -> float | None:
     Returns:
         Seconds; None if no step was measured yet. Names without a step are estimated by the mean of the others.
     """
-    steps, seconds = defaultdict(int), defaultdict(float)
+    steps: dict[str, int] = defaultdict(int)
+    seconds: dict[str, float] = defaultdict(float)
     for job in jobs:
         steps[job.run.name] += job.step
         seconds[job.run.name] += job.seconds

@@ -5,6 +5,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from .run_results import Results, per_class_name, title
 
 
@@ -44,7 +46,7 @@ def accuracy_table(results: Results) -> Table:
     return table
 
 
-def mean_and_spread(values: Sequence[float]) -> str:
+def mean_and_spread(values: np.ndarray) -> str:
     spread = f' ± {values.std(ddof=1):.2f}' if len(values) > 1 else ''
     return f'{values.mean():.2f}{spread}'
 

@@ -51,9 +51,9 @@ class Results:
                 raise ValueError(f'{path} and {seeds[run["seed"]]["path"]} have the same name and seed: remove one')
             seeds[run['seed']] = dict(run, path=path)
         self._select(names or list(self.runs), ', '.join(sources))
-        self._counts: dict[str, dict[str, np.ndarray] | None] = {}
+        self._counts: dict[str, dict[str, np.ndarray]] = {}
         for run in self.all_runs():
-            bodies = {name: counts for name, counts in (self._counts_of(run) or {}).items() if name.startswith('body/')}
+            bodies = {name: counts for name, counts in self._counts_of(run).items() if name.startswith('body/')}
             run['metrics'].update({name: round(float(mean_iou(counts)), 2) for name, counts in bodies.items()})
         self.metrics = list(metrics or main_metrics([list(run['metrics']) for run in self.all_runs()]))
         self._check()
@@ -123,9 +123,10 @@ class Results:
         pairs = [(self.runs[name][seed], self.runs[other][seed]) for seed in seeds]
         difference = paired_difference(*zip(*((a['metrics'][metric], b['metrics'][metric]) for a, b in pairs)))
         counts = [(self.counts(a, metric), self.counts(b, metric)) for a, b in pairs]
-        if all(a is not None and b is not None for a, b in counts):
+        kept = [(a, b) for a, b in counts if a is not None and b is not None]
+        if len(kept) == len(pairs):
             self._check_images([run for pair in pairs for run in pair])
-            difference.over_images = bootstrap_interval(counts, block)
+            difference.over_images = bootstrap_interval(kept, block)
         return difference
 
     def counts(self, run: dict, metric: str) -> np.ndarray | None:
@@ -134,7 +135,7 @@ class Results:
         Raises:
             ValueError: if they do not give the metric of the JSON, so that one of the files is of another test.
         """
-        counts = self._counts_of(run) or {}
+        counts = self._counts_of(run)
         if metric not in counts:
             return None
         computed, stored = float(mean_iou(counts[metric])), run['metrics'][metric]
@@ -145,11 +146,12 @@ class Results:
             )
         return counts[metric]
 
-    def _counts_of(self, run: dict) -> dict[str, np.ndarray] | None:
+    def _counts_of(self, run: dict) -> dict[str, np.ndarray]:
+        """The counts of each image, by metric, and the names of the images; empty if they were not kept."""
         path = f'{osp.splitext(run["path"])[0]}.npz'
         if path not in self._counts:
-            counts = load_counts(path) if osp.isfile(path) else None
-            self._counts[path] = counts and {**counts, **body_counts(counts)}
+            counts = load_counts(path) if osp.isfile(path) else {}
+            self._counts[path] = {**counts, **body_counts(counts)}
         return self._counts[path]
 
     def _check_images(self, runs: Sequence[dict]) -> None:

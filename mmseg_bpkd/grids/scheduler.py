@@ -56,7 +56,7 @@ class Scheduler:
         steps = {name: run.load().train_cfg.max_iters for name, run in {run.name: run for run in grid.runs}.items()}
         self.jobs = [_finished_job(run, grid) or Job(run, steps[run.name]) for run in grid.runs]
         self.waiting = [job for job in self.jobs if job.code is None]
-        self.running: list[Job] = []
+        self.running: list[tuple[Job, Process]] = []
         self.line = ProgressLine()
         finished = len(self.jobs) - len(self.waiting)
         self.line.say(f'{len(self.jobs)} runs, {finished} finished before. Results: {grid.results}')
@@ -69,34 +69,33 @@ class Scheduler:
         """Starts jobs until `parallel` of them run."""
         while self.waiting and len(self.running) < self.parallel:
             job = self.waiting.pop(0)
-            job.slot = min(set(range(self.parallel)) - {other.slot for other in self.running})
+            job.slot = min(set(range(self.parallel)) - {other.slot for other, _ in self.running})
             folder = self.grid.folder(job.run)
             os.makedirs(folder, exist_ok=True)
             with suppress(FileNotFoundError):  # of an earlier start, which may have been ahead of its last checkpoint
                 os.remove(progress_file(folder))
             log = osp.join(folder, LOG)
             open(log, 'ab').close()  # exists even if the command cannot start
-            job.process = self.start(command(self.grid, job.run), log, job.slot)
-            self.running.append(job)
+            self.running.append((job, self.start(command(self.grid, job.run), log, job.slot)))
 
     def poll(self) -> None:
         """Looks how far the running jobs are, and reports those that have ended."""
-        for job in list(self.running):
+        for job, process in list(self.running):
             job.read_progress(self.grid.folder(job.run))
-            job.code = job.process.poll()
+            job.code = process.poll()
             if job.code is not None:
-                self.running.remove(job)
+                self.running.remove((job, process))
                 self.line.say(self._outcome(job))
         self.line.show(self._summary())
 
     def stop(self) -> None:
         """Stops all running jobs, and waits for their end."""
-        for job in self.running:
-            job.process.stop()
+        for _, process in self.running:
+            process.stop()
         with suppress(OSError):  # of a pipe whose reader has ended
             self.line.say('stopping; start the grid again to resume')
-        for job in self.running:
-            job.process.wait()
+        for _, process in self.running:
+            process.wait()
 
     def report(self) -> int:
         """Says which runs crashed, and returns their number."""
@@ -122,7 +121,7 @@ class Scheduler:
             f'{codes.count(0)}/{len(codes)} finished',
             f'{crashed} crashed' if crashed else '',
             'time left unknown' if left is None else f'{duration(left)} left',
-            ', '.join(f'{job.run.id} {100 * job.step // job.steps} %' for job in self.running),
+            ', '.join(f'{job.run.id} {100 * job.step // job.steps} %' for job, _ in self.running),
         ]
         return ' | '.join(filter(None, parts))
 

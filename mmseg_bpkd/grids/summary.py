@@ -52,7 +52,7 @@ def summarize(
         ValueError: if the results cannot be used, see `Results`.
     """
     results = Results(folder, names, metrics)
-    references = [results.reference(name) for name in against or [None]]
+    references = [results.reference(name) for name in against] if against else [results.reference()]
     os.makedirs(out, exist_ok=True)
     all_tables = tables(results, references, block)
     with open(osp.join(out, 'summary.md'), 'w', encoding='utf-8') as file:

@@ -92,11 +92,16 @@ def _train(run: Run, folder: str) -> dict:
 
 
 def _test(run: Run, folder: str, counts: str) -> dict:
+    checkpoint = last_checkpoint(folder)
+    if checkpoint is None:
+        raise ValueError(
+            f'the training in {folder} has saved no checkpoint to test: default_hooks.checkpoint must be a '
+            'CheckpointHook that saves the last step'
+        )
     cfg = run.load()
     cfg.launcher, cfg.work_dir = 'none', osp.join(folder, 'test')
     check_data_roots(cfg, 'test_dataloader')
     check_classes(cfg, 'test')
-    checkpoint = last_checkpoint(folder)
     results = evaluate(cfg, checkpoint, counts)
     return dict(checkpoint=checkpoint, metrics=metrics_only(results['metrics']), per_class=results['per_class'])
 

@@ -21,20 +21,20 @@ def student_config(model: dict) -> ConfigDict:
         model: the config of a `SegDistill` or a subclass, of a `plain_segmentor`, of an algorithm of MMRazor, or of
             any other model, which is returned unchanged.
     """
-    model = copy.deepcopy(ConfigDict(model))
-    common = {key: model.get(key) for key in COMMON}
-    if is_seg_distill(model):
-        return resolve_segmentor(model.student, **common)
-    if _registered(model.get('type')) is plain_segmentor:
-        segmentor = {key: value for key, value in model.items() if key not in common and key != 'type'}
+    config = copy.deepcopy(ConfigDict(model))
+    common = {key: config.get(key) for key in COMMON}
+    if is_seg_distill(config):
+        return resolve_segmentor(config.student, **common)
+    if _registered(config.get('type')) is plain_segmentor:
+        segmentor = {key: value for key, value in config.items() if key not in common and key != 'type'}
         return resolve_segmentor(segmentor, **common)
-    if 'architecture' in model:  # MMRazor's own algorithms
-        architecture = model.architecture
+    if 'architecture' in config:  # MMRazor's own algorithms
+        architecture = config.architecture
         if 'cfg_path' in architecture:
             # Beside `cfg_path`, MMRazor's `pretrained` is a bool: whether to download the published weights.
             architecture.pop('pretrained', None)
-        return resolve_segmentor(architecture, data_preprocessor=model.get('data_preprocessor'))
-    return model
+        return resolve_segmentor(architecture, data_preprocessor=config.get('data_preprocessor'))
+    return config
 
 
 def network_config(cfg: dict, path: str) -> ConfigDict | None:
@@ -48,15 +48,17 @@ def network_config(cfg: dict, path: str) -> ConfigDict | None:
         return None
     if path in ('model.teacher', 'model.student') and is_seg_distill(model):
         network = model.get(path.removeprefix('model.'))
-        resolved = resolve_segmentor(network) if isinstance(network, dict) else None
+        if not isinstance(network, dict):
+            return None
+        resolved = resolve_segmentor(network)
     elif path == 'model' and _registered(model.get('type')) is plain_segmentor:
         network, resolved = dict(dict.fromkeys(COMMON), **model), student_config(model)
     else:
         return None
-    return resolved and ConfigDict({**network, **resolved})
+    return ConfigDict({**network, **resolved})
 
 
-def start_from_scratch(model: dict) -> None:
+def start_from_scratch(model: ConfigDict) -> None:
     """Removes the pretrained weights that the student of a distillation, or a plain segmentor, starts from, in place.
 
     The teacher keeps its checkpoint.

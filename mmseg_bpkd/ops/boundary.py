@@ -14,7 +14,9 @@ from torch import Tensor
 INT_TYPES = {16: torch.int16, 32: torch.int32, 64: torch.int64}  # number of bits -> integer type of a set
 # Lookup table from a byte to an int32 with eight 4-bit fields, one per bit. Bits 0 to 3 go to the low halves of the
 # bytes 0 to 3, bits 4 to 7 to the high halves.
-BYTE_TO_NIBBLES = sum(((torch.arange(256) >> bit) & 1) << (8 * (bit % 4) + 4 * (bit // 4)) for bit in range(8)).int()
+BYTE_TO_NIBBLES = reduce(
+    torch.bitwise_or, (((torch.arange(256) >> bit) & 1) << (8 * (bit % 4) + 4 * (bit // 4)) for bit in range(8))
+).int()
 
 
 @torch.no_grad()
@@ -190,8 +192,8 @@ def _pool(sets: Tensor, num_members: int, size: tuple[int, int]) -> Tensor:
             row_counts = row_counts.sum(2, dtype=torch.int32)
             nibble_counts = torch.stack([row_counts & 0x0F0F0F0F, (row_counts >> 4) & 0x0F0F0F0F], -2)
             counts.append(nibble_counts.sum(-1, dtype=torch.int32))
-    counts = torch.cat(counts, -1).view(torch.uint8)[..., :num_members]  # (N, h, w, num_members)
-    return counts.permute(0, 3, 1, 2).float() / (height * width)
+    pixels = torch.cat(counts, -1).view(torch.uint8)[..., :num_members]  # (N, h, w, num_members)
+    return pixels.permute(0, 3, 1, 2).float() / (height * width)
 
 
 def _pool_unevenly(sets: Tensor, num_members: int, size: tuple[int, int], chunk: int = 8) -> Tensor:

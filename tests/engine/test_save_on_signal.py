@@ -164,6 +164,16 @@ def test_the_handlers_of_before_are_back_after_the_run(tmp_path, handlers, stopp
     assert {number: signal.getsignal(number) for number in EXIT_CODES} == handlers
 
 
+def test_a_handler_that_python_did_not_set_becomes_the_default(tmp_path, handlers, monkeypatch):
+    """`signal.signal` returns None for the handler of a program that embeds Python."""
+    set_handler = signal.signal
+    runner = toy.runner(tmp_path, max_iters=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(signal, 'signal', lambda *given: (set_handler(*given), None)[1])
+        runner.train()
+    assert {signal.getsignal(number) for number in EXIT_CODES} == {signal.SIG_DFL}
+
+
 # Several processes
 
 

@@ -119,6 +119,12 @@ def test_an_interrupted_run_ends_with_the_same_result(uninterrupted, tmp_path, m
     assert os.stat(grid.result(run)).st_mtime_ns == written
 
 
+def test_a_run_without_checkpoints_says_so(uninterrupted, tmp_path):
+    _, grid = uninterrupted
+    with pytest.raises(ValueError, match='saved no checkpoint to test: default_hooks.checkpoint must be a Checkpoint'):
+        worker._test(grid.runs[0], str(tmp_path), 'counts.npz')
+
+
 def test_a_run_resumes_and_is_tested_after_its_folder_was_copied(uninterrupted, tmp_path, monkeypatch):
     """MMEngine stores the absolute path of the last checkpoint."""
     _, grid = uninterrupted

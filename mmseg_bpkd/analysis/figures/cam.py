@@ -102,8 +102,8 @@ def cam_figure(
         of_image = numbers[images.name(index)] = {}
         for axis, network in zip(row[1:], networks):
             inputs = network.predictor.preprocess(image)
-            cam = hires_cam(network.model, inputs, layer, cls, torch.from_numpy(inside))
-            cam = resize(cam[None], image.shape[:2])[0].cpu().numpy()
+            small = hires_cam(network.model, inputs, layer, cls, torch.from_numpy(inside))
+            cam = resize(small[None], image.shape[:2])[0].cpu().numpy()
             largest, share = float(cam.max()), share_inside(cam, inside)
             of_image[network.name] = dict(maximum=largest, inside=share)
             scale = show(axis, cam / (largest or 1), cmap='inferno', vmin=0, vmax=1)

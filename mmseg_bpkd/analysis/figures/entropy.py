@@ -143,7 +143,7 @@ def entropy_figure(
     drawn = [(image, [entropy_maps(network, image, layer)[0][1] for network in networks]) for image in pictures]
     width, height = size_of(pictures[0], len(shown), 1 + len(networks))
     figure = Figure(figsize=(max(8.0, width + 0.8), 3.8 + height), layout='constrained')
-    top, below = figure.subfigures(2, 1, height_ratios=[3.8, height])
+    (top,), (below,) = figure.subfigures(2, 1, squeeze=False, height_ratios=[3.8, height])
     _scatter(top, measured, half_width)
     top.suptitle(f'Entropy of {layer} and accuracy at boundaries, {len(indices)} images', fontsize=11)
     _maps(below, [network.name for network in networks], drawn)

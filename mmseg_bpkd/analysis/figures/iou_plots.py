@@ -14,7 +14,7 @@ BARS_PER_ROW = 80
 SPREAD = 'lines: standard deviation over the seeds'
 
 
-def describe(values: Sequence[float]) -> dict:
+def describe(values: Sequence[float] | np.ndarray) -> dict:
     """Returns the mean, the standard deviation of one run (n - 1; None for one value), and the values."""
     spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return dict(mean=float(np.mean(values)) if len(values) else None, std=spread, values=list(map(float, values)))

@@ -189,7 +189,8 @@ def activation(model: BaseModel, inputs: Tensor, layer: str) -> tuple[Tensor, Te
 
 
 def _find_module(model: nn.Module, path: str, layer: str) -> nn.Module:
-    module, found = model, []
+    module = model
+    found: list[str] = []
     for part in path.split('.'):
         children = {name: child for name, child in module.named_children() if child is not None}
         if part not in children:

@@ -78,7 +78,7 @@ def grid_figure(
     patches += [Patch(facecolor='black', label='void')]
     figure.legend(handles=patches, loc='outside lower center', ncols=12, fontsize=9, frameon=False)
     marks = {f'error within {half_width} px\nof a boundary': AT_BOUNDARY, 'error elsewhere': ELSEWHERE}
-    patches = [Patch(facecolor=np.array(color[::-1]) / 255, label=text) for text, color in marks.items()]
+    patches = [Patch(facecolor=(r / 255, g / 255, b / 255), label=text) for text, (b, g, r) in marks.items()]
     axes[1][0].legend(handles=patches, loc='center', fontsize=10, frameon=False)
     definition = dict(definition=DEFINITION, half_width_px=half_width)
     return figure, dict(figure='grid', **definition, images=numbers)

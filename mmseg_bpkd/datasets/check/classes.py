@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, DefaultScope
 
 from mmseg_bpkd.models.roles import is_seg_distill, student_config
@@ -71,7 +71,7 @@ def model_problems(split: Split, model: dict) -> list[str]:
     ]
 
 
-def _class_counts(model: dict) -> Iterator[tuple[str, str, int]]:
+def _class_counts(model: ConfigDict) -> Iterator[tuple[str, str, int]]:
     """Yields (network, head, number of classes)."""
     networks = dict(student=student_config(model))
     if is_seg_distill(model) and isinstance(model.teacher, dict):

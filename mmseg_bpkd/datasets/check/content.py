@@ -54,10 +54,11 @@ def loaded_value(value: int, reduce_zero_label: bool, label_map: dict | None) ->
 
 def summarize(split: Split, readings: Sequence[Reading]) -> Summary:
     """Adds up the readings of a split."""
-    raw = Counter()
+    raw: Counter[int] = Counter()
     for reading in readings:
         raw.update(reading.values)
-    label_map, void, pixels, outside = split.dataset.metainfo.get('label_map'), 0, [0] * len(split.classes), {}
+    label_map, void, pixels = split.dataset.metainfo.get('label_map'), 0, [0] * len(split.classes)
+    outside: dict[int, int] = {}
     for value, count in sorted(raw.items()):
         cls = loaded_value(value, split.reduce_zero_label, label_map)
         if cls == split.ignore_index:
@@ -89,8 +90,9 @@ def _unusable_files(split: Split, readings: Sequence[Reading]) -> list[str]:
     unusable, again = 'cannot be used', 'copy or download again'
     colored = 'must have one channel of class indices, with or without a palette, got a color image'
     images = {reading.pair.image: f' ({reading.image_fault})' for reading in readings if reading.image_fault}
-    labels = {reading.pair.label: f' ({reading.label_fault})' for reading in readings if reading.label_fault}
-    in_color = {reading.pair.label: '' for reading in readings if reading.bands > 1}
+    labeled = [(reading.pair.label, reading) for reading in readings if reading.pair.label is not None]
+    labels = {label: f' ({reading.label_fault})' for label, reading in labeled if reading.label_fault}
+    in_color = {label: '' for label, reading in labeled if reading.bands > 1}
     problems = []
     for kind, folder, faults, problem, advice in (
         ('image', split.places.images, images, unusable, again),
@@ -106,14 +108,17 @@ def _unusable_files(split: Split, readings: Sequence[Reading]) -> list[str]:
 
 def _other_sizes(split: Split, readings: Sequence[Reading]) -> list[str]:
     """Labels whose size is not that of the image."""
-    wrong = [reading for reading in readings if reading.image_size and reading.label_size]
-    wrong = [reading for reading in wrong if reading.image_size != reading.label_size]
+    wrong = [
+        (reading.pair.label, reading.label_size, reading.image_size)
+        for reading in readings
+        if reading.pair.label and reading.label_size and reading.image_size not in (None, reading.label_size)
+    ]
     if not wrong:
         return []
     shown = []
-    for reading in sorted(wrong, key=lambda reading: reading.pair.label):
-        label, image = ('{}x{}'.format(*size) for size in (reading.label_size, reading.image_size))
-        shown.append(f'{osp.relpath(reading.pair.label, split.places.labels)} {label}, image {image}')
+    for path, *sizes in sorted(wrong):
+        label, image = ('{}x{}'.format(*size) for size in sizes)
+        shown.append(f'{osp.relpath(path, split.places.labels)} {label}, image {image}')
     return [
         f'{len(shown)} of {counted(len(readings), "label")} read must have the size of the image: {examples(shown)}; '
         'use images and labels of the same release'
@@ -161,7 +166,8 @@ def _check_values(split: Split, summary: Summary, labeled: Sequence[Reading], fi
     expected += ' for void'
     read = f'{counted(len(labeled), "label")} read'
     if summary.outside:
-        wrong = [reading.pair.label for reading in labeled if not summary.outside.keys().isdisjoint(reading.values)]
+        with_outside = (reading for reading in labeled if not summary.outside.keys().isdisjoint(reading.values))
+        wrong = [reading.pair.label for reading in with_outside if reading.pair.label]
         findings.error(
             split.name,
             f'values outside the {len(split.classes)} classes in {len(wrong)} of {read} '
@@ -226,7 +232,7 @@ def check_absent_classes(splits: Sequence[Split], summaries: Sequence[Summary], 
     if any(summary.outside or summary.broken_labels for summary in summaries):
         return
     loader, names = splits[0].loader, splits[0].classes
-    read, available = sum(summary.read for summary in summaries), sum(len(split.pairs) for split in splits)
+    read, available = sum(summary.read for summary in summaries), sum(len(split.pairs or ()) for split in splits)
     pixels = [sum(counts) for counts in zip(*(summary.pixels for summary in summaries))]
     present = [name for name, count in zip(names, pixels) if count]
     absent = [name for name, count in zip(names, pixels) if not count]

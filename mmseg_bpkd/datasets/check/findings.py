@@ -44,7 +44,7 @@ class Findings(list[Finding]):
         return [finding for finding in self if finding.severity == severity]
 
 
-def examples(items: Sequence[str], folder: str = '') -> str:
+def examples(items: Sequence[str], folder: str | None = None) -> str:
     """The first items, and how many more there are: 'a, b, c and 4 more'. Paths are shown relative to `folder`."""
     shown = [osp.relpath(item, folder) if folder else item for item in items[:3]]
     return ', '.join(shown) + (f' and {len(items) - 3} more' if len(items) > 3 else '')

@@ -20,7 +20,7 @@ class ListingError(Exception):
 
 
 def list_split(split: Split, findings: Findings) -> None:
-    """Builds the dataset and sets `split.dataset`, `places`, `listed` and `pairs`. Problems become findings."""
+    """Builds the dataset and sets `split.dataset`, `listed` and `pairs`. Problems become findings."""
     try:
         _build(split, findings)
         has_labels = _check_places(split, split.places, findings)
@@ -46,7 +46,6 @@ def _build(split: Split, findings: Findings) -> None:
             f'{split.type} cannot be built ({type(error).__name__}: {error}): check '
             f'{split.loader}_dataloader.dataset in the config'
         ) from error
-    split.places = Places.of(vars(split.dataset), '')
 
 
 def _check_places(split: Split, places: Places, findings: Findings) -> bool:

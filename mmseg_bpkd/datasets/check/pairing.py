@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from .findings import Findings, counted, examples
 from .listing import scan
 from .probes import Probe, same_files
-from .splits import Split
+from .splits import Pair, Split
 
 Published = dict[str, int | Sequence[int]]  # {loader: number of images, or all numbers that are accepted}
 
@@ -39,11 +39,11 @@ def check_pairs(splits: Sequence[Split], published: Published, findings: Finding
     Args:
         published: {loader: published number of images}. If it is a sequence, each of its numbers is accepted.
     """
-    used = {pair.label for split in splits for pair in split.pairs or ()}
+    used = {pair.label for split in splits for pair in split.pairs or () if pair.label}
     unpaired: list[Unpaired] = []
     for split in splits:
         if split.pairs:
-            unpaired += [_remove_missing_labels(split), _labels_without_image(split, used)]
+            unpaired += [_remove_missing_labels(split, split.pairs), _labels_without_image(split, used)]
     for loader in dict.fromkeys(split.loader for split in splits):
         parts = [split for split in splits if split.loader == loader]
         numbers = published.get(loader)
@@ -66,22 +66,25 @@ def check_pairs(splits: Sequence[Split], published: Published, findings: Finding
             )
 
 
-def _remove_missing_labels(split: Split) -> Unpaired:
+def _remove_missing_labels(split: Split, pairs: list[Pair]) -> Unpaired:
     """Images whose label is missing. Sets the label of their pairs to None."""
-    missing = {pair.image: pair.label for pair in split.pairs if pair.label and not osp.isfile(pair.label)}
-    split.pairs = [replace(pair, label=None) if pair.image in missing else pair for pair in split.pairs]
+    missing = {pair.image: pair.label for pair in pairs if pair.label and not osp.isfile(pair.label)}
+    split.pairs = [replace(pair, label=None) if pair.image in missing else pair for pair in pairs]
     return Unpaired(split, 'image', list(missing), next(iter(missing.values()), ''))
 
 
 def _labels_without_image(split: Split, used: set[str]) -> Unpaired:
     """Labels that no image of `split` matches and that are not in `used`."""
     label_suffix, image_suffix = (getattr(split.dataset, key, '') for key in ('seg_map_suffix', 'img_suffix'))
-    folder, without = split.places.labels, []
+    folder = split.places.labels
+    without: list[str] = []
     if label_suffix and folder is not None and osp.isdir(folder):
         images = set(scan(split.places.images))
         labels = [path for path in scan(folder) if path.endswith(label_suffix)]
-        without = [path for path in labels if path.removesuffix(label_suffix) + image_suffix not in images]
-    return Unpaired(split, 'label', [path for path in (osp.join(folder, name) for name in without) if path not in used])
+        without = [
+            osp.join(folder, path) for path in labels if path.removesuffix(label_suffix) + image_suffix not in images
+        ]
+    return Unpaired(split, 'label', [path for path in without if path not in used])
 
 
 def _check_count(
@@ -113,7 +116,9 @@ def _check_count(
 def check_shared_images(splits: Sequence[Split], probes: dict[str, Probe], findings: Findings) -> None:
     """Reports images of other splits that are also in the training set, under the same or another name."""
     training = [pair.image for split in splits if split.loader == 'train' for pair in split.pairs or ()]
-    for split in (split for split in splits if split.loader != 'train' and split.pairs):
+    for split in splits:
+        if split.loader == 'train' or not split.pairs:
+            continue
         folder, same = split.places.images, same_files(training, [pair.image for pair in split.pairs], probes)
         if same:
             shown = [

@@ -15,14 +15,13 @@ from mmseg_bpkd.ops.boundary import edge_masks
 
 from .all_checks import Result
 from .content import loaded_value
-from .decoding import Reading
 from .splits import Split
 
 COLUMN, TITLE, LEGEND_ROW = 480, 24, 20  # pixels: longer side of a picture, height of a title and of a legend line
 LEGEND_COLUMNS, DPI = 8, 100
 VOID, OUTSIDE = (0, 0, 0), (255, 0, 255)  # RGB
 KERNEL = 7  # default kernel_size of BPKDLoss, in pixels
-Sample = tuple[Split, Reading]
+Sample = tuple[Split, str, str]  # and the paths of the image and of the label
 
 
 @dataclass
@@ -57,7 +56,7 @@ def draw_samples(result: Result, count: int, path: str) -> None:
             axis.imshow(picture, interpolation='nearest')
             axis.set_title(title, fontsize=8, pad=3)
             axis.axis('off')
-    patches = [Patch(color=np.array(color) / 255, label=name) for name, color in legend.items()]
+    patches = [Patch(color=(r / 255, g / 255, b / 255), label=name) for name, (r, g, b) in legend.items()]
     figure.legend(handles=patches, loc='lower center', ncol=LEGEND_COLUMNS, fontsize=8, frameon=False)
     figure.savefig(path)
 
@@ -67,43 +66,43 @@ def choose_samples(result: Result, count: int) -> list[Sample]:
     pools = []
     for split in result.splits:
         usable = [
-            reading
+            (split, reading.pair.image, reading.pair.label, set(reading.values))
             for reading in result.readings[split.name]
-            if reading.values and reading.image_size == reading.label_size
+            if reading.pair.label and reading.values and reading.image_size == reading.label_size
         ]
-        usable.sort(key=lambda reading: reading.pair.image)
+        usable.sort(key=lambda sample: sample[1])
         random.Random(0).shuffle(usable)  # neighbors are often frames of the same video
-        pools.append([(split, reading, set(reading.values)) for reading in usable])
+        pools.append(usable)
     pools = [pool for pool in pools if pool]
     chosen: list[Sample] = []
     seen: set[int] = set()
     while len(chosen) < count and any(pools):
         pool = pools[len(chosen) % len(pools)] or max(pools, key=len)
-        best = max(pool, key=lambda sample: len(sample[2] - seen))
+        best = max(pool, key=lambda sample: len(sample[3] - seen))
         pool.remove(best)
-        chosen.append(best[:2])
-        seen = seen | best[2] if best[2] - seen else best[2]  # start again once all classes are shown
+        chosen.append(best[:3])
+        seen = seen | best[3] if best[3] - seen else best[3]  # start again once all classes are shown
     return chosen
 
 
-def _draw_row(split: Split, reading: Reading) -> Row:
-    width, height = reading.image_size
+def _draw_row(split: Split, image_path: str, label_path: str) -> Row:
+    with Image.open(label_path) as file:
+        label = _map_to_classes(split, np.asarray(file))
+    height, width = label.shape
     zoom = COLUMN / max(width, height)
     size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
-    with Image.open(reading.pair.image) as file:
+    with Image.open(image_path) as file:
         image = ImageOps.exif_transpose(file).convert('RGB').resize(size)
-    with Image.open(reading.pair.label) as file:
-        label = _map_to_classes(split, np.asarray(file))
     colors = np.array([*split.palette, VOID, OUTSIDE], np.uint8)
     painted = Image.fromarray(colors[label]).resize(size, Image.Resampling.NEAREST)
     edges = edge_map(label, len(split.classes), max(1, int(1 / zoom)))
-    edges = Image.fromarray((255 * edges).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
+    opacity = Image.fromarray((255 * edges).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
     dimmed = Image.blend(image, Image.new('RGB', size), 0.5)
     names = [*split.classes, '(void)', '(outside the classes)']
     return Row(
-        pictures=[image, Image.blend(image, painted, 0.6), Image.composite(painted, dimmed, edges)],
+        pictures=[image, Image.blend(image, painted, 0.6), Image.composite(painted, dimmed, opacity)],
         titles=[
-            f'{split.name}: {osp.basename(reading.pair.image)}',
+            f'{split.name}: {osp.basename(image_path)}',
             f'label, {width}x{height}',
             f'class boundaries, {KERNEL} px wide',
         ],

@@ -58,7 +58,7 @@ def as_json(result: Result) -> dict:
     for split in result.splits:
         summary = result.summaries.get(split.name)
         splits[split.name] = dict(type=split.type, note=split.note, listed=split.listed)
-        if split.places:
+        if split.dataset is not None:
             splits[split.name].update(images=split.places.images, labels=split.places.labels)
         if summary:
             splits[split.name].update(

@@ -3,9 +3,9 @@
 import os.path as osp
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from mmengine.dataset import BaseDataset
 
 LOADERS = ('train', 'val', 'test')
 
@@ -58,8 +58,7 @@ class Split:
         loader: 'train', 'val' or 'test'.
         cfg: config of the dataset without wrappers and pipeline.
         pipeline: its transforms, followed by those of its wrappers.
-        dataset: the dataset, built without its pipeline. None if it cannot be built.
-        places: the paths of its files.
+        dataset: the dataset, of any class, built without its pipeline. None if it cannot be built.
         listed: number of images that the dataset lists, whether they exist or not.
         pairs: images that exist, with their labels. None if the images cannot be listed or have no files.
         note: why there is nothing to check.
@@ -69,8 +68,7 @@ class Split:
     loader: str
     cfg: dict
     pipeline: list[dict]
-    dataset: BaseDataset | None = None
-    places: Places | None = None
+    dataset: Any = None
     listed: int = 0
     pairs: list[Pair] | None = None
     note: str = ''
@@ -82,6 +80,11 @@ class Split:
     @property
     def type(self) -> str:
         return type_name(self.cfg)
+
+    @property
+    def places(self) -> Places:
+        """The paths of the files. The dataset must be built."""
+        return Places.of(vars(self.dataset), '')
 
     @property
     def label_transform(self) -> dict:
@@ -148,4 +151,5 @@ def _may_share_data(a: str, b: str) -> bool:
 
 def type_name(cfg: dict) -> str:
     """The type of a config, which may be a string or a class, as a string."""
-    return getattr(cfg.get('type'), '__name__', cfg.get('type'))
+    kind = cfg.get('type')
+    return getattr(kind, '__name__', str(kind))

@@ -43,7 +43,7 @@ class AdaptiveLossWeightHook(Hook):
         for name in self.rising + self.falling:
             loss = dict(model.named_modules()).get(name)
             attribute = next((key for key in ATTRIBUTES if isinstance(getattr(loss, key, None), (int, float))), None)
-            if attribute is None:
+            if loss is None or attribute is None:
                 raise ValueError(
                     f'{name} must be a loss of the model with one of {ATTRIBUTES}, got '
                     f'{"nothing" if loss is None else type(loss).__name__}'

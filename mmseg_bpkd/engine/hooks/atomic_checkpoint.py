@@ -2,6 +2,7 @@
 
 import os
 import os.path as osp
+from collections.abc import Iterable
 from contextlib import suppress
 from glob import escape, glob
 
@@ -88,7 +89,7 @@ class AtomicCheckpointHook(CheckpointHook):
             self._remove(expired)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        replaced = []
+        replaced: list[str] = []
         # MMEngine deletes the old best checkpoint before it writes the new one. Then it rewrites the regular
         # checkpoint, which stores the name of the best one. Defer the deletion until both are written. There is no seam
         # between the two. Only the backend of this hook is changed.
@@ -105,7 +106,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def _path(self, step: int) -> str:
         return self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
 
-    def _remove(self, paths: list) -> None:
+    def _remove(self, paths: Iterable[str]) -> None:
         for path in paths:
             if self.file_backend.isfile(path):
                 self.file_backend.remove(path)

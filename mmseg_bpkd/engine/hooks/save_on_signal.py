@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from collections.abc import Callable
 
 import mmengine.runner.runner
 import torch
@@ -45,7 +46,7 @@ class SaveOnSignalHook(Hook):
         self.agreed = 0
         self.exchange: _Exchange | None = None
         self.training = False
-        self.previous: dict[int, object] = {}
+        self.previous: dict[int, Callable | int | None] = {}
         # The runner's data loaders look this function up when they are built. MMEngine's seam, `worker_init_fn` in the
         # config of a data loader, would have to stand in each of them, and gets neither the seed nor the rank.
         mmengine.runner.runner.default_worker_init_fn = init_worker
@@ -106,7 +107,8 @@ class SaveOnSignalHook(Hook):
 
     def _restore(self) -> None:
         for number, handler in self.previous.items():
-            signal.signal(number, handler)
+            # None: a program that embeds Python has set its own, which Python cannot put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self.previous = {}
 
 

@@ -14,7 +14,7 @@ def save_counts(path: str, images: list[str], counts: dict[str, np.ndarray]) -> 
         counts: {name: (images, 3, classes)}, see `SegIoU`.
     """
     with open(f'{path}.part', 'wb') as file:
-        np.savez_compressed(file, images=np.array(images), **counts)
+        np.savez_compressed(file, images=np.array(images), **counts)  # type: ignore[arg-type]  # no metric is named allow_pickle
     os.replace(f'{path}.part', path)
 
 

@@ -75,7 +75,7 @@ class TrimapIoU(SegIoU):
             yield f'@{width}px', areas_of_width
 
 
-def areas(pred: Tensor, label: Tensor, num_classes: int, agree: Tensor | None = None) -> list[Tensor]:
+def areas(pred: Tensor, label: Tensor, num_classes: int, agree: Tensor | None = None) -> tuple[Tensor, ...]:
     """Pixel counts per class, in the form that `IoUMetric` sums over the dataset.
 
     Args:

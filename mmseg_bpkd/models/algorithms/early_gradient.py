@@ -5,6 +5,8 @@ tensors of that size, for every head, until the backward pass. Only the gradient
 needed. Computing it together with the loss frees the large tensors at once.
 """
 
+from typing import Any
+
 import torch
 from mmengine.model import BaseModel
 from mmseg.models import CrossEntropyLoss
@@ -13,7 +15,7 @@ from mmseg.models.utils import resize
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from ..losses.functional import upcast
 
@@ -56,7 +58,7 @@ def _is_mean_over_images(head: BaseDecodeHead) -> bool:
     )
 
 
-def _losses(head: BaseDecodeHead) -> list[nn.Module]:
+def _losses(head: BaseDecodeHead) -> list:
     return list(head.loss_decode) if isinstance(head.loss_decode, nn.ModuleList) else [head.loss_decode]
 
 
@@ -105,7 +107,9 @@ class ImageByImage(EarlyGradient):
 
     def results(self, seg_logits: Tensor, samples: list[SegDataSample]) -> Results:
         labels = self.head._stack_batch_gt(samples)
-        values, gradients, correct = {}, {}, 0
+        values: dict[str, Tensor] = {}
+        gradients: dict[str, list[Tensor]] = {}
+        correct: Tensor | int = 0
         for one, label in zip(seg_logits.split(1), labels, strict=True):
             logits = upcast(one).requires_grad_()
             losses, correct_of_one = self.of_image(logits, label)
@@ -127,7 +131,7 @@ class ImageByImage(EarlyGradient):
         """
         head = self.head
         enlarged = resize(logits, label.shape[1:], mode='bilinear', align_corners=head.align_corners)
-        losses = {}
+        losses: dict[str, Tensor] = {}
         for loss in _losses(head):
             value = loss(enlarged, label, ignore_index=head.ignore_index)
             losses[loss.loss_name] = losses.get(loss.loss_name, 0) + value
@@ -145,13 +149,13 @@ class PrecomputedGradient(Function):
     """Returns `value`, and gives `gradient` as its gradient with respect to `x`."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
         ctx.save_for_backward(gradient)
         ctx.dtype = x.dtype
         return value.clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, upstream: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return (upstream * gradient).to(ctx.dtype), None, None

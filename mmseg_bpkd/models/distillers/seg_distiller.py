@@ -86,7 +86,7 @@ class SegDistiller(ConfigurableDistiller):
         if unknown:
             raise ValueError(f'loss_forward_mappings has {sorted(unknown)}, but the losses are {sorted(losses)}')
         self.own_recorders = {*(student_recorders or {}), *(teacher_recorders or {})}
-        self.takes_gt = []
+        self.takes_gt: list[str] = []
         self.loss_forward_mappings = {
             name: dict(self._mappings(name, loss, explicit.get(name, {}))) for name, loss in self.distill_losses.items()
         }
@@ -168,9 +168,9 @@ class SegDistiller(ConfigurableDistiller):
                 )
             loss.ignore_index = void
 
-    def _add_aligners(self, loss_name: str, widths: dict[str, int]) -> None:
+    def _add_aligners(self, loss_name: str, widths: dict[str, int | list[int]]) -> None:
         align = contract_of(self.distill_losses[loss_name]).align
-        options = {} if align is True else align
+        options = align if isinstance(align, dict) else {}
         for argument in widths:
             if argument.endswith('_S'):
                 if not isinstance(widths[argument], int):

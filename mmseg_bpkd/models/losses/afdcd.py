@@ -7,7 +7,7 @@ from mmrazor.models.architectures.connectors import MGDConnector
 from torch import Tensor
 
 from .base import DistillLoss
-from .functional import in_full_precision
+from .functional import in_full_precision, sum_of_terms
 from .mgd import squared_distance
 
 
@@ -101,7 +101,7 @@ class AfDCDLoss(DistillLoss):
 
     def forward(self, stage_S: Tensor, stage_T: Tensor) -> Tensor:
         """The sum of `terms`, a scalar."""
-        return sum(self.terms(stage_S, stage_T).values())
+        return sum_of_terms(self.terms(stage_S, stage_T), stage_S)
 
     def terms(self, stage_S: Tensor, stage_T: Tensor) -> dict[str, Tensor]:
         """The weighted terms 'feature' and 'contrast', scalars.

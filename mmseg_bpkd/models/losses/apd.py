@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from .base import DistillLoss
 from .distributed import sum_over_ranks
-from .functional import class_maps, in_full_precision, masked_mean
+from .functional import class_maps, in_full_precision, masked_mean, sum_of_terms
 
 ABSENT = -1e4  # similarity to a class that is not in the batch: its softmax is 0
 
@@ -79,7 +79,7 @@ class APDLoss(DistillLoss):
 
     def forward(self, feats_S: Tensor, feats_T: Tensor, gt: Tensor) -> Tensor:
         """The sum of `terms`, a scalar."""
-        return sum(self.terms(feats_S, feats_T, gt).values())
+        return sum_of_terms(self.terms(feats_S, feats_T, gt), feats_S)
 
     def terms(self, feats_S: Tensor, feats_T: Tensor, gt: Tensor) -> dict[str, Tensor]:
         """The weighted terms 'map', 'center' and 'teacher', scalars.

@@ -1,7 +1,7 @@
 """Attention transfer (Zagoruyko and Komodakis, ICLR 2017, arXiv 1612.03928)."""
 
 from mmengine.registry import MODELS
-from mmrazor.models.losses import ATLoss
+from mmrazor.models.losses import ATLoss as MMRazorATLoss
 from torch import Tensor
 
 from .base import DistillLoss
@@ -9,7 +9,7 @@ from .functional import upcast
 
 
 @MODELS.register_module()
-class ATLoss(ATLoss, DistillLoss):
+class ATLoss(MMRazorATLoss, DistillLoss):
     """weight * mean (a_S - a_T)^2, with a = normalize(vec(mean over channels of F^2)) of the head's features F.
 
     Computed by MMRazor's `ATLoss`. The features may have different widths. Void pixels are included.

@@ -11,7 +11,7 @@ from mmseg_bpkd.ops.boundary import edge_masks
 
 from .base import DistillLoss
 from .distributed import sum_over_ranks
-from .functional import channel_kl, check_same_shape, edge_weights, pixel_kl, standardize_logits, upcast
+from .functional import channel_kl, check_same_shape, edge_weights, pixel_kl, standardize_logits, sum_of_terms, upcast
 
 CHOICES = dict(
     edge_norm=('class', 'paper', 'mean', 'edge'),
@@ -66,6 +66,9 @@ class BPKDLoss(DistillLoss):
         ValueError: for an option that does not exist, options that exclude each other, or a class_weight of a wrong
             length.
     """
+
+    class_weight: Tensor
+    edge_area: Tensor
 
     def __init__(
         self,
@@ -127,8 +130,7 @@ class BPKDLoss(DistillLoss):
 
     def forward(self, preds_S: Tensor, preds_T: Tensor, gt: Tensor) -> Tensor:
         """The sum of `terms`, a scalar."""
-        terms = self.terms(preds_S, preds_T, gt)
-        return sum(terms.values()) if terms else 0 * upcast(preds_S).sum()
+        return sum_of_terms(self.terms(preds_S, preds_T, gt), preds_S)
 
     def terms(self, preds_S: Tensor, preds_T: Tensor, gt: Tensor) -> dict[str, Tensor]:
         """The weighted terms 'edge' and 'body'. A term with weight 0 is left out.
@@ -159,10 +161,11 @@ class BPKDLoss(DistillLoss):
     def _masks(self, preds_T: Tensor, gt: Tensor) -> Tensor:
         if self.edges == 'teacher':
             gt = F.interpolate(preds_T, gt.shape[1:], mode='bilinear', align_corners=False).argmax(1)
-        num_classes, size = preds_T.shape[1], preds_T.shape[2:]
+        _, num_classes, height, width = preds_T.shape
+        size = height, width
         masks = edge_masks(gt, num_classes, size, self.kernel_size, self.ignore_index, self.void_edges).to(preds_T)
         if self.edges == 'random':
-            order = torch.rand(len(masks), 1, size.numel(), device=masks.device).argsort(2)
+            order = torch.rand(len(masks), 1, height * width, device=masks.device).argsort(2)
             masks = masks.flatten(2).gather(2, order.expand(-1, num_classes, -1)).view_as(masks)
         return masks
 
@@ -194,5 +197,5 @@ class BPKDLoss(DistillLoss):
             shift = self.tau_body * body.log().clamp(min=REMOVED)
             divergence = channel_kl(preds_S + shift, preds_T + shift, self.tau_body)
             return (divergence * (body.amax((2, 3)) > 0)).mean()
-        divergence = channel_kl if self.body_over == 'positions' else pixel_kl
-        return divergence(preds_S, preds_T, self.tau_body, body).mean()
+        body_kl = channel_kl if self.body_over == 'positions' else pixel_kl
+        return body_kl(preds_S, preds_T, self.tau_body, body).mean()

@@ -1,5 +1,7 @@
 """Cross-image relational distillation (CIRKD, Yang et al., CVPR 2022, arXiv 2204.06986)."""
 
+from typing import Any
+
 import torch.nn.functional as F
 from mmengine.logging import print_log
 from mmengine.registry import MODELS
@@ -8,7 +10,7 @@ from torch import Tensor, nn
 from .base import DistillLoss
 from .class_memory import ClassMemory, class_embeddings
 from .distributed import gather_over_ranks
-from .functional import class_maps, in_full_precision, masked_mean
+from .functional import class_maps, in_full_precision, masked_mean, sum_of_terms
 
 
 @in_full_precision
@@ -108,10 +110,9 @@ class CIRKDLoss(DistillLoss):
                 nn.ReLU(inplace=True),
                 nn.Conv2d(feats_T, feats_T, 1, bias=False),
             )
-        self.memories = nn.ModuleDict(
-            {name: ClassMemory(num_classes, self.memory_sizes[name], feats_T) for name in self.memory_weights}
-        )
-        mebibytes = sum(memory.mebibytes for memory in self.memories.values())
+        memories = {name: ClassMemory(num_classes, self.memory_sizes[name], feats_T) for name in self.memory_weights}
+        self.memories: Any = nn.ModuleDict(memories)  # Any: to mypy, the values are plain modules
+        mebibytes = sum(memory.mebibytes for memory in memories.values())
         print_log(
             f'the memories of CIRKD ({num_classes} classes, width {feats_T}) take {mebibytes:.0f} MiB on every device '
             'and in every checkpoint',
@@ -120,7 +121,7 @@ class CIRKDLoss(DistillLoss):
 
     def forward(self, feats_S: Tensor, feats_T: Tensor, gt: Tensor) -> Tensor:
         """The sum of `terms`, a scalar."""
-        return sum(self.terms(feats_S, feats_T, gt).values())
+        return sum_of_terms(self.terms(feats_S, feats_T, gt), feats_S)
 
     def terms(self, feats_S: Tensor, feats_T: Tensor, gt: Tensor) -> dict[str, Tensor]:
         """Adds the batch to the memories. Returns the terms 'batch', 'pixel' and 'region', without those of weight 0.

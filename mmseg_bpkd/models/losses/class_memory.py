@@ -52,6 +52,9 @@ class ClassMemory(nn.Module):
         ValueError: if `size` is less than 1.
     """
 
+    vectors: Tensor
+    written: Tensor
+
     def __init__(self, num_classes: int, size: int, width: int) -> None:
         super().__init__()
         if size < 1:

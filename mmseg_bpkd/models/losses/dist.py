@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .base import DistillLoss
 from .distributed import sum_over_ranks, world_size
-from .functional import check_same_shape, in_full_precision
+from .functional import check_same_shape, in_full_precision, sum_of_terms
 
 EPS = 1e-8  # added to the product of two norms, as in the authors' code
 
@@ -58,7 +58,7 @@ class DISTLoss(DistillLoss):
 
     def forward(self, preds_S: Tensor, preds_T: Tensor) -> Tensor:
         """The sum of `terms`, a scalar."""
-        return sum(self.terms(preds_S, preds_T).values())
+        return sum_of_terms(self.terms(preds_S, preds_T), preds_S)
 
     def terms(self, preds_S: Tensor, preds_T: Tensor) -> dict[str, Tensor]:
         """The weighted terms 'inter', if there are more than two classes, and 'intra', of logits (N, C, h, w)."""

@@ -3,14 +3,15 @@
 The divergences upcast half precision to float32 and detach the teacher.
 """
 
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Mapping
+from functools import reduce, wraps
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from .distributed import sum_over_ranks, world_size
 
@@ -196,6 +197,7 @@ def edge_weights(masks: Tensor, class_weight: Tensor, norm: str = 'class', post_
     on_edge = (masks > 0).to(masks)
     if not post_mask:
         masks = on_edge
+    divisor: Tensor | int
     if norm == 'edge':
         divisor = masks.sum((1, 2, 3)).clamp(min=torch.finfo(masks.dtype).eps)[:, None]
     elif norm == 'mean':
@@ -217,9 +219,7 @@ class KLDivergence(Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: FunctionCtx, preds_S: Tensor, preds_T: Tensor, tau: float, dim: int, mask: Tensor | None
-    ) -> Tensor:
+    def forward(ctx: Any, preds_S: Tensor, preds_T: Tensor, tau: float, dim: int, mask: Tensor | None) -> Tensor:
         scale = 1 / tau if mask is None else mask / tau
         log_S, log_T = F.log_softmax(preds_S * scale, dim), F.log_softmax(preds_T * scale, dim)
         probs_T = log_T.exp()
@@ -230,7 +230,7 @@ class KLDivergence(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         return gradient * upstream.unsqueeze(ctx.dim), None, None, None, None
 
@@ -244,7 +244,7 @@ def check_same_shape(preds_S: Tensor, preds_T: Tensor) -> None:
         )
 
 
-def class_maps(gt: Tensor, num_classes: int, size: tuple[int, int], ignore_index: int = 255) -> Tensor:
+def class_maps(gt: Tensor, num_classes: int, size: tuple[int, ...], ignore_index: int = 255) -> Tensor:
     """One-hot label, resized by nearest neighbor. Void pixels belong to no class.
 
     Args:
@@ -260,6 +260,15 @@ def class_maps(gt: Tensor, num_classes: int, size: tuple[int, int], ignore_index
     """
     gt = F.interpolate(gt[:, None].float(), size, mode='nearest').long().flatten(2)  # (N, 1, h * w)
     return (gt == torch.arange(num_classes, device=gt.device)[:, None]) & (gt != ignore_index)
+
+
+def sum_of_terms(terms: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """The sum of the terms of a loss, a scalar. Without terms, it is 0, with a gradient path to `x`.
+
+    >>> sum_of_terms({'edge': torch.tensor(1.0), 'body': torch.tensor(2.0)}, torch.zeros(1))
+    tensor(3.)
+    """
+    return reduce(torch.add, terms.values()) if terms else 0 * upcast(x).sum()
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .base import DistillLoss
 from .critic import Critic
-from .functional import check_same_shape, in_full_precision, upcast
+from .functional import check_same_shape, in_full_precision, sum_of_terms, upcast
 
 EPS = 1e-12  # lower bound of the norm of a feature, as in torch's normalize
 
@@ -114,7 +114,7 @@ class SKDSCriticLoss(DistillLoss):
 
     def forward(self, preds_S: Tensor, preds_T: Tensor) -> Tensor:
         """The sum of `terms`, a scalar."""
-        return sum(self.terms(preds_S, preds_T).values())
+        return sum_of_terms(self.terms(preds_S, preds_T), preds_S)
 
     @torch.compiler.disable  # torch.compile has no second derivatives
     def terms(self, preds_S: Tensor, preds_T: Tensor) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from .base import DistillLoss
-from .functional import upcast
+from .functional import sum_of_terms, upcast
 
 
 def haar_details(x: Tensor, levels: int) -> list[Tensor]:
@@ -25,7 +25,7 @@ def haar_details(x: Tensor, levels: int) -> list[Tensor]:
     >>> haar_details(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), levels=3)[0].flatten()
     tensor([-2., -1.,  0.])
     """
-    details = []
+    details: list[Tensor] = []
     while len(details) < levels and x.shape[2:].numel() > 1:
         x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
         top, bottom = x[:, :, ::2], x[:, :, 1::2]
@@ -69,7 +69,7 @@ class WaveletLoss(DistillLoss):
 
     def forward(self, feats_S: Tensor, feats_T: Tensor) -> Tensor:
         """The sum of `terms`, a scalar."""
-        return sum(self.terms(feats_S, feats_T).values())
+        return sum_of_terms(self.terms(feats_S, feats_T), feats_S)
 
     def terms(self, feats_S: Tensor, feats_T: Tensor) -> dict[str, Tensor]:
         """'detail' and 'feature', of features (N, D, H, W)."""

