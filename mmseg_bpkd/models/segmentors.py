@@ -248,9 +248,10 @@ def _heads(model: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
 
 def _set_input_channels(model: ConfigDict) -> None:
     preprocessor, backbone = model.get('data_preprocessor') or {}, model.get('backbone')
-    if not preprocessor.get('mean') or backbone is None:
+    mean = preprocessor.get('mean')
+    if not mean or backbone is None:
         return
-    channels = len(preprocessor.mean)
+    channels = len(mean)
     for swap in ('bgr_to_rgb', 'rgb_to_bgr'):
         if channels != 3 and preprocessor.get(swap):
             raise ValueError(

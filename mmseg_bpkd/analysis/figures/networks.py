@@ -83,8 +83,8 @@ def _become_teacher(cfg: Config, path: str) -> str:
     distillation = cfg.model
     source = distillation.teacher_ckpt
     known = trained_normalization(distillation.teacher, read_checkpoint(source), source)
-    common = (distillation.get(key) for key in ('num_classes', 'data_preprocessor', 'ignore_index'))
-    teacher = resolve_teacher(distillation.teacher, *common, trained_with=known and known[0])
+    common = {key: distillation.get(key) for key in ('num_classes', 'data_preprocessor', 'ignore_index')}
+    teacher = resolve_teacher(distillation.teacher, **common, trained_with=known and known[0])
     teacher.test_cfg = distillation.test_cfg
     teacher.pop('auxiliary_head', None)
     cfg.model = teacher

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from logging import WARNING
 
 import torch
+from mmengine.config import ConfigDict
 from mmengine.logging import print_log
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import MODELS
@@ -108,7 +109,7 @@ class SegDistill(SingleTeacherDistill):
         self.teacher_norm_eval = True  # read by MMRazor's train()
         self.teacher_loaded = isinstance(teacher, BaseModel)
         self.fold_teacher = fold_teacher and not self.teacher_loaded
-        self.teacher_config = None
+        self.teacher_config: dict = {}  # empty for a teacher that is already built
         if not isinstance(teacher, BaseModel):
             self.teacher_config = teacher
             teacher = resolve_teacher(teacher, num_classes, data_preprocessor, ignore_index)
@@ -165,7 +166,7 @@ class SegDistill(SingleTeacherDistill):
                 'model.teacher_ckpt to another file or URL'
             )
         checkpoint = read_checkpoint(self.teacher_ckpt)
-        self._normalize_as_trained(checkpoint)
+        self._normalize_as_trained(checkpoint, self.teacher_ckpt)
         state = segmentor_state(checkpoint)
         if not self.teacher_auxiliary:
             state = {key: value for key, value in state.items() if not key.startswith('auxiliary_head.')}
@@ -178,10 +179,10 @@ class SegDistill(SingleTeacherDistill):
         load_strictly(self.teacher, state, f'teacher_ckpt={self.teacher_ckpt!r}')
         self.teacher_loaded = True
 
-    def _normalize_as_trained(self, checkpoint: dict) -> None:
+    def _normalize_as_trained(self, checkpoint: dict, source: str) -> None:
         """Gives the teacher the normalization that it was trained with, as far as this is known."""
         theirs = self.teacher.data_preprocessor
-        known = trained_normalization(self.teacher_config, checkpoint, self.teacher_ckpt)
+        known = trained_normalization(self.teacher_config, checkpoint, source)
         if known is None:
             return
         trained_with, where = known
@@ -295,7 +296,7 @@ class SegDistill(SingleTeacherDistill):
         return inputs * self.teacher_scale + self.teacher_shift
 
 
-def _inference_only(model: dict, auxiliary: bool) -> dict:
+def _inference_only(model: ConfigDict, auxiliary: bool) -> ConfigDict:
     """Returns the teacher's config without pretrained weights to download, with its auxiliary head if `auxiliary`."""
     check_distillable(model, 'teacher')
     if not auxiliary:
