@@ -3,6 +3,7 @@
 import copy
 import os.path as osp
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from logging import WARNING
 
 import torch
@@ -16,7 +17,8 @@ from mmrazor.models.utils import add_prefix
 from mmrazor.registry import MODELS as RAZOR_MODELS
 from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from mmseg_bpkd.fileio.checkpoint import check_pretrained, load_strictly, read_checkpoint, segmentor_state
 from mmseg_bpkd.fileio.package_files import find_checkpoint
@@ -35,6 +37,8 @@ from ..segmentors import (
 from .early_gradient import make_gradients_early
 from .failures import explained
 from .folding import fold_batch_norm
+
+DTYPES = {name: getattr(torch, name) for name in ('bfloat16', 'float16', 'float32')}
 
 
 @MODELS.register_module()
@@ -68,11 +72,14 @@ class SegDistill(SingleTeacherDistill):
             of the student records a function or a method.
         channels_last: whether both networks and their input use the channels-last memory format.
         compile_networks: 'teacher', 'student' or both: the networks whose backbone is compiled with `torch.compile`.
+        teacher_dtype: 'bfloat16', 'float16' or 'float32': the teacher runs in this precision, whatever that of the
+            student is. Losses get its logits and features in float32. None: as the student.
 
     Raises:
         FileNotFoundError: by `init_weights()`, if the teacher's checkpoint does not exist.
-        ValueError: if `compile_networks` names another network. By `init_weights()`, if the teacher has no checkpoint
-            or one that does not fit, if it cannot be folded, or if the student's pretrained checkpoint does not fit.
+        ValueError: if `compile_networks` names another network, or for another `teacher_dtype`. By `init_weights()`, if
+            the teacher has no checkpoint or one that does not fit, if it cannot be folded, or if the student's
+            pretrained checkpoint does not fit.
         RuntimeError: by `loss()`, if the teacher's weights were not loaded.
         TypeError: if the student's input cannot be converted to the teacher's.
     """
@@ -92,6 +99,7 @@ class SegDistill(SingleTeacherDistill):
         channels_last: bool = False,
         compile_networks: Sequence[str] = (),
         ignore_index: int | None = None,
+        teacher_dtype: str | None = None,
     ) -> None:
         # The order decides the random weights of student and losses: the teacher, which draws some too, comes last.
         if not isinstance(student, BaseModel):
@@ -121,6 +129,10 @@ class SegDistill(SingleTeacherDistill):
         self.distiller.prepare_from_teacher(self.teacher)
         self._compare_preprocessing()
 
+        if teacher_dtype not in (None, *DTYPES):
+            raise ValueError(f'teacher_dtype must be one of {", ".join(DTYPES)}, got {teacher_dtype!r}')
+        self.distiller.upcasts_teacher = teacher_dtype is not None
+        self.teacher_dtype: torch.dtype | None = DTYPES[teacher_dtype] if teacher_dtype else None
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         if set(compile_networks) - {'teacher', 'student'}:
             raise ValueError(f"compile_networks must name 'teacher', 'student' or both, got {list(compile_networks)}")
@@ -150,6 +162,10 @@ class SegDistill(SingleTeacherDistill):
         """Folds, converts and compiles the teacher, as the arguments say. Its weights must be loaded."""
         if self.fold_teacher:
             fold_batch_norm(self.teacher)
+        for module in self.teacher.modules():
+            # Autocast would convert these weights again in each step.
+            if self.teacher_dtype and isinstance(module, (_ConvNd, nn.Linear)):
+                module.to(self.teacher_dtype)
         self.teacher.to(memory_format=self.memory_format)
         if 'teacher' in self.compiled:
             self.teacher.backbone.compile()
@@ -233,7 +249,7 @@ class SegDistill(SingleTeacherDistill):
             return {**losses, 'distill.loss_stopped': sum(idle)} if idle else losses
         inputs = inputs.contiguous(memory_format=self.memory_format)
         explain = explained(self.teacher, 'the teacher fails on this batch', inputs)
-        with explain, self.distiller.teacher_recorders, torch.no_grad():
+        with explain, self.distiller.teacher_recorders, torch.no_grad(), self._teacher_precision(inputs.device.type):
             forward_heads(self.teacher, self._teacher_input(inputs), auxiliary=self.teacher_auxiliary)
         explain = explained(self.student, 'the student fails on this batch', inputs, data_samples)
         with explain, self.distiller.student_recorders:
@@ -287,6 +303,11 @@ class SegDistill(SingleTeacherDistill):
         same = not self.flip_channels and torch.equal(mean_S, mean_T) and torch.equal(std_S, std_T)
         self.register_buffer('teacher_scale', None if same else std_S / std_T, persistent=False)
         self.register_buffer('teacher_shift', None if same else (mean_S - mean_T) / std_T, persistent=False)
+
+    def _teacher_precision(self, device: str) -> AbstractContextManager:
+        if self.teacher_dtype is None:
+            return nullcontext()
+        return torch.autocast(device, self.teacher_dtype, enabled=self.teacher_dtype != torch.float32)
 
     def _teacher_input(self, inputs: Tensor) -> Tensor:
         if self.teacher_scale is None:

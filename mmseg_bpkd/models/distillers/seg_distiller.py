@@ -87,6 +87,7 @@ class SegDistiller(ConfigurableDistiller):
             raise ValueError(f'loss_forward_mappings has {sorted(unknown)}, but the losses are {sorted(losses)}')
         self.own_recorders = {*(student_recorders or {}), *(teacher_recorders or {})}
         self.takes_gt: list[str] = []
+        self.upcasts_teacher = False  # set by `SegDistill`, for a teacher of its own precision
         self.loss_forward_mappings = {
             name: dict(self._mappings(name, loss, explicit.get(name, {}))) for name, loss in self.distill_losses.items()
         }
@@ -223,7 +224,8 @@ class SegDistiller(ConfigurableDistiller):
                     f'{SIDES["S" if mapping["from_student"] else "T"]} did not call '
                     f'{recorder.source!r} (record {mapping["recorder"]!r})'
                 )
-            arguments[argument] = self.get_record(**mapping)
+            record = self.get_record(**mapping)
+            arguments[argument] = record if mapping['from_student'] or not self.upcasts_teacher else _upcast(record)
         arguments = with_two_classes(self.distill_losses[loss_name], arguments)
         for argument in arguments:
             partner = f'{argument[:-2]}_T'
@@ -280,6 +282,12 @@ class SegDistiller(ConfigurableDistiller):
             if from_student and 'num_classes' in named:
                 widths[name]['num_classes'] = 2 if model.out_channels == 1 else model.num_classes
         return widths
+
+
+def _upcast(record: Any) -> Any:
+    if isinstance(record, (list, tuple)):
+        return [_upcast(part) for part in record]
+    return upcast(record) if isinstance(record, Tensor) else record
 
 
 def with_two_classes(loss: nn.Module, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -57,6 +57,52 @@ def test_without_early_gradients_the_heads_are_unchanged_and_the_losses_are_the_
     assert max(gradient.abs().max() for gradient in gradients.values()) > 1e-2
 
 
+def recorded(model) -> dict:
+    """What the losses get of the teacher and the student, and the gradients of the student."""
+    arguments, original = {}, model.distiller._arguments
+
+    def keep(name, gt):
+        arguments.update(original(name, gt))
+        return original(name, gt)
+
+    model.distiller._arguments = keep
+    return dict(arguments=arguments, losses=losses_and_gradients(model)[0])
+
+
+LOSSES = dict(loss_kd=dict(type='KDLoss'), loss_apd=dict(type='APDLoss'), loss_cirkd=dict(type='CIRKDLoss'))
+
+
+def test_a_teacher_in_bfloat16_leaves_the_student_as_it_is_and_its_records_are_float32(teacher_ckpt):
+    expected = recorded(tiny.distillation(teacher_ckpt, LOSSES))
+    model = tiny.distillation(teacher_ckpt, LOSSES, teacher_dtype='bfloat16')
+    found = recorded(model)
+    assert {m.weight.dtype for m in model.teacher.modules() if isinstance(m, nn.Conv2d)} == {torch.bfloat16}
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    for name, value in found['arguments'].items():
+        if not name.endswith('_T'):
+            assert torch.equal(value, expected['arguments'][name]), name
+        else:
+            assert value.dtype == torch.float32 and not torch.equal(value, expected['arguments'][name])
+            scale = expected['arguments'][name].abs().max().item()
+            torch.testing.assert_close(value, expected['arguments'][name], atol=0.02 * scale, rtol=0)
+    for name, value in found['losses'].items():
+        if name.startswith('student'):
+            assert torch.equal(value, expected['losses'][name]), name
+
+
+def test_a_teacher_stays_in_float32_in_mixed_precision_if_this_is_asked_for(teacher_ckpt):
+    expected = recorded(tiny.distillation(teacher_ckpt))['arguments']['preds_T']
+    as_the_student, of_its_own = (tiny.distillation(teacher_ckpt, teacher_dtype=dtype) for dtype in (None, 'float32'))
+    with torch.autocast('cpu', torch.bfloat16):
+        mixed, own = (recorded(model)['arguments']['preds_T'] for model in (as_the_student, of_its_own))
+    assert torch.equal(own, expected) and not torch.equal(mixed.float(), expected)
+
+
+def test_an_unknown_precision_of_the_teacher_is_an_error(teacher_ckpt):
+    with pytest.raises(ValueError, match="teacher_dtype must be one of bfloat16, float16, float32, got 'half'"):
+        tiny.distillation(teacher_ckpt, teacher_dtype='half')
+
+
 def norms(model) -> list:
     return [module for module in model.modules() if 'BatchNorm' in type(module).__name__]
 
