@@ -56,7 +56,7 @@ def seconds_left(jobs: Sequence[Job], parallel: int) -> float | None:
     for job in jobs:
         steps[job.run.name] += job.step
         seconds[job.run.name] += job.seconds
-    rates = {name: seconds[name] / steps[name] for name in steps if steps[name]}
+    rates = {name: seconds[name] / steps[name] for name in steps if steps[name] and seconds[name]}
     if not rates:
         return None
     mean = sum(rates.values()) / len(rates)
@@ -66,6 +66,8 @@ def seconds_left(jobs: Sequence[Job], parallel: int) -> float | None:
 
 def duration(seconds: float) -> str:
     minutes = round(seconds / 60)
+    if minutes == 0:
+        return 'less than 1 min'
     return f'{minutes // 60} h {minutes % 60:02d} min' if minutes >= 60 else f'{minutes} min'
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import os.path as osp
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -98,11 +99,18 @@ class Scheduler:
             process.wait()
 
     def report(self) -> int:
-        """Says which runs crashed, and returns their number."""
+        """Says what the runs reached and which crashed, and returns the number of these."""
         crashed = [job.run.id for job in self.jobs if job.code != 0]
+        width = max((len(job.run.id) for job in self.jobs), default=0)
+        for run in (job.run for job in self.jobs if job.code == 0 and self.grid.is_finished(job.run)):
+            metrics = _record(run, self.grid)['metrics']
+            name = next((name for name in metrics if 'mIoU' in name), next(iter(metrics), None))
+            self.line.say(f'{run.id:{width}}  ' + (f'{name} {metrics[name]:.2f}' if name else 'no metric'))
         self.line.say(f'{len(self.jobs) - len(crashed)} of {len(self.jobs)} runs are finished')
         if crashed:
             self.line.say(f'{len(crashed)} crashed: {", ".join(crashed)}. Start the grid again to resume them')
+        if len(crashed) < len(self.jobs):
+            self.line.say(f'Tables and plots: bpkd experiment summarize {shlex.quote(self.grid.results)}')
         return len(crashed)
 
     def _outcome(self, job: Job) -> str:
@@ -120,7 +128,7 @@ class Scheduler:
         parts = [
             f'{codes.count(0)}/{len(codes)} finished',
             f'{crashed} crashed' if crashed else '',
-            'time left unknown' if left is None else f'{duration(left)} left',
+            'time left unknown' if left is None else f'{duration(left)} left' if left else '',
             ', '.join(f'{job.run.id} {100 * job.step // job.steps} %' for job, _ in self.running),
         ]
         return ' | '.join(filter(None, parts))
@@ -129,10 +137,14 @@ class Scheduler:
 def _finished_job(run: Run, grid: Grid) -> Job | None:
     if not grid.is_finished(run):
         return None
-    with open(grid.result(run), encoding='utf-8') as file:
-        record = json.load(file)
+    record = _record(run, grid)
     steps = record.get('steps', 0)
     return Job(run, steps, steps, record.get('wall_clock_s', 0.0), code=0)
+
+
+def _record(run: Run, grid: Grid) -> dict:
+    with open(grid.result(run), encoding='utf-8') as file:
+        return json.load(file)
 
 
 @contextmanager

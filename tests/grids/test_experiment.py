@@ -238,7 +238,7 @@ class FakeProcess:
         if self.code == 0:
             os.makedirs(osp.dirname(self.result), exist_ok=True)
             with open(self.result, 'w') as file:
-                json.dump(dict(metrics={}), file)
+                json.dump(dict(metrics={'aAcc': 50.0, 'mIoU': 12.345, 'trimap/mIoU@3px': 7.0}), file)
         return self.code
 
     def stop(self):
@@ -268,6 +268,8 @@ def test_all_runs_are_done_although_one_crashes_and_the_crash_is_counted(fakes, 
     printed = capsys.readouterr().out
     assert 'bad-0 CRASHED with exit code 1: ValueError: of the run' in printed
     assert '3 of 4 runs are finished' in printed and '1 crashed: bad-0' in printed
+    assert [line for line in printed.splitlines() if 'mIoU' in line] == [f'{name}-0    mIoU 12.35' for name in 'abc']
+    assert printed.endswith(f'bpkd experiment summarize {grid.results}\n')
 
 
 def test_the_progress_line_counts_the_runs_and_says_how_far_each_is(fakes, tmp_path, monkeypatch):
@@ -286,7 +288,7 @@ def test_the_progress_line_counts_the_runs_and_says_how_far_each_is(fakes, tmp_p
         json.dump(dict(metrics={}, steps=6, wall_clock_s=120.0), file)
     assert run_grid(grid, 1, Measured, 0) == 1
     assert shown[0] == '1/3 finished | 16 min left | a-0 40 %'  # 6 and 10 steps of 60 s
-    assert shown[-1] == '2/3 finished | 1 crashed | 0 min left'
+    assert shown[-1] == '2/3 finished | 1 crashed'
 
 
 def call_tool(monkeypatch, *arguments) -> int:
@@ -432,6 +434,8 @@ def test_the_time_left_is_that_of_the_steps_left_at_the_speed_of_each_name():
     assert seconds_left([*jobs, ended], 2) == pytest.approx(300)  # of two at a time, the longest decides
     assert seconds_left([Job(unknown, 10)], 1) is None
     assert duration(3.6e3 * 2 + 60 * 5) == '2 h 05 min' and duration(100) == '2 min'
+    assert duration(10) == 'less than 1 min'
+    assert seconds_left([Job(slow, 100, step=1)], 1) is None  # a start has no measured time yet
 
 
 def test_the_cores_are_shared_and_the_gpus_are_taken_in_turn(monkeypatch):
