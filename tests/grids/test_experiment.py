@@ -23,7 +23,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner, find_latest_checkpoint
 from mmseg_bpkd.cli import experiment
 from mmseg_bpkd.engine.train import apply_training_options
 from mmseg_bpkd.evaluation.metrics import load_counts
-from mmseg_bpkd.fileio.checkpoint import last_checkpoint
+from mmseg_bpkd.fileio.work_dir import last_checkpoint
 from mmseg_bpkd.grids import processes, scheduler, worker
 from mmseg_bpkd.grids.grid_file import Grid, Run, load_grid
 from mmseg_bpkd.grids.processes import LocalProcess, SubmititJob, submitit_executor
@@ -340,11 +340,12 @@ def test_at_most_so_many_runs_as_jobs_are_trained_at_once_each_in_a_slot_of_its_
     assert len(fakes) == 7 and {process.slot for process in fakes} == {0, 1}
 
 
-def test_an_interruption_stops_the_runs_that_are_trained(fakes, tmp_path):
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])  # of a batch system, and of a closed terminal
+def test_an_interruption_stops_the_runs_that_are_trained(number, fakes, tmp_path):
     class Interrupted(FakeProcess):
         def poll(self):
             if self.id == 'b-0':
-                os.kill(os.getpid(), 15)  # SIGTERM, as a batch system sends it
+                os.kill(os.getpid(), number)
             return super().poll()
 
     with pytest.raises(KeyboardInterrupt):
