@@ -108,7 +108,10 @@ def _check_counts(runner: Runner, meta: dict, source: str) -> None:
 
 def _check_method(model: Any, message_hub: dict, source: str) -> None:
     """Compares the losses of the distiller with those that MMEngine has logged."""
-    logged = [key.removeprefix('train/') for key in message_hub.get('log_scalars', {}) if key.startswith('train/')]
+    scalars = message_hub.get('log_scalars')
+    if not isinstance(scalars, dict) or not all(isinstance(key, str) for key in scalars):
+        raise ValueError(f'cannot resume from {source}: its message_hub has no log_scalars')
+    logged = [key.removeprefix('train/') for key in scalars if key.startswith('train/')]
     if 'loss' not in logged:
         return
     logged = [key.removeprefix('distill.') for key in logged if key.startswith('distill.')]
