@@ -154,19 +154,19 @@ def test_the_folder_of_the_checkpoints_is_that_of_mmengine(tmp_path):
     assert last_checkpoint(str(tmp_path / 'run')) == str(tmp_path / 'out/run/iter_1.pth')
 
 
-def test_a_second_training_ends_with_one_line(bpkd, tmp_path):
+@pytest.mark.parametrize('command', [['train', DEMO], ['demo']])
+def test_a_second_training_ends_with_one_line(command, bpkd, tmp_path):
     (tmp_path / 'iter_4.pth').write_bytes(b'untouched')
     with locked_elsewhere(tmp_path):
-        message = bpkd('train', DEMO, '--work-dir', tmp_path)
+        message = bpkd(*command, '--work-dir', tmp_path)
     assert message.startswith(f'error: another process is training in {tmp_path} (process ') and '\n' not in message
     assert sorted(os.listdir(tmp_path)) == ['.lock', 'iter_4.pth']
 
 
-@pytest.mark.parametrize('command', [['train'], ['test', DEMO]])
+@pytest.mark.parametrize('command', [['train', DEMO], ['test', DEMO, 'x.pth'], ['demo']])
 def test_a_work_directory_that_is_not_utf8_ends_with_one_line(command, bpkd, tmp_path):
-    name, *arguments = command
     folder = os.fsdecode(os.fsencode(tmp_path) + b'/run\xff')
-    message = bpkd(name, *(arguments or [DEMO]), *(['x.pth'] if arguments else []), '--work-dir', folder)
+    message = bpkd(*command, '--work-dir', folder)
     assert 'is not UTF-8: rename the folder' in message and '\n' not in message
     assert not osp.exists(folder)
 

@@ -143,6 +143,15 @@ def test_a_checkpoint_outside_the_folder_of_the_run_is_found(tmp_path):
     assert last_checkpoint(str(tmp_path)) == '/elsewhere/iter_2.pth'
 
 
+def test_a_grid_in_a_folder_that_is_not_utf8_is_refused(tmp_path, monkeypatch):
+    broken = os.fsencode(tmp_path) + b'/grid\xff'
+    os.mkdir(broken)
+    (tmp_path / 'grid.py').write_text("configs = dict(a='a.py')")
+    monkeypatch.chdir(broken)
+    with pytest.raises(ValueError, match='is not UTF-8'):
+        load_grid(str(tmp_path / 'grid.py'))
+
+
 @pytest.mark.slow
 def test_a_killed_grid_gives_the_same_tables_and_a_crash_does_not_stop_it(uninterrupted, tmp_path):
     text, whole = uninterrupted
