@@ -4,6 +4,7 @@ import argparse
 import multiprocessing
 import os
 import os.path as osp
+import signal
 from contextlib import contextmanager
 
 import pytest
@@ -172,23 +173,33 @@ def test_a_work_directory_that_is_not_utf8_ends_with_one_line(command, bpkd, tmp
 
 
 @pytest.mark.slow
-def test_two_trainings_of_two_processes_exclude_each_other_until_the_first_is_killed(tmp_path):
+@pytest.mark.parametrize(
+    ('first', 'number', 'second'),
+    [
+        (['dist_train.sh', 2], signal.SIGTERM, ['train.py']),  # killed, torchrun would leave its processes training
+        (['train.py'], signal.SIGKILL, ['dist_train.sh', 2]),
+    ],
+)
+def test_a_second_training_is_refused_until_the_first_ends(first, number, second, tmp_path):
     config = runs.write_config(tmp_path, 3000, more=runs.INTERRUPTIBLE)
     folder = tmp_path / 'run'
-    second = []
+    done = []
+
+    def start(check: bool, *more) -> None:
+        tool, *processes = second
+        done.append(runs.call(tool, config, *processes, '--work-dir', folder, *more, check=check))
 
     def refused() -> bool:
-        if not any('Iter(train) [   1/3000]' in path.read_text() for path in folder.glob('*/*.log')):
-            return False
-        for tool in (['dist_train.sh', config, 2], ['train.py', config]):
-            second.append(runs.call(*tool, '--work-dir', folder, check=False))  # noqa: PERF401
-        return True
+        trains = any('Iter(train) [   1/3000]' in path.read_text() for path in folder.glob('*/*.log'))
+        if trains:
+            start(False)
+        return trains
 
-    runs.kill_when(refused, 'dist_train.sh', config, 2, '--work-dir', folder)
-    for done in second:
-        assert done.returncode == 1 and 'error: another process is training in' in done.stderr.splitlines()[-1]
-    length = ['train_cfg.max_iters=1', 'train_cfg.val_interval=9']
-    runs.call('train.py', config, '--work-dir', folder, '--cfg-options', *length)
+    tool, *processes = first
+    runs.kill_when(refused, tool, config, *processes, '--work-dir', folder, number=number)
+    assert done[0].returncode == 1
+    assert 'error: another process is training in' in done[0].stderr.splitlines()[-1]
+    start(True, '--cfg-options', 'train_cfg.max_iters=1')
 
 
 ADAMW = "optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=1e-4))"
