@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import tiny
 import torch
@@ -87,18 +88,21 @@ def call(tool: str, *args, check: bool = True, python_path: str = '') -> subproc
     return done
 
 
-def kill_when(ready, tool: str, *args, number: int = signal.SIGKILL, group: bool = True) -> int:
+def kill_when(
+    ready, tool: str, *args, number: int = signal.SIGKILL, group: bool = True, prepare: Callable = listen_to_ctrl_c
+) -> int:
     """Starts a tool and sends it a signal as soon as `ready()` is true. Returns its exit code.
 
     Args:
         group: whether its workers get the signal too, as they do from a terminal and from Slurm.
+        prepare: called in the new process before the tool starts.
     """
     process = subprocess.Popen(
         command(tool, *args),
         env=dict(ENVIRONMENT, SLOW_STEPS='1', PORT=str(free_port())),
         cwd=ROOT,
         start_new_session=True,
-        preexec_fn=listen_to_ctrl_c,
+        preexec_fn=prepare,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -7,9 +7,14 @@ set -euo pipefail
 MMSEG_BPKD_ERROR_FILE=$(mktemp) && export MMSEG_BPKD_ERROR_FILE
 trap 'cat "$MMSEG_BPKD_ERROR_FILE" >&2; rm "$MMSEG_BPKD_ERROR_FILE"' EXIT  # repeats the error after torchrun's report
 pid=
-# torchrun exits with 1 after a signal. This script exits as tools/train.py does: with 143 or 130.
+# torchrun exits with 1 after a signal. This script exits as tools/train.py does: with 143, 130 or 129.
 trap 'code=143; kill -TERM $pid || true' TERM
 trap 'code=130; kill -TERM $pid || true' INT
+if [ -n "$(trap -p HUP)" ]; then  # ignored, by nohup, which torchrun would overrule
+    export PET_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGQUIT
+else
+    trap 'code=129; kill -TERM $pid || true' HUP
+fi
 python -m torch.distributed.run --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}" --nproc_per_node="$2" \
     "$(dirname "$0")/train.py" "$1" --launcher pytorch "${@:3}" &

@@ -26,9 +26,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from mmseg_bpkd.config.errors import short_errors
+    from mmseg_bpkd.fileio.work_dir import WorkDirInUse
 
     from .demo_run import Settings, run_demo
 
     work_dir = args.work_dir or osp.join('work_dirs', 'demo_camvid' if args.data else 'demo')
-    with short_errors(None, FileNotFoundError):
+    with short_errors(None, FileNotFoundError, ValueError, WorkDirInUse):
         run_demo(Settings(args.data, args.iterations, work_dir, args.seed))

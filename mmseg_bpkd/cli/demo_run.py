@@ -17,9 +17,11 @@ from mmseg_bpkd.analysis.figures.networks import Network, TestImages
 from mmseg_bpkd.analysis.figures.prediction_grid import grid_figure
 from mmseg_bpkd.datasets.check.roots import check_data_roots
 from mmseg_bpkd.deploy.predict import Predictor
+from mmseg_bpkd.engine.train import resume_last
 from mmseg_bpkd.evaluation.evaluate import evaluate
 from mmseg_bpkd.fileio.console import ConsoleRunner
 from mmseg_bpkd.fileio.package_files import load_config_file
+from mmseg_bpkd.fileio.work_dir import check_name, only_process
 from mmseg_bpkd.models.roles import student_config
 
 RUNS = {
@@ -95,17 +97,21 @@ def run_demo(settings: Settings) -> None:
     Raises:
         FileNotFoundError: if the data is not there.
         SystemExit: if the work directory holds results of other settings.
+        ValueError: if the path of the work directory is not UTF-8.
+        WorkDirInUse: if another demo runs in the work directory.
     """
     init_default_scope('mmseg')
     if settings.data and not osp.isdir(settings.data):
         raise FileNotFoundError(f'--data {settings.data}: no such folder; docs/data.md says how to get CamVid')
     demo_config('kd', settings)  # checks the folders of the data
-    claim_work_dir(settings)
-    print(
-        f'{len(STUDENTS)} students, {settings.iterations} steps each. Results are kept in {settings.work_dir}; '
-        'interrupted runs resume.'
-    )
-    results = {name: run(name, settings) for name in RUNS}
+    check_name(settings.work_dir)
+    with only_process(settings.work_dir):
+        claim_work_dir(settings)
+        print(
+            f'{len(STUDENTS)} students, {settings.iterations} steps each. Results are kept in {settings.work_dir}; '
+            'interrupted runs resume.'
+        )
+        results = {name: run(name, settings) for name in RUNS}
     text = table(results)
     with open(osp.join(settings.work_dir, 'table.md'), 'w') as file:
         file.write(text + '\n')
@@ -164,7 +170,7 @@ def checkpoint(name: str, settings: Settings) -> str:
 def train(name: str, settings: Settings) -> float | None:
     """Trains or resumes a run. Returns the median milliseconds per step; None if the run was complete."""
     cfg = demo_config(name, settings)
-    cfg.resume = True
+    resume_last(cfg)
     runner = ConsoleRunner.from_cfg(cfg)
     progress = Progress(f'[{STUDENTS.index(name) + 1}/{len(STUDENTS)}] {RUNS[name]}')
     runner.register_hook(progress, priority='LOWEST')

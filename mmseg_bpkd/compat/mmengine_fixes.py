@@ -1,5 +1,6 @@
 """Faults of MMEngine."""
 
+import functools
 import os.path as osp
 from types import ModuleType
 
@@ -42,6 +43,51 @@ def register_configs(config: ModuleType) -> None:
     config.Config._get_cfg_path = staticmethod(get_cfg_path)
 
 
+def deletes_stored_paths(checkpoint_hook: ModuleType) -> bool:
+    return checkpoint_hook.CheckpointHook.before_train.__module__ != __name__
+
+
+def delete_own_files_only(checkpoint_hook: ModuleType) -> None:
+    hook_class = checkpoint_hook.CheckpointHook
+    original = hook_class.before_train
+
+    @functools.wraps(original)
+    def before_train(hook, runner) -> None:
+        folder = runner.work_dir
+        if hook.out_dir not in (None, folder):
+            folder = osp.join(hook.out_dir, osp.basename(folder.rstrip(osp.sep)))
+        load_from = getattr(runner, '_load_from', None)
+        _forget_other_files(runner.message_hub.runtime_info, folder, load_from is None or _is_in(folder, load_from))
+        original(hook, runner)
+
+    before_train.__module__ = __name__
+    hook_class.before_train = before_train
+
+
+def _forget_other_files(info: dict, folder: str, continued: bool) -> None:
+    """Leaves only paths of files that a `CheckpointHook` wrote into a folder.
+
+    Args:
+        info: what was resumed; changed in place.
+        folder: where the hook writes to.
+        continued: whether the checkpoint was in the folder. Then its paths mean files there, even if it was moved.
+    """
+    if 'keep_ckpt_ids' in info:
+        kept = info['keep_ckpt_ids']
+        info['keep_ckpt_ids'] = [step for step in kept if type(step) is int] if continued and type(kept) is list else []
+    for key, stored in info.items():
+        if key == 'best_ckpt' or key.startswith('best_ckpt_'):
+            info[key] = None
+            if isinstance(stored, str) and (continued or _is_in(folder, stored)):
+                path = osp.join(folder, osp.basename(stored))
+                if osp.basename(path).startswith('best_') and not osp.isdir(path):  # MMEngine deletes folders, too
+                    info[key] = path
+
+
+def _is_in(folder: str, path: str) -> bool:
+    return osp.realpath(osp.dirname(path)) == osp.realpath(folder)
+
+
 FIXES = (
     Fix(
         'configs of OneDL',
@@ -61,5 +107,15 @@ FIXES = (
         'MMEngine finds the configs of any package',
         is_unknown,
         register_configs,
+    ),
+    Fix(
+        'stored paths',
+        'mmengine.hooks.checkpoint_hook',
+        'a resumed run deletes the file or folder that the checkpoint names as the best or as a kept one, wherever it '
+        'is: in the work directory of another run, or any folder, if the checkpoint is from a stranger',
+        'mmengine 0.10',
+        'MMEngine deletes in its own work directory only',
+        deletes_stored_paths,
+        delete_own_files_only,
     ),
 )

@@ -7,6 +7,7 @@ import os.path as osp
 from mmengine.config import Config
 
 from mmseg_bpkd.fileio.package_files import load_config_file
+from mmseg_bpkd.fileio.work_dir import check_name
 
 from .ignore_index import share_ignore_index
 from .methods import replace_method
@@ -39,12 +40,14 @@ def load_config(args: argparse.Namespace) -> Config:
 
     Raises:
         FileNotFoundError, ValueError: see `read_config`.
+        ValueError: also if the path of the work directory is not UTF-8.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config, args.cfg_options, args.method)
     cfg.launcher = args.launcher
     name = osp.splitext(osp.basename(cfg.filename))[0]
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
+    check_name(cfg.work_dir)
     return cfg
 
 

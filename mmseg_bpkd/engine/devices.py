@@ -46,6 +46,11 @@ def world_size(launcher: str) -> int:
     return 1 if launcher == 'none' else max(int(os.environ.get(name, 1)) for name in WORLD_SIZES)
 
 
+def rank(launcher: str) -> int:
+    """The number of this process, before the processes are connected."""
+    return 0 if launcher == 'none' else int(os.environ.get(RANKS[launcher], 0))
+
+
 def end_process_group() -> None:
     """Waits for all processes, then destroys the process group. Does nothing in a run with one process.
 

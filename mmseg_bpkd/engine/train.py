@@ -4,6 +4,8 @@ import argparse
 import errno
 import os.path as osp
 import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 from mmengine.config import Config
@@ -12,11 +14,11 @@ from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmseg_bpkd.fileio.checkpoint import last_checkpoint
+from mmseg_bpkd.fileio.work_dir import LAST, last_checkpoint, only_process
 from mmseg_bpkd.models.losses.base import contract_of
 from mmseg_bpkd.models.roles import start_from_scratch
 
-from .devices import end_process_group
+from .devices import end_process_group, rank
 from .hooks import ClipLossGradHook, ExactResumeHook, SaveOnSignalHook, StopOnNaNHook
 from .hooks.save_on_signal import StoppedBySignal
 
@@ -31,9 +33,10 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
 
     Raises:
         FileNotFoundError: if the checkpoint of `--resume` does not exist.
-        ValueError: if `--auto-scale-lr` is given and the config has no base batch size, or if a CPU is to train in
-            float16.
+        ValueError: if the training would have no iteration, if `--auto-scale-lr` is given and the config has no base
+            batch size, or if a CPU is to train in float16.
     """
+    _check_length(cfg)
     cfg.setdefault('randomness', dict(seed=None))
     if args.seed is not None:
         cfg.randomness.seed = args.seed
@@ -55,14 +58,63 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.auto_scale_lr.enable = True
         # MMEngine's scaling ignores gradient accumulation.
         cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get('accumulative_counts', 1)
-    if args.resume == 'auto':
-        last = last_checkpoint(cfg.work_dir)
-        if last:  # otherwise this is the first start, and the config's own load_from stays
-            cfg.resume, cfg.load_from = True, last
+    if args.resume == 'auto' or (not args.resume and cfg.get('resume') and not cfg.get('load_from')):
+        resume_last(cfg)
     elif args.resume:
         if not osp.isfile(args.resume):
             raise FileNotFoundError(f'--resume: no checkpoint {args.resume}. Give the path of a .pth file, or "auto"')
         cfg.resume, cfg.load_from = True, args.resume
+
+
+def _check_length(cfg: Config) -> None:
+    for key in ('max_iters', 'max_epochs', 'val_interval'):
+        value = (cfg.get('train_cfg') or {}).get(key)
+        if value is not None and not (isinstance(value, (int, float)) and value >= 1 and value == int(value)):
+            raise ValueError(f'train_cfg.{key} is {value!r}, expected a whole number that is at least 1')
+
+
+def resume_last(cfg: Config) -> None:
+    """Lets a config resume from the last checkpoint of its work directory; from none if it is the first start.
+
+    Raises:
+        FileNotFoundError: if the work directory names a checkpoint, and there is none.
+    """
+    out_dir = checkpoint_folder(cfg)
+    last = last_checkpoint(cfg.work_dir, out_dir)
+    stored = osp.join(cfg.work_dir, LAST)
+    if not (last and ('://' in last or osp.isfile(last))) and osp.lexists(stored):
+        raise FileNotFoundError(
+            f'--resume: {stored} names no checkpoint, and {out_dir} has no iter_*.pth: give the path of a checkpoint '
+            f'to --resume, or remove {LAST} to start anew'
+        )
+    cfg.resume = last is not None
+    if last:  # otherwise the config's own load_from stays
+        cfg.load_from = last
+
+
+def checkpoint_folder(cfg: Config) -> str:
+    """The folder that MMEngine's `CheckpointHook` writes to."""
+    out_dir = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('out_dir')
+    if out_dir in (None, cfg.work_dir):
+        return cfg.work_dir
+    return osp.join(out_dir, osp.basename(osp.abspath(cfg.work_dir)))
+
+
+@contextmanager
+def locked_folders(cfg: Config) -> Iterator[None]:
+    """Keeps other trainings out of the work directory and of the folder of the checkpoints.
+
+    The first process holds the locks for all processes of a run.
+
+    Raises:
+        WorkDirInUse: if another training writes there.
+    """
+    with ExitStack() as locks:
+        if rank(cfg.launcher) == 0:
+            folders = [folder for folder in (cfg.work_dir, checkpoint_folder(cfg)) if '://' not in folder]
+            for folder in sorted({osp.realpath(folder) for folder in folders}):
+                locks.enter_context(only_process(folder))
+        yield
 
 
 def _use_bfloat16_on_cpu(cfg: Config) -> None:

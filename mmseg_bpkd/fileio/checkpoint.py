@@ -1,7 +1,5 @@
 """Reading and loading checkpoints of plain runs and of distillations."""
 
-import os.path as osp
-
 from mmengine.model import BaseModule
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
@@ -41,20 +39,6 @@ def segmentor_state(checkpoint: dict) -> dict[str, Tensor]:
         if student:
             return student
     return state
-
-
-def last_checkpoint(folder: str) -> str | None:
-    """Returns the path of the last checkpoint of a run, given its work directory. None if there is none.
-
-    MMEngine stores the absolute path. After the folder was moved or copied, that is not the file in this folder.
-    """
-    stored = osp.join(folder, 'last_checkpoint')
-    if not osp.isfile(stored):
-        return None
-    with open(stored, encoding='utf-8') as file:
-        path = file.read().strip()
-    here = osp.join(folder, osp.basename(path))
-    return here if osp.isfile(here) else path  # `out_dir` of the CheckpointHook can be another folder
 
 
 def check_pretrained(model: nn.Module) -> None:

@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from mmseg_bpkd.config.options import merge_options
 from mmseg_bpkd.config.reading import read_config
-from mmseg_bpkd.fileio.checkpoint import last_checkpoint
+from mmseg_bpkd.fileio.work_dir import check_name, last_checkpoint
 
 GRID_KEYS = ('configs', 'seeds', 'merge', 'options', 'variants', 'work_dir', 'results')
 CONFIG_KEYS = ('config', 'seeds', 'merge', 'options', 'variants')
@@ -131,7 +131,7 @@ def load_grid(path: str, options: dict[str, Any] = {}) -> Grid:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file has unknown keys, or values that cannot be used.
+        ValueError: if the file has unknown keys, or values that cannot be used, or if its folder is not UTF-8.
     """
     if not osp.isfile(path):
         raise FileNotFoundError(f'no grid {path}: give the path of a .py, .yaml or .json file, see docs/experiments.md')
@@ -146,6 +146,7 @@ def load_grid(path: str, options: dict[str, Any] = {}) -> Grid:
     if repeated:
         raise ValueError(f'{path}: more than one run is named {", ".join(repeated)}; rename a config or a variant')
     work_dir = grid.get('work_dir') or osp.join('work_dirs', osp.splitext(osp.basename(path))[0])
+    check_name(work_dir)
     return Grid(_seed_by_seed(runs), work_dir, grid.get('results') or osp.join(work_dir, 'results'))
 
 

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from mmseg_bpkd.engine.hooks.save_on_signal import ignores_hangup
+
 from .grid_file import Grid, Run
 from .processes import Process
 from .progress import Job, ProgressLine, duration, seconds_left
@@ -37,7 +39,7 @@ def run_grid(grid: Grid, parallel: int, start: Start, poll_seconds: float = 1.0)
     """
     grid.check_earlier_runs()
     scheduler = Scheduler(grid, parallel, start)
-    with _interrupted_by_sigterm():
+    with _interrupted_by_signals():
         try:
             while not scheduler.done:
                 scheduler.start_jobs()
@@ -148,14 +150,16 @@ def _record(run: Run, grid: Grid) -> dict:
 
 
 @contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """Makes SIGTERM raise KeyboardInterrupt, as Ctrl-C does, so that the runs are stopped, too."""
+def _interrupted_by_signals() -> Iterator[None]:
+    """Makes SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does, so that the runs are stopped, too."""
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    numbers = [signal.SIGTERM] if ignores_hangup() else [signal.SIGTERM, signal.SIGHUP]
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,7 +1,6 @@
 """Trains and tests one run of a grid, in a process of its own."""
 
 import ast
-import fcntl
 import json
 import os
 import os.path as osp
@@ -9,8 +8,6 @@ import platform
 import subprocess
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import mmengine
 import mmseg
@@ -24,7 +21,7 @@ from mmseg_bpkd.datasets.check.roots import check_data_roots
 from mmseg_bpkd.engine.hooks.atomic_checkpoint import AtomicLocalBackend
 from mmseg_bpkd.engine.train import apply_training_options, check_hooks, train, warn_of_another_batch_size
 from mmseg_bpkd.evaluation.evaluate import evaluate, metrics_only
-from mmseg_bpkd.fileio.checkpoint import last_checkpoint
+from mmseg_bpkd.fileio.work_dir import WorkDirInUse, last_checkpoint, only_process
 
 from .grid_file import SETTINGS, Grid, Run, check_checkpoints
 from .recorder import RunRecorder
@@ -51,10 +48,10 @@ def execute(run: Run, folder: str, result: str) -> None:
         result: path of the JSON. The counts of each image are written to a .npz beside it.
 
     Raises:
-        RuntimeError: if another process works on the run.
+        WorkDirInUse: if another process works on the run.
         ValueError: if the folder has a checkpoint of other settings.
     """
-    with _only_process(folder):
+    with only_process(folder):
         if osp.isfile(result):
             return
         check_checkpoints(run, folder)
@@ -138,24 +135,10 @@ def commit() -> str | None:
         return None
 
 
-@contextmanager
-def _only_process(folder: str) -> Iterator[None]:
-    os.makedirs(folder, exist_ok=True)
-    with open(osp.join(folder, '.lock'), 'w') as file:
-        try:
-            # Unlocked by the system when this process ends. Unlike flock, data loader workers do not inherit it.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RuntimeError(
-                f'another process is training in {folder}: wait for it or end it, then start the grid again'
-            ) from None
-        yield
-
-
 def main() -> None:
     spec = ast.literal_eval(sys.argv[1])
     folder, result = spec.pop('folder'), spec.pop('result')
-    with short_errors(None, FileNotFoundError, ValueError):
+    with short_errors(None, FileNotFoundError, ValueError, WorkDirInUse):
         execute(Run(**spec), folder, result)
 
 

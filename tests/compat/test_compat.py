@@ -64,6 +64,16 @@ from mmengine.config import Config
 with open(f'{folder}/own.py', 'w') as file:
     file.write("_base_ = 'mmseg_bpkd::_base_/schedules/80k.py'")
 assert Config.fromfile(f'{folder}/own.py').train_cfg.max_iters == 80000""",
+    'stored paths': """
+import logging, types
+from mmengine.hooks import CheckpointHook
+from mmengine.logging import MessageHub
+hub = MessageHub.get_instance('x')
+hub.update_info('best_ckpt', '/precious')
+runner = types.SimpleNamespace(work_dir=folder, message_hub=hub, logger=logging.getLogger())
+hook = CheckpointHook(by_epoch=False, save_best='mIoU')
+hook.before_train(runner)
+assert hook.best_ckpt_path is None""",
     'class weights and void': """
 import torch
 from mmseg.models.losses import cross_entropy

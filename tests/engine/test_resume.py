@@ -3,11 +3,15 @@
 import os
 import os.path as osp
 import re
+import shutil
 
 import pytest
 import runs
 import torch
+import toy
+from mmengine.evaluator import BaseMetric
 from mmengine.fileio import get_file_backend
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader, SequentialSampler
 
@@ -123,7 +127,7 @@ def test_resuming_with_another_number_of_processes_continues_the_data(processes)
     hook, checkpoint = ExactResumeHook(), dict(meta=dict(iter=5))
     hook.before_train(training(sampler, 0))
     hook.before_save_checkpoint(training(sampler, 5), checkpoint)
-    assert checkpoint['meta']['data_stream'] == dict(seed=3, position=5 * 4 * 2)
+    assert checkpoint['meta']['data_stream'] == dict(seed=3, position=5 * 4 * 2, samples_per_iter=8)
 
     resumed = ResumableSampler(range(100), seed=8)
     resumed.world_size = processes
@@ -152,7 +156,7 @@ class FakeRunner:
     def __init__(self, folder):
         self.work_dir, self.iter, self.epoch = str(folder), 0, 0
         self.message_hub = self
-        self.hooks, self.optim_wrapper = [], None
+        self.hooks, self.optim_wrapper, self._load_from = [], None, None
         self.runtime_info, self.logger, self.written = {}, self, []
 
     def info(self, *args):
@@ -164,7 +168,10 @@ class FakeRunner:
     def get_info(self, key):
         return self.runtime_info[key]
 
-    def save_checkpoint(self, out_dir, filename, backend_args=None, **kwargs):
+    def warning(self, *args):
+        pass
+
+    def save_checkpoint(self, out_dir, filename, file_client_args=None, backend_args=None, **kwargs):
         self.written.append((filename, sorted(os.listdir(out_dir))))
         get_file_backend(out_dir, backend_args=backend_args).put(b'weights', osp.join(out_dir, filename))
 
@@ -191,6 +198,117 @@ def test_a_second_better_validation_of_one_iteration_keeps_the_best_checkpoint(t
     for score in (1.0, 2.0):
         hook.after_val_epoch(runner, dict(mIoU=score))
     assert os.listdir(tmp_path) == ['best_mIoU_iter_0.pth']
+
+
+BEST = 'best_mIoU_iter_1.pth'
+HOOKS = [AtomicCheckpointHook, CheckpointHook]  # MMEngine's own is in the configs of MMSegmentation
+
+
+def files_in(folder) -> list:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file())
+
+
+def resume_and_improve(hook_class, work_dir, load_from, info: dict, **changes) -> None:
+    """Resumes with `info` of a checkpoint, saves, validates twice with better results, and saves again."""
+    runner = FakeRunner(work_dir)
+    runner._load_from, runner.runtime_info, runner.iter = str(load_from), dict(info), 20
+    settings = dict(by_epoch=False, interval=1, max_keep_ckpts=1, save_best='mIoU', rule='greater')
+    hook = hook_class(**{**settings, **changes})
+    hook.before_train(runner)
+    for score in (1.0, 2.0):
+        hook.after_train_iter(runner, 0)
+        hook.after_val_epoch(runner, dict(mIoU=score, trimap=score))
+        runner.iter += 1
+
+
+@pytest.mark.parametrize('hook_class', HOOKS)
+@pytest.mark.parametrize('key', ['best_ckpt', 'best_ckpt_mIoU'])
+@pytest.mark.parametrize('place', ['base', 'run'])
+@pytest.mark.parametrize(
+    'stored',
+    ['precious', f'precious/{BEST}', f'base/{BEST}', 'base', f'run/../precious/{BEST}', 'run/notes.pth', 'run', 7],
+)
+def test_resuming_deletes_only_what_its_own_run_has_written(stored, place, key, hook_class, tmp_path):
+    """The checkpoint, which is in the folder `place`, names any path as that of the best checkpoint."""
+    for folder in ('precious', 'base', 'run'):
+        (tmp_path / folder / 'more').mkdir(parents=True)
+        for name in (BEST, 'notes.pth', 'more/a.pth'):
+            (tmp_path / folder / name).touch()
+    expected = files_in(tmp_path)
+    info = {key: str(tmp_path / stored) if isinstance(stored, str) else stored}
+    save_best = 'mIoU' if key == 'best_ckpt' else ['mIoU', 'trimap']
+    resume_and_improve(
+        hook_class, tmp_path / 'run', tmp_path / place / 'iter_1.pth', info, save_best=save_best, rule='greater'
+    )
+    lost = set(expected) - set(files_in(tmp_path))
+    # In the folder of the run, a path with this name means its own file: the folder may have been moved.
+    assert lost == ({f'run/{BEST}'} if place == 'run' and str(stored).endswith(BEST) else set())
+
+
+@pytest.mark.parametrize('hook_class', HOOKS)
+@pytest.mark.parametrize(
+    'kept', [['../precious/a', '../precious/b'], ['../precious/a'], '../precious/a', [True, None], 3]
+)
+def test_kept_checkpoints_are_numbers(kept, hook_class, tmp_path):
+    for folder in ('precious', 'run'):
+        (tmp_path / folder).mkdir()
+    for name in ('a.pth', 'b.pth'):
+        (tmp_path / 'precious' / name).touch()
+    info = dict(keep_ckpt_ids=kept)
+    resume_and_improve(hook_class, tmp_path / 'run', tmp_path / 'run/4.pth', info, filename_tmpl='{}.pth')
+    assert files_in(tmp_path / 'precious') == ['a.pth', 'b.pth']
+
+
+@pytest.mark.parametrize('hook_class', HOOKS)
+@pytest.mark.parametrize(('place', 'lost'), [('run', {'run/iter_3.pth', 'run/iter_4.pth'}), ('base', set())])
+def test_kept_checkpoints_are_those_of_the_run_that_is_continued(place, lost, hook_class, tmp_path):
+    for folder in ('base', 'run'):
+        (tmp_path / folder).mkdir()
+        for name in ('iter_3.pth', 'iter_4.pth'):
+            (tmp_path / folder / name).touch()
+    before = set(files_in(tmp_path))
+    resume_and_improve(hook_class, tmp_path / 'run', tmp_path / place / 'iter_4.pth', dict(keep_ckpt_ids=[3, 4]))
+    assert before - set(files_in(tmp_path)) == lost
+
+
+def test_a_copied_run_that_is_continued_leaves_the_first_one_alone(tmp_path):
+    """MMEngine stores absolute paths, and deletes the best checkpoint of the first run."""
+    settings = dict(
+        val_evaluator=[dict(type=Better)],
+        default_hooks=dict(
+            checkpoint=dict(
+                type='AtomicCheckpointHook',
+                by_epoch=False,
+                interval=2,
+                max_keep_ckpts=1,
+                save_best='score',
+                rule='greater',
+            )
+        ),
+    )
+    toy.runner(tmp_path / 'base', max_iters=4, **settings).train()
+    before = files_in(tmp_path / 'base')
+    assert 'best_score_iter_4.pth' in before
+    shutil.copytree(tmp_path / 'base', tmp_path / 'copy')
+    for folder in ('copy', 'other'):
+        start = tmp_path / ('copy' if folder == 'copy' else 'base') / 'iter_4.pth'
+        toy.runner(tmp_path / folder, resume=True, load_from=str(start), **settings).train()
+        saved = [name for name in os.listdir(tmp_path / folder) if name.endswith('.pth')]
+        assert sorted(saved) == ['best_score_iter_8.pth', 'iter_8.pth']
+    assert files_in(tmp_path / 'base') == before
+
+
+class Better(BaseMetric):
+    """A metric that grows from call to call."""
+
+    calls = 0
+
+    def process(self, data_batch, data_samples) -> None:
+        self.results.append(0)
+
+    def compute_metrics(self, results) -> dict:
+        Better.calls += 1
+        return dict(score=float(Better.calls))
 
 
 def test_partial_files_of_a_killed_run_are_removed(tmp_path):

@@ -15,7 +15,7 @@ from mmseg_bpkd.engine.devices import use_available_devices
 from mmseg_bpkd.engine.hooks.save_on_signal import StoppedBySignal
 from mmseg_bpkd.engine.train import train
 
-EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
+EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
 
 
 class Send(Hook):
@@ -155,6 +155,13 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
     assert saved(tmp_path) == []
 
 
+def test_a_run_under_nohup_outlives_its_terminal(tmp_path, whole):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    toy.runner(tmp_path, hooks=(Send(signal.SIGHUP, 'before_train_iter', 3),)).train()
+    assert toy.same(toy.checkpoint(tmp_path, 8), whole)
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
 @pytest.mark.parametrize('stopped', [False, True])
 def test_the_handlers_of_before_are_back_after_the_run(tmp_path, handlers, stopped):
     if stopped:
@@ -264,3 +271,15 @@ def test_a_signal_to_dist_train_loses_nothing(real):
             assert 3 <= iteration_saved_in(work_dir) < 12
             runs.call('dist_train.sh', config, 2, '--work-dir', work_dir, '--resume', 'auto')
             assert runs.same(runs.student(work_dir / 'iter_12.pth'), runs.student(folder / 'two/iter_12.pth'))
+
+
+@pytest.mark.slow
+def test_dist_train_under_nohup_outlives_its_terminal(real):
+    config, folder = real
+
+    def ignore() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    work_dir = folder / 'nohup'
+    assert stop_when_seen(config, work_dir, 'dist_train.sh', 2, number=signal.SIGHUP, prepare=ignore) == 0
+    assert iteration_saved_in(work_dir) == 12

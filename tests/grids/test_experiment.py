@@ -23,7 +23,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner, find_latest_checkpoint
 from mmseg_bpkd.cli import experiment
 from mmseg_bpkd.engine.train import apply_training_options
 from mmseg_bpkd.evaluation.metrics import load_counts
-from mmseg_bpkd.fileio.checkpoint import last_checkpoint
+from mmseg_bpkd.fileio.work_dir import last_checkpoint
 from mmseg_bpkd.grids import processes, scheduler, worker
 from mmseg_bpkd.grids.grid_file import Grid, Run, load_grid
 from mmseg_bpkd.grids.processes import LocalProcess, SubmititJob, submitit_executor
@@ -147,6 +147,15 @@ def test_a_checkpoint_outside_the_folder_of_the_run_is_found(tmp_path):
     assert last_checkpoint(str(tmp_path)) is None
     (tmp_path / 'last_checkpoint').write_text('/elsewhere/iter_2.pth\n')
     assert last_checkpoint(str(tmp_path)) == '/elsewhere/iter_2.pth'
+
+
+def test_a_grid_in_a_folder_that_is_not_utf8_is_refused(tmp_path, monkeypatch):
+    broken = os.fsencode(tmp_path) + b'/grid\xff'
+    os.mkdir(broken)
+    (tmp_path / 'grid.py').write_text("configs = dict(a='a.py')")
+    monkeypatch.chdir(broken)
+    with pytest.raises(ValueError, match='is not UTF-8'):
+        load_grid(str(tmp_path / 'grid.py'))
 
 
 @pytest.mark.slow
@@ -348,11 +357,12 @@ def test_at_most_so_many_runs_as_jobs_are_trained_at_once_each_in_a_slot_of_its_
     assert len(fakes) == 7 and {process.slot for process in fakes} == {0, 1}
 
 
-def test_an_interruption_stops_the_runs_that_are_trained(fakes, tmp_path):
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])  # of a batch system, and of a closed terminal
+def test_an_interruption_stops_the_runs_that_are_trained(number, fakes, tmp_path):
     class Interrupted(FakeProcess):
         def poll(self):
             if self.id == 'b-0':
-                os.kill(os.getpid(), 15)  # SIGTERM, as a batch system sends it
+                os.kill(os.getpid(), number)
             return super().poll()
 
     with pytest.raises(KeyboardInterrupt):

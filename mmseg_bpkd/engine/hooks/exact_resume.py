@@ -11,7 +11,7 @@ from mmengine.runner.loops import _InfiniteDataloaderIterator
 from torch.utils.data import DataLoader
 
 from mmseg_bpkd.datasets.sampler import ResumableSampler, mix_seeds
-from mmseg_bpkd.fileio.checkpoint import load_strictly
+from mmseg_bpkd.engine.resume_checks import check_resumed, warn_of_overridden_settings
 
 
 class _ResumedIterator(_InfiniteDataloaderIterator):
@@ -43,12 +43,13 @@ class ExactResumeHook(Hook):
     * The checkpoint stores the position in the data. A resumed run continues there at once, without loading past
       batches, even with another number of processes.
     * If the run ended before a validation that was due, the validation runs first.
+    * A warning lists what the checkpoint overrides in the config.
 
     With the same number of processes, a resumed run on the CPU ends with bit-identical weights. With accumulated
     gradients, this needs checkpoints at multiples of `accumulative_counts`; otherwise it warns.
 
     Raises:
-        ValueError: if the checkpoint to resume from lacks parts, does not fit the model, or holds NaN.
+        ValueError: if the checkpoint to resume from lacks parts, does not fit the config, or holds NaN.
         TypeError: before training, if the training loop is not an `IterBasedTrainLoop` or its sampler is not a
             `ResumableSampler`.
     """
@@ -66,19 +67,10 @@ class ExactResumeHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if getattr(runner, '_resume', False):
-            self._check(runner, checkpoint)
+            source = runner._load_from or runner.work_dir
+            check_resumed(runner, checkpoint, source)
+            warn_of_overridden_settings(runner, checkpoint, source)
         self.resumed_stream = checkpoint.get('meta', {}).get('data_stream')
-
-    def _check(self, runner: Runner, checkpoint: dict) -> None:
-        """MMEngine only warns of weights that do not fit, and fails without the name of the file on others."""
-        source = runner._load_from or runner.work_dir
-        missing = [key for key in ('state_dict', 'optimizer', 'message_hub', 'meta') if key not in checkpoint]
-        if missing:
-            raise ValueError(
-                f'cannot resume from {source}, which has no {", ".join(missing)}: it is an exported checkpoint or the '
-                'best one. Resume from an iter_*.pth, or start from its weights with --cfg-options load_from=PATH'
-            )
-        load_strictly(getattr(runner.model, 'module', runner.model), checkpoint['state_dict'], source)
 
     def before_train(self, runner: Runner) -> None:
         loop = runner.train_loop
@@ -129,7 +121,9 @@ class ExactResumeHook(Hook):
         sampler = runner.train_dataloader.sampler
         steps = checkpoint['meta']['iter'] - self.first_iter
         checkpoint['meta']['data_stream'] = dict(
-            seed=sampler.seed, position=sampler.start + steps * self.samples_per_iter
+            seed=sampler.seed,
+            position=sampler.start + steps * self.samples_per_iter,
+            samples_per_iter=self.samples_per_iter,
         )
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:

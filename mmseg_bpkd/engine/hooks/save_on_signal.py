@@ -1,4 +1,7 @@
-"""Saving a checkpoint when a run is told to stop: by Ctrl-C, or by a SIGTERM, as Slurm and cloud providers send it."""
+"""Saving a checkpoint when a run is told to stop.
+
+Ctrl-C sends SIGINT; Slurm and cloud providers send SIGTERM; a terminal that is closed sends SIGHUP.
+"""
 
 import os
 import signal
@@ -13,11 +16,11 @@ from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StoppedBySignal(SystemExit):
-    """Ends the process with the exit code that shells report for a signal: 143 for SIGTERM, 130 for SIGINT."""
+    """Ends the process with the exit code of shells: 143 for SIGTERM, 130 for SIGINT, 129 for SIGHUP."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
@@ -25,7 +28,7 @@ class StoppedBySignal(SystemExit):
 
 @HOOKS.register_module()
 class SaveOnSignalHook(Hook):
-    """On SIGTERM or SIGINT (Ctrl-C), finishes the step, saves a checkpoint and stops.
+    """On SIGTERM, SIGINT (Ctrl-C) or SIGHUP (closed terminal), finishes the step, saves a checkpoint and stops.
 
     - The run's `CheckpointHook` saves the checkpoint, so `--resume` continues from it.
     - A validation is broken off. Resuming repeats it.
@@ -34,6 +37,7 @@ class SaveOnSignalHook(Hook):
       exchange whether they have received one. They read the result after the next step, so none waits for it, and all
       stop after the same step.
     - A second Ctrl-C ends a run of one process at once, without a checkpoint.
+    - A run under `nohup` goes on after SIGHUP.
 
     Raises:
         StoppedBySignal: when the checkpoint is written. It is a SystemExit.
@@ -54,7 +58,8 @@ class SaveOnSignalHook(Hook):
     def before_train(self, runner: Runner) -> None:
         self.training = True
         if threading.current_thread() is threading.main_thread():  # Python sets handlers in this thread only
-            self.previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
+            handled = [number for number in SIGNALS if number != signal.SIGHUP or not ignores_hangup()]
+            self.previous = {number: signal.signal(number, self._receive) for number in handled}
 
     def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
         if self._shall_stop(runner):
@@ -122,6 +127,11 @@ class _Exchange:
     def result(self) -> int:
         self.work.wait()
         return int(self.number)
+
+
+def ignores_hangup() -> bool:
+    """Whether this process was started to outlive its terminal, as by `nohup`."""
+    return signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 def init_worker(*args, **kwargs) -> None:

@@ -8,7 +8,8 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
 
-from mmseg_bpkd.fileio.checkpoint import is_finite, last_checkpoint
+from mmseg_bpkd.fileio.checkpoint import is_finite
+from mmseg_bpkd.fileio.work_dir import last_checkpoint
 
 
 @HOOKS.register_module()
