@@ -59,13 +59,13 @@ def main() -> None:
     from mmseg_bpkd.engine.devices import use_available_devices
     from mmseg_bpkd.engine.train import apply_training_options, check_hooks, train, warn_of_another_batch_size
 
-    with short_errors(None, FileNotFoundError, ValueError):
+    with short_errors(None, FileNotFoundError, ValueError, launcher=args.launcher):
         cfg = load_config(args)
         apply_training_options(cfg, args)
         check_data_roots(cfg, 'train_dataloader', 'val_dataloader')
         check_classes(cfg, 'train', 'val')
-    use_available_devices(cfg)
-    with short_errors(cfg):
+    with short_errors(cfg, FileNotFoundError, PermissionError, launcher=args.launcher):
+        use_available_devices(cfg)
         runner = Runner.from_cfg(cfg)
         check_hooks(runner)
         warn_of_another_batch_size(runner)
