@@ -1,7 +1,6 @@
 """Segmentors: resolving a config path plus changes, building a network, running its heads."""
 
 import copy
-import os.path as osp
 from collections.abc import Iterator, Sequence
 from logging import WARNING
 from typing import Any
@@ -15,7 +14,7 @@ from mmseg.registry import MODELS as SEGMENTORS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from mmseg_bpkd.fileio.package_files import find_config
+from mmseg_bpkd.fileio.package_files import load_config_file
 
 COMMON = ('num_classes', 'data_preprocessor', 'test_cfg')  # replaced by `SegDistill` and `plain_segmentor`
 
@@ -48,6 +47,7 @@ def resolve_segmentor(
 
     Raises:
         FileNotFoundError: if `cfg_path` does not exist.
+        ImportError: if `cfg_path` needs a package that is not installed.
     """
     changes = copy.deepcopy(ConfigDict(segmentor))
     path = changes.pop('cfg_path', None)
@@ -154,13 +154,7 @@ def plain_segmentor(
 
 
 def _read_model(path: str) -> ConfigDict:
-    file = find_config(path)
-    if not osp.isfile(file):
-        raise FileNotFoundError(
-            f'cfg_path={path!r}: there is no config {file}. Give the path of a config file, or "package::path" for a '
-            'config of an installed package'
-        )
-    cfg = Config.fromfile(file)
+    cfg = load_config_file(path, place=f'cfg_path={path!r}: ')
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     return cfg.model

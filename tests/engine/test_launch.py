@@ -288,6 +288,15 @@ def test_class_counts_are_compared_before_training(cfg, message):
         check_classes(cfg, 'train', 'val')
 
 
+@pytest.mark.parametrize('kind', ['BaseSegDataset', 'CamVidDataset'])
+def test_a_string_in_place_of_the_names_of_the_classes_is_an_error(kind):
+    """It has the number of classes of its letters."""
+    cfg = nameless()
+    cfg.train_dataloader.dataset.update(type=kind, metainfo=dict(classes='water'))  # as ('water') is
+    with pytest.raises(ValueError, match=r"^train: classes is the string 'water', .*: write classes=\('water',\) in"):
+        check_classes(cfg, 'train')
+
+
 def test_class_counts_are_compared_before_testing():
     """Also if the test data is the validation data, as in all configs here."""
     changes = {f'{loader}_dataloader__dataset__metainfo__classes': ['a', 'b'] for loader in ('val', 'test')}
