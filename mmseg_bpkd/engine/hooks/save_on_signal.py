@@ -1,5 +1,6 @@
 """Saving a checkpoint when a run is told to stop: by Ctrl-C, or by a SIGTERM, as Slurm and cloud providers send it."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -134,6 +135,7 @@ def init_worker(*args, **kwargs) -> None:
 
 
 def _exit_when_parent_asks() -> None:
-    while signal.sigwaitinfo(SIGNALS).si_pid != os.getppid():
+    # Not os.getppid(), which is the fork server if the start method is forkserver.
+    while signal.sigwaitinfo(SIGNALS).si_pid != multiprocessing.parent_process().pid:
         pass
     os._exit(0)
