@@ -57,7 +57,7 @@ def main() -> None:
     from mmseg_bpkd.datasets.check import check_classes
     from mmseg_bpkd.datasets.check.roots import check_data_roots
     from mmseg_bpkd.engine.devices import use_available_devices
-    from mmseg_bpkd.engine.train import apply_training_options, check_hooks, train, warn_of_another_batch_size
+    from mmseg_bpkd.engine.train import apply_training_options, check_settings, train
 
     with short_errors(None, FileNotFoundError, ValueError, launcher=args.launcher):
         cfg = load_config(args)
@@ -67,6 +67,5 @@ def main() -> None:
     with short_errors(cfg, FileNotFoundError, PermissionError, launcher=args.launcher):
         use_available_devices(cfg)
         runner = Runner.from_cfg(cfg)
-        check_hooks(runner)
-        warn_of_another_batch_size(runner)
+        check_settings(runner)
         train(runner)

@@ -1,6 +1,7 @@
 """An endless sampler that computes any position directly, so that a resumed run does not replay its data."""
 
 import itertools
+import math
 from collections.abc import Iterator, Sized
 
 import numpy as np
@@ -39,7 +40,8 @@ class ResumableSampler(Sampler):
 
     Replaces MMEngine's `InfiniteSampler`. All ranks share one stream of indices: of W ranks, rank r takes the positions
     r, r + W, r + 2W, ... The attribute `start` (default 0) is the stream position at which iteration begins; the
-    positions before it are not generated.
+    positions before it are not generated. The attribute `stop` (default None) is the position at which it ends, for
+    training by epochs. It is rounded up, so that all ranks yield the same number of indices.
 
     Args:
         dataset: only its length is used.
@@ -53,10 +55,13 @@ class ResumableSampler(Sampler):
         self.shuffle = shuffle
         self.seed = sync_random_seed() if seed is None else seed
         self.start = 0
+        self.stop: int | None = None
 
     def __iter__(self) -> Iterator[SampleIndex]:
         current_epoch, order = None, None
-        for position in itertools.count(self.start + self.rank, self.world_size):
+        steps = itertools.count() if self.stop is None else range(math.ceil((self.stop - self.start) / self.world_size))
+        for step in steps:
+            position = self.start + self.rank + step * self.world_size
             epoch, offset = divmod(position, self.size)
             if epoch != current_epoch:
                 current_epoch, order = epoch, self._order(epoch)
@@ -69,4 +74,5 @@ class ResumableSampler(Sampler):
         return torch.randperm(self.size, generator=generator).tolist()
 
     def __len__(self) -> int:
-        return self.size
+        """The number of indices of an epoch for each rank."""
+        return math.ceil(self.size / self.world_size)
