@@ -2,4 +2,5 @@ import sys
 
 from mmseg_bpkd.cli.main import main
 
-main(['check', *sys.argv[1:]])
+if __name__ == '__main__':  # not in data workers that are started with forkserver or spawn
+    main(['check', *sys.argv[1:]])

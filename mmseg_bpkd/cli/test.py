@@ -37,7 +37,7 @@ def main() -> None:
     from mmseg_bpkd.engine.devices import end_process_group, use_available_devices, world_size
     from mmseg_bpkd.evaluation.evaluate import evaluate
 
-    with short_errors(None, FileNotFoundError, ValueError):
+    with short_errors(None, FileNotFoundError, ValueError, launcher=args.launcher):
         cfg = load_config(args)
         check_data_roots(cfg, 'test_dataloader')
         check_classes(cfg, 'test')
@@ -49,10 +49,11 @@ def main() -> None:
     if args.show_dir:
         cfg.default_hooks.visualization = dict(type='DrawPredictionsHook', draw=True, interval=1)
         cfg.visualizer.save_dir = args.show_dir
-    use_available_devices(cfg)
+    with short_errors(launcher=args.launcher):
+        use_available_devices(cfg)
     for path in filter(None, (args.out, args.per_image)):
         os.makedirs(osp.dirname(path) or '.', exist_ok=True)  # fail before the test, not after it
-    with short_errors(cfg, FileNotFoundError, ImportError, ValueError):
+    with short_errors(cfg, FileNotFoundError, ImportError, ValueError, launcher=args.launcher):
         results = evaluate(cfg, args.checkpoint, args.per_image)
     if args.out and is_main_process():
         with open(args.out, 'w') as file:

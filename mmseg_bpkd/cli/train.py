@@ -55,24 +55,16 @@ def main() -> None:
     from mmseg_bpkd.datasets.check import check_classes
     from mmseg_bpkd.datasets.check.roots import check_data_roots
     from mmseg_bpkd.engine.devices import use_available_devices
-    from mmseg_bpkd.engine.train import (
-        apply_training_options,
-        check_hooks,
-        locked_folders,
-        train,
-        warn_of_another_batch_size,
-    )
+    from mmseg_bpkd.engine.train import apply_training_options, check_settings, locked_folders, train
     from mmseg_bpkd.fileio.console import ConsoleRunner
-    from mmseg_bpkd.fileio.work_dir import WorkDirInUse
 
-    with short_errors(None, FileNotFoundError, ValueError):
+    with short_errors(None, FileNotFoundError, ValueError, launcher=args.launcher):
         cfg = load_config(args)
-    with short_errors(cfg, FileNotFoundError, ValueError, WorkDirInUse), locked_folders(cfg):
+    with short_errors(cfg, FileNotFoundError, PermissionError, launcher=args.launcher), locked_folders(cfg):
         apply_training_options(cfg, args)
         check_data_roots(cfg, 'train_dataloader', 'val_dataloader')
         check_classes(cfg, 'train', 'val')
         use_available_devices(cfg)
         runner = ConsoleRunner.from_cfg(cfg)
-        check_hooks(runner)
-        warn_of_another_batch_size(runner)
+        check_settings(runner)
         train(runner)

@@ -31,14 +31,17 @@ def register_configs(config: ModuleType) -> None:
     original = config.Config._get_cfg_path
 
     def get_cfg_path(cfg_path: str, filename: str):
-        if not cfg_path.startswith(f'{PACKAGE}::'):
-            return original(cfg_path, filename)
-        from mmseg_bpkd.fileio.package_files import find_config
+        from mmseg_bpkd.fileio.package_files import find_config, similar_config
 
-        path = find_config(cfg_path)
-        if not osp.isfile(path):
-            raise FileNotFoundError(f'{filename}: _base_ names {cfg_path}, but there is no config {path}')
-        return path, None
+        ours = cfg_path.startswith(f'{PACKAGE}::')
+        try:
+            path, scope = (find_config(cfg_path), None) if ours else original(cfg_path, filename)
+        except (AssertionError, FileNotFoundError, ModuleNotFoundError):  # of another package
+            path = find_config(cfg_path)
+        if '::' in cfg_path and not osp.isfile(path):
+            nearest = similar_config(cfg_path)
+            raise FileNotFoundError(f'{filename}: _base_ names {cfg_path}, but there is no config {path}{nearest}')
+        return path, scope
 
     config.Config._get_cfg_path = staticmethod(get_cfg_path)
 

@@ -110,6 +110,39 @@ def name_channel_conversion(data_preprocessor: ModuleType) -> None:
     data_preprocessor.SegDataPreProcessor.channel_conversion = property(lambda self: self._channel_conversion)
 
 
+def layer_decay_needs_a_segmentor(constructor: ModuleType) -> bool:
+    return constructor.LearningRateDecayOptimizerConstructor.add_params.__module__ != __name__
+
+
+def decay_the_student(constructor: ModuleType) -> None:
+    owner = constructor.LearningRateDecayOptimizerConstructor
+    owner.add_params = _with_decay_of_the_student(owner.add_params)
+
+
+def _with_decay_of_the_student(original: Callable) -> Callable:
+    def add_params(self, params, module, **kwargs):
+        network = getattr(module, 'architecture', module)
+        missing = [key for key in ('decay_rate', 'num_layers') if key not in self.paramwise_cfg]
+        if missing:
+            raise ValueError(f'paramwise_cfg has no {" and no ".join(missing)}, which layer-wise learning rates need')
+        try:
+            original(self, params, network, **kwargs)
+        except NotImplementedError as error:
+            raise ValueError(
+                f'decay_type={self.paramwise_cfg.get("decay_type", "layer_wise")!r} of layer-wise learning rates is '
+                f'not known for the backbone {type(network.backbone).__name__}: both exist for ConvNeXt, layer_wise '
+                'for BEiT and MAE. For other backbones, set lr_mult in paramwise_cfg.custom_keys'
+            ) from error
+        for group in params:
+            group.pop('param_names')  # for the log; torch wants it in all groups or none
+        decayed = {parameter for group in params for parameter in group['params']}
+        others = [value for value in module.parameters() if value.requires_grad and value not in decayed]
+        if others:
+            params.append(dict(params=others))
+
+    return add_params
+
+
 FIXES = (
     Fix(
         'class weights and void',
@@ -148,5 +181,15 @@ FIXES = (
         'the attribute is public again',
         conversion_is_private,
         name_channel_conversion,
+    ),
+    Fix(
+        'layer-wise rates of a student',
+        'mmseg.engine.optimizers.layer_decay_optimizer_constructor',
+        'LearningRateDecayOptimizerConstructor looks for the backbone in the model, but an algorithm of MMRazor has it '
+        'in its architecture. The errors about other backbones have no text',
+        'mmsegmentation 1.2.2; onedl-mmsegmentation 1.4.2',
+        'MMSegmentation decays the rates of the architecture of an algorithm',
+        layer_decay_needs_a_segmentor,
+        decay_the_student,
     ),
 )

@@ -1,6 +1,7 @@
 """An endless sampler that computes any position directly, so that a resumed run does not replay its data."""
 
 import itertools
+import math
 from collections.abc import Iterator, Sized
 
 import numpy as np
@@ -41,7 +42,8 @@ class ResumableSampler(Sampler):
 
     Replaces MMEngine's `InfiniteSampler`. All ranks share one stream of indices: of W ranks, rank r takes the positions
     r, r + W, r + 2W, ... The attribute `start` (default 0) is the stream position at which iteration begins; the
-    positions before it are not generated.
+    positions before it are not generated. The attribute `stop` (default None) is the position at which it ends, for
+    training by epochs. It is rounded up, so that all ranks yield the same number of indices.
 
     Args:
         dataset: only its length is used.
@@ -55,10 +57,13 @@ class ResumableSampler(Sampler):
         self.shuffle = shuffle
         self.seed = sync_random_seed() if seed is None else seed
         self.start = 0
+        self.stop: int | None = None
 
     def __iter__(self) -> Iterator[SampleIndex]:
         current_epoch = -1
-        for position in itertools.count(self.start + self.rank, self.world_size):
+        steps = itertools.count() if self.stop is None else range(math.ceil((self.stop - self.start) / self.world_size))
+        for step in steps:
+            position = self.start + self.rank + step * self.world_size
             epoch, offset = divmod(position, self.size)
             if epoch != current_epoch:
                 current_epoch, order = epoch, self._order(epoch)
@@ -71,4 +76,5 @@ class ResumableSampler(Sampler):
         return torch.randperm(self.size, generator=generator).tolist()
 
     def __len__(self) -> int:
-        return self.size
+        """The number of indices of an epoch for each rank."""
+        return math.ceil(self.size / self.world_size)

@@ -10,16 +10,25 @@ from mmengine.dist import is_distributed
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.registry import MODEL_WRAPPERS
 
-RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
+from mmseg_bpkd.config.errors import RANKS
+
 WORLD_SIZES = ('WORLD_SIZE', 'SLURM_NTASKS', 'OMPI_COMM_WORLD_SIZE')
 
 
 def use_available_devices(cfg: Config) -> None:
-    """Prepares a distributed run on a machine without CUDA; otherwise does nothing.
+    """Prepares a distributed run on a machine without CUDA; otherwise changes nothing.
 
     MMEngine connects the processes unless they are connected already, and calls `torch.cuda.set_device` for that.
     SyncBN has no CPU implementation.
+
+    Raises:
+        ValueError: if the launcher has not set its variables.
     """
+    if cfg.launcher != 'none' and RANKS[cfg.launcher] not in os.environ:
+        raise ValueError(
+            f'--launcher {cfg.launcher}: the variable {RANKS[cfg.launcher]}, which this launcher sets, is missing. '
+            'Start several processes with tools/dist_train.sh or tools/slurm_train.sh, one process without --launcher'
+        )
     if cfg.launcher == 'none' or torch.cuda.is_available():
         return
     if not is_distributed():

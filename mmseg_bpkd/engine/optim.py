@@ -12,6 +12,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.optim.scheduler import PolyLR
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS
+from mmseg.engine.optimizers import LearningRateDecayOptimizerConstructor
 from torch import nn
 from torch.optim import Optimizer
 
@@ -107,9 +108,12 @@ class DistillOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     A learning rate becomes a multiple of the base learning rate, as a custom key of `paramwise_cfg`. If a layer asks
     for an optimizer of its own, a `CombinedOptimizer` is built.
 
+    With `decay_rate` in `paramwise_cfg`, the student gets the layer-wise learning rates of MMSegmentation's
+    `LearningRateDecayOptimizerConstructor`, and the layers of losses those of the other options.
+
     Raises:
         ValueError: if a loss has options for a layer without parameters, or `optimizer` together with other options
-            than `lr`.
+            than `lr`; if layer-wise learning rates are not known for the backbone.
     """
 
     optimizer_cfg: dict
@@ -140,6 +144,14 @@ class DistillOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         if layers:
             self.optimizer_cfg = dict(type='CombinedOptimizer', optimizer=self.optimizer_cfg, layers=layers)
         return super().__call__(model)
+
+    def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs) -> None:
+        if prefix or 'decay_rate' not in self.paramwise_cfg:
+            super().add_params(params, module, prefix, **kwargs)
+            return
+        LearningRateDecayOptimizerConstructor.add_params(self, params, getattr(module, 'architecture', module))
+        if hasattr(module, 'distiller'):
+            super().add_params(params, module.distiller, 'distiller')
 
     def _as_multiple(self, options: dict) -> dict:
         if 'lr' not in options:

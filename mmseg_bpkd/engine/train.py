@@ -11,7 +11,8 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.optim import AmpOptimWrapper
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch.nn import LayerNorm
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmseg_bpkd.fileio.work_dir import LAST, last_checkpoint, only_process
@@ -128,6 +129,18 @@ def _use_bfloat16_on_cpu(cfg: Config) -> None:
     cfg.optim_wrapper.type = 'CPUAmpOptimWrapper'
 
 
+def check_settings(runner: Runner) -> None:
+    """Checks the settings of a run before its training.
+
+    Raises:
+        ValueError: see `check_hooks`. Other problems are warnings.
+    """
+    check_hooks(runner)
+    warn_of_another_batch_size(runner)
+    warn_of_another_length(runner)
+    warn_of_sgd_for_transformers(runner)
+
+
 def check_hooks(runner: Runner) -> None:
     """Warns if a run lacks hooks of `configs/_base_/default_runtime.py`.
 
@@ -135,10 +148,17 @@ def check_hooks(runner: Runner) -> None:
     is expected together with its `ResumableSampler` only.
 
     Raises:
-        ValueError: if a loss has a `max_grad_norm` or `optim_options`, and there is no `ClipLossGradHook`.
+        ValueError: if a loss has a `max_grad_norm` or `optim_options`, and there is no `ClipLossGradHook`; if an epoch
+            of a training by epochs would not end.
     """
     missing = [kind.__name__ for kind in USUAL_HOOKS if not any(isinstance(hook, kind) for hook in runner.hooks)]
     sampler = (runner.cfg.get('train_dataloader') or {}).get('sampler') or {}
+    endless = ['InfiniteSampler', *(['ResumableSampler'] if 'ExactResumeHook' in missing else [])]
+    if _is_by_epoch(runner.cfg) and sampler.get('type') in endless:
+        raise ValueError(
+            f'the training is by epochs, but {sampler.type} never ends an epoch: use the ResumableSampler with the '
+            "ExactResumeHook, or set train_dataloader.sampler=dict(type='DefaultSampler', shuffle=True)"
+        )
     if 'ExactResumeHook' in missing and sampler.get('type') != 'ResumableSampler':
         missing.remove('ExactResumeHook')
     if not missing:
@@ -209,3 +229,54 @@ def warn_of_another_batch_size(runner: Runner) -> None:
         f'the batch is {total} ({runner.world_size} processes x {batch_size} images{accumulated}), but the learning '
         f'rate is for {recipe}: set train_dataloader.batch_size, or use --auto-scale-lr to scale the learning rate'
     )
+
+
+def _is_by_epoch(cfg: Config) -> bool:
+    loop = cfg.get('train_cfg') or {}
+    return bool(loop.get('by_epoch')) or loop.get('type') in ('EpochBasedTrainLoop', EpochBasedTrainLoop)
+
+
+def warn_of_another_length(runner: Runner) -> None:
+    """Warns if the schedule of the learning rate does not end with the training, as after a change of max_iters alone.
+
+    Only the last scheduler is compared.
+    """
+    schedulers = runner.cfg.get('param_scheduler')
+    place = 'param_scheduler'
+    if isinstance(schedulers, (list, tuple)) and schedulers:
+        place, schedulers = f'{place}.{len(schedulers) - 1}', schedulers[-1]
+    if not schedulers or 'type' not in schedulers or schedulers.get('convert_to_iter_based'):
+        return
+    loop, counts_epochs = runner.cfg.train_cfg, schedulers.get('by_epoch', True)
+    if not _is_by_epoch(runner.cfg):
+        length = loop.max_iters
+    else:
+        length = loop.max_epochs if counts_epochs else runner.train_loop.max_iters
+    if counts_epochs and not _is_by_epoch(runner.cfg):
+        runner.logger.warning(
+            f'{place} counts epochs, but the training counts iterations, so that the learning rate stays as it is: set '
+            f'{place}.by_epoch=False, and its begin, end and milestones in iterations'
+        )
+    elif schedulers.get('end', length) != length:
+        begin, unit = schedulers.get('begin', 0), 'epochs' if counts_epochs else 'iterations'
+        earlier = f', and let it begin earlier: {place}.begin is {begin}' if begin >= length else ''
+        runner.logger.warning(
+            f'the schedule of the learning rate ends at {schedulers.end}, but the training at {length} {unit}: to let '
+            f'the schedule follow, add --cfg-options {place}.end={length}{earlier}'
+        )
+
+
+def warn_of_sgd_for_transformers(runner: Runner) -> None:
+    """Warns if a network whose backbone has layer norm, as transformers have, is trained with SGD."""
+    model = getattr(runner.model, 'module', runner.model)
+    backbone = getattr(getattr(model, 'student', model), 'backbone', None)
+    optimizer = runner.cfg.optim_wrapper.get('optimizer') or {}
+    if backbone is None or optimizer.get('type') != 'SGD':
+        return
+    if any(isinstance(layer, LayerNorm) for layer in backbone.modules()):
+        runner.logger.warning(
+            f'the backbone {type(backbone).__name__} is a transformer or the like, but the optimizer is SGD with '
+            f'lr={optimizer.get("lr")}, which is for convolutional networks. Transformers are trained with AdamW: in '
+            '_base_, replace the schedule by ../schedules/80k_adamw.py, or write optim_wrapper = dict(optimizer='
+            "dict(_delete_=True, type='AdamW', lr=6e-5, weight_decay=0.01))"
+        )

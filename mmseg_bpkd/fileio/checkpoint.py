@@ -18,8 +18,11 @@ def read_checkpoint(source: str) -> dict:
 
     Raises:
         FileNotFoundError: if the file does not exist or cannot be downloaded.
+        ImportError: if it is a file of safetensors, which is not installed.
         ValueError: if the file is not a checkpoint, or is truncated.
     """
+    if source.endswith('.safetensors'):
+        return _read_safetensors(find_checkpoint(source))
     try:
         checkpoint = CheckpointLoader.load_checkpoint(find_checkpoint(source), map_location='cpu')
     except FileNotFoundError:
@@ -29,6 +32,18 @@ def read_checkpoint(source: str) -> dict:
     if not isinstance(checkpoint, dict):
         raise ValueError(f'{source} holds a {type(checkpoint).__name__}: expected a dict with the key "state_dict"')
     return checkpoint
+
+
+def _read_safetensors(path: str) -> dict[str, Tensor]:
+    if not osp.isfile(path):
+        raise FileNotFoundError(f'no checkpoint {path}: download it, and give the path of the file')
+    try:
+        from safetensors.torch import load_file
+    except ImportError:
+        raise ImportError(
+            f'{path} is read by the package safetensors, which is not installed: pip install safetensors'
+        ) from None
+    return load_file(path)
 
 
 def segmentor_state(checkpoint: dict) -> dict[str, Tensor]:

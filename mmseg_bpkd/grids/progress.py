@@ -38,7 +38,7 @@ class Job:
                 progress = json.load(file)
         except FileNotFoundError:
             return
-        self.step, self.seconds = progress['step'], progress['seconds']
+        self.step, self.steps, self.seconds = (progress[key] for key in ('step', 'steps', 'seconds'))
 
 
 def seconds_left(jobs: Sequence[Job], parallel: int) -> float | None:

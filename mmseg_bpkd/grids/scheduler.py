@@ -56,7 +56,8 @@ class Scheduler:
 
     def __init__(self, grid: Grid, parallel: int, start: Start) -> None:
         self.grid, self.parallel, self.start = grid, parallel, start
-        steps = {name: run.load().train_cfg.max_iters for name, run in {run.name: run for run in grid.runs}.items()}
+        loops = {name: run.load().train_cfg for name, run in {run.name: run for run in grid.runs}.items()}
+        steps = {name: loop.get('max_iters', 1) for name, loop in loops.items()}  # by epochs, a run tells it later
         self.jobs = [_finished_job(run, grid) or Job(run, steps[run.name]) for run in grid.runs]
         self.waiting = [job for job in self.jobs if job.code is None]
         self.running: list[tuple[Job, Process]] = []

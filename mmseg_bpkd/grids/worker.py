@@ -19,7 +19,7 @@ from mmseg_bpkd.config.errors import short_errors
 from mmseg_bpkd.datasets.check import check_classes
 from mmseg_bpkd.datasets.check.roots import check_data_roots
 from mmseg_bpkd.engine.hooks.atomic_checkpoint import AtomicLocalBackend
-from mmseg_bpkd.engine.train import apply_training_options, check_hooks, train, warn_of_another_batch_size
+from mmseg_bpkd.engine.train import apply_training_options, check_settings, train
 from mmseg_bpkd.evaluation.evaluate import evaluate, metrics_only
 from mmseg_bpkd.fileio.work_dir import WorkDirInUse, last_checkpoint, only_process
 
@@ -71,8 +71,7 @@ def _train(run: Run, folder: str) -> dict:
     check_classes(cfg, 'train', 'val')
     with short_errors(cfg):
         runner = Runner.from_cfg(cfg)
-    check_hooks(runner)
-    warn_of_another_batch_size(runner)
+    check_settings(runner)
     recorder = RunRecorder(progress_file(folder), dict(commit=commit(), **hardware()))
     runner.register_hook(recorder)
     train(runner)

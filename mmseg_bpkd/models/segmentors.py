@@ -1,7 +1,6 @@
 """Segmentors: resolving a config path plus changes, building a network, running its heads."""
 
 import copy
-import os.path as osp
 from collections.abc import Iterator, Sequence
 from inspect import signature
 from logging import WARNING
@@ -16,7 +15,7 @@ from mmseg.registry import MODELS as SEGMENTORS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from mmseg_bpkd.fileio.package_files import find_config
+from mmseg_bpkd.fileio.package_files import load_config_file
 from mmseg_bpkd.fileio.stored_config import stored_normalization
 
 # Replaced by `SegDistill` and `plain_segmentor`: the keys of `task` in the config of a data set.
@@ -56,6 +55,7 @@ def resolve_segmentor(
 
     Raises:
         FileNotFoundError: if `cfg_path` does not exist.
+        ImportError: if `cfg_path` needs a package that is not installed.
         ValueError: if preprocessor and backbone are for different numbers of channels.
     """
     changes = copy.deepcopy(ConfigDict(segmentor))
@@ -217,13 +217,7 @@ def plain_segmentor(
 
 
 def _read_model(path: str) -> ConfigDict:
-    file = find_config(path)
-    if not osp.isfile(file):
-        raise FileNotFoundError(
-            f'cfg_path={path!r}: there is no config {file}. Give the path of a config file, or "package::path" for a '
-            'config of an installed package'
-        )
-    cfg = Config.fromfile(file)
+    cfg = load_config_file(path, place=f'cfg_path={path!r}: ')
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     return cfg.model

@@ -86,6 +86,15 @@ binary_cross_entropy(torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1), 255), ignore
 import torch
 from mmseg.models.decode_heads.decode_head import accuracy
 assert accuracy(torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, dtype=torch.long)) == 100""",
+    'layer-wise rates of a student': """
+import torch
+from mmseg.engine.optimizers import LearningRateDecayOptimizerConstructor
+class BEiT(torch.nn.Linear):
+    pass
+algorithm, algorithm.architecture = (torch.nn.Module() for _ in range(2))
+algorithm.architecture.backbone = BEiT(1, 1)
+cfg = dict(optimizer=dict(type='SGD', lr=1, weight_decay=1))
+LearningRateDecayOptimizerConstructor(cfg, dict(num_layers=1, decay_rate=0.5)).add_params([], algorithm)""",
     'inplace off': """
 import torch
 from mmrazor.models.algorithms import BaseAlgorithm

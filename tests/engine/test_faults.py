@@ -16,9 +16,11 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from mmseg_bpkd.config.reading import read_config
 from mmseg_bpkd.engine.hooks.atomic_checkpoint import AtomicLocalBackend
-from mmseg_bpkd.engine.train import check_hooks, train
+from mmseg_bpkd.engine.train import check_hooks, train, warn_of_another_length, warn_of_sgd_for_transformers
 from mmseg_bpkd.models.losses import DistillLoss
+from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
 
 FULL = '/dev/full'  # each write to it fails as on a full disk
 needs_full_device = pytest.mark.skipif(not os.path.exists(FULL), reason=f'this system has no {FULL}')
@@ -136,6 +138,104 @@ def test_a_config_that_replaces_the_list_of_hooks_is_told_what_it_lost_and_how_t
         check_hooks(run)
         grammar = 'To add hooks to those of a base config, write custom_hooks = [*_base_.custom_hooks, ...]'
         assert said == ([f'custom_hooks has no {lost}. {grammar}'] if lost else [])
+
+
+ITERATIONS, EPOCHS = dict(type='IterBasedTrainLoop', max_iters=60), dict(type='EpochBasedTrainLoop', max_epochs=3)
+POLY = dict(type='PolyLR', by_epoch=False)
+FOLLOW = 'to let the schedule follow, add --cfg-options param_scheduler'
+
+
+@pytest.mark.parametrize(
+    ('loop', 'schedule', 'said'),
+    [
+        (ITERATIONS, [dict(POLY, end=60)], None),
+        (ITERATIONS, [dict(POLY, end=600)], f'ends at 600, but the training at 60 iterations: {FOLLOW}.0.end=60'),
+        (ITERATIONS, [dict(POLY, end=40)], f'ends at 40, but the training at 60 iterations: {FOLLOW}.0.end=60'),
+        (ITERATIONS, dict(POLY, end=600), f'{FOLLOW}.end=60'),
+        (ITERATIONS, [dict(type='LinearLR', end=15, by_epoch=False), dict(POLY, begin=15, end=60)], None),
+        (
+            ITERATIONS,
+            [dict(type='LinearLR', end=99, by_epoch=False), dict(POLY, begin=99, end=600)],
+            f'{FOLLOW}.1.end=60, and let it begin earlier: param_scheduler.1.begin is 99',
+        ),
+        (ITERATIONS, [dict(type='ConstantLR', by_epoch=False)], None),
+        (ITERATIONS, [dict(type='MultiStepLR', milestones=[2])], 'param_scheduler.0 counts epochs, but the training c'),
+        (ITERATIONS, [dict(type='PolyLR', end=2, convert_to_iter_based=True)], None),
+        (ITERATIONS, None, None),
+        (EPOCHS, [dict(type='PolyLR', end=3)], None),
+        (EPOCHS, [dict(type='PolyLR', end=4)], f'ends at 4, but the training at 3 epochs: {FOLLOW}.0.end=3'),
+        (EPOCHS, [dict(POLY, end=15)], None),
+        (EPOCHS, [dict(POLY, end=80000)], f'ends at 80000, but the training at 15 iterations: {FOLLOW}.0.end=15'),
+    ],
+)
+def test_a_schedule_of_another_length_than_the_training_is_warned_of(loop, schedule, said):
+    warnings = []
+    warn_of_another_length(
+        SimpleNamespace(
+            cfg=Config(dict(train_cfg=loop, param_scheduler=schedule)),
+            train_loop=SimpleNamespace(max_iters=15),
+            logger=SimpleNamespace(warning=warnings.append),
+        )
+    )
+    assert len(warnings) == (said is not None) and all(said in line for line in warnings)
+
+
+def test_the_advice_about_the_schedule_of_a_shorter_training_ends_the_warning():
+    """The example of docs/usage.md."""
+    for options in ({'train_cfg.max_iters': 9}, {'train_cfg.max_iters': 9, 'param_scheduler.0.end': 9}):
+        warnings = []
+        cfg = read_config(osp.join(ROOT, 'configs', runs.DEMO), options)
+        warn_of_another_length(SimpleNamespace(cfg=cfg, logger=SimpleNamespace(warning=warnings.append)))
+        assert len(warnings) == 2 - len(options)
+
+
+SEGFORMER = 'mmseg::segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py'
+TINY_MIT = dict(embed_dims=8, num_layers=[1] * 4, num_heads=[1] * 4, init_cfg=None)
+
+
+@pytest.mark.parametrize('algorithm', [True, False])
+@pytest.mark.parametrize(
+    ('student', 'optimizer', 'warned'),
+    [
+        (dict(cfg_path=SEGFORMER, backbone=TINY_MIT), 'SGD', True),
+        (dict(cfg_path=SEGFORMER, backbone=TINY_MIT), 'AdamW', False),
+        (tiny.pspnet(), 'SGD', False),
+    ],
+)
+def test_a_transformer_with_sgd_is_warned_of(student, optimizer, warned, algorithm):
+    network = build_segmentor(resolve_segmentor(student, 3, tiny.PREPROCESSOR))
+    said = []
+    run = SimpleNamespace(
+        model=SimpleNamespace(student=network) if algorithm else network,
+        cfg=Config(dict(optim_wrapper=dict(optimizer=dict(type=optimizer, lr=0.01)))),
+        logger=SimpleNamespace(warning=said.append),
+    )
+    warn_of_sgd_for_transformers(run)
+    message = 'the backbone MixVisionTransformer is a transformer or the like, but the optimizer is SGD with lr=0.01'
+    assert [line.startswith(message) for line in said] == [True] * warned
+    assert all(osp.isfile(osp.join(ROOT, 'configs/_base_/schedules', '80k_adamw.py')) for _ in said)
+
+
+@pytest.mark.parametrize('loop', [dict(type='EpochBasedTrainLoop', max_epochs=1), dict(by_epoch=True, max_epochs=1)])
+@pytest.mark.parametrize(
+    ('sampler', 'hooks', 'ends'),
+    [
+        ('ResumableSampler', ['ExactResumeHook'], True),
+        ('ResumableSampler', [], False),
+        ('InfiniteSampler', ['ExactResumeHook'], False),
+        ('InfiniteSampler', [], False),
+        ('DefaultSampler', [], True),
+    ],
+)
+def test_an_epoch_that_would_not_end_is_an_error(loop, sampler, hooks, ends):
+    run, _ = run_with([dict(type=hook) for hook in hooks], sampler=sampler)
+    check_hooks(run)  # a training by iterations
+    run.cfg.train_cfg = loop
+    if ends:
+        check_hooks(run)
+        return
+    with pytest.raises(ValueError, match=f'the training is by epochs, but {sampler} never ends an epoch: use'):
+        check_hooks(run)
 
 
 @pytest.mark.parametrize('needs', [dict(max_grad_norm=15.0), dict(optim_options=dict(critic=dict(lr=1e-4))), {}])

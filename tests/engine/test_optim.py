@@ -1,5 +1,6 @@
 """Learning rates and gradient clipping of the layers that the losses train."""
 
+import copy
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from mmengine.optim.scheduler import PolyLR
 
 from mmseg_bpkd.engine.hooks import ClipLossGradHook
 from mmseg_bpkd.engine.optim import FallingPolyLR
+from mmseg_bpkd.models.segmentors import build_segmentor
 
 OPTIM_WRAPPER = dict(
     type='OptimWrapper',
@@ -70,6 +72,55 @@ def test_losses_without_learning_rates_of_their_own_add_no_parameter_group(teach
 def test_a_model_without_a_distiller_gets_mmengines_parameter_groups():
     model = torch.nn.Conv2d(1, 1, 1)
     assert rates(model, paramwise_cfg=dict(bias_lr_mult=2.0)) == {'weight': (0.02, 5e-4), 'bias': (0.04, 5e-4)}
+
+
+BEIT = dict(
+    type='EncoderDecoder',
+    data_preprocessor=tiny.PREPROCESSOR,
+    backbone=dict(type='BEiT', img_size=64, embed_dims=8, num_layers=3, num_heads=2, mlp_ratio=2, out_indices=2),
+    decode_head=dict(type='FCNHead', in_channels=8, channels=4, num_convs=1, num_classes=3, in_index=0),
+    test_cfg=dict(mode='whole'),
+)
+DECAY = dict(num_layers=3, decay_rate=0.5, decay_type='layer_wise')
+MMSEG = 'LearningRateDecayOptimizerConstructor'
+
+
+def beit_student(method: str, teacher_ckpt: str, **changes):
+    distiller = Config.fromfile(DISTILLERS[method]).distiller
+    return tiny.distillation(teacher_ckpt, distiller=distiller, student=copy.deepcopy(BEIT), **changes)
+
+
+@pytest.mark.parametrize('constructor', [MMSEG, 'DistillOptimWrapperConstructor'])
+def test_layer_wise_learning_rates_of_a_student_are_those_of_the_network_alone(teacher_ckpt, constructor):
+    model = beit_student('mgd', teacher_ckpt)
+    found = rates(model, constructor=constructor, paramwise_cfg=dict(DECAY))
+    alone = rates(build_segmentor(copy.deepcopy(BEIT)), constructor=MMSEG, paramwise_cfg=dict(DECAY))
+    assert alone['backbone.layers.0.ln1.bias'] == (0.02 * 0.5**3, 0)  # of 3 + 2 layers, the one after the patches
+    layers = {name for name, _ in model.named_parameters() if name.startswith('distiller.')}
+    assert layers and found == {
+        **{f'architecture.{name}': value for name, value in alone.items()},
+        **dict.fromkeys(layers, (0.02, 5e-4)),
+    }
+
+
+def test_layer_wise_learning_rates_go_with_those_of_the_losses(teacher_ckpt):
+    found = rates(beit_student('apd', teacher_ckpt), paramwise_cfg=dict(DECAY))
+    adaptor = [lr for name, (lr, _) in found.items() if '.adaptor_T.' in name]
+    assert adaptor == [pytest.approx(1e-5)] * len(adaptor) and adaptor
+    assert found['architecture.backbone.layers.0.ln1.bias'] == (0.02 * 0.5**3, 0)
+
+
+@pytest.mark.parametrize('constructor', [MMSEG, 'DistillOptimWrapperConstructor'])
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(DECAY), "decay_type='layer_wise' of layer-wise .* is not known for the backbone ResNetV1c: both exist"),
+        (dict(decay_rate=0.5), 'paramwise_cfg has no num_layers, which layer-wise learning rates need'),
+    ],
+)
+def test_layer_wise_learning_rates_that_cannot_be_computed_are_explained(teacher_ckpt, constructor, changes, message):
+    with pytest.raises(ValueError, match=message):
+        rates(model_of('kd', teacher_ckpt), constructor=constructor, paramwise_cfg=changes)
 
 
 def schedules(scheduler_type) -> list:

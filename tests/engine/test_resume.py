@@ -4,6 +4,7 @@ import os
 import os.path as osp
 import re
 import shutil
+import signal
 
 import pytest
 import runs
@@ -11,14 +12,17 @@ import torch
 import toy
 from mmengine.evaluator import BaseMetric
 from mmengine.fileio import get_file_backend
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
+from test_docs import python_blocks
+from test_save_on_signal import Send
 from torch.utils.data import DataLoader, SequentialSampler
 
 from mmseg_bpkd.datasets import ResumableSampler
 from mmseg_bpkd.engine.hooks import AtomicCheckpointHook, ExactResumeHook
 from mmseg_bpkd.engine.hooks.atomic_checkpoint import AtomicLocalBackend
 from mmseg_bpkd.engine.hooks.exact_resume import _ResumedIterator
+from mmseg_bpkd.engine.hooks.save_on_signal import StoppedBySignal
 
 
 @pytest.fixture(scope='module')
@@ -334,7 +338,10 @@ def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     ('iteration_based', 'message'),
     [
         (True, r'needs a ResumableSampler, got SequentialSampler: set train_dataloader\.sampler'),
-        (False, 'needs an IterBasedTrainLoop, got object: set train_cfg'),
+        (
+            False,
+            r'needs an IterBasedTrainLoop or an EpochBasedTrainLoop, got object: set train_cfg\.type, or remove the',
+        ),
     ],
 )
 def test_unsupported_loop_or_sampler_raises_type_error_before_training(iteration_based, message):
@@ -343,6 +350,110 @@ def test_unsupported_loop_or_sampler_raises_type_error_before_training(iteration
         runner.train_loop = object()
     with pytest.raises(TypeError, match=message):
         ExactResumeHook().before_train(runner)
+
+
+# Training by epochs: of 10 images, each epoch has two batches of four and one of two.
+
+
+class Seen(Hook):
+    """Collects, of each epoch, the first pixel of each image of its batches, and the epochs that were validated."""
+
+    def __init__(self) -> None:
+        self.epochs, self.validated = {}, []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        pixels = [float(image[0, 0, 0]) for image in data_batch['inputs']]
+        self.epochs.setdefault(runner.epoch, []).append(pixels)
+
+    def after_val_epoch(self, runner, metrics=None):
+        self.validated.append((runner.epoch, metrics['mean']))
+
+
+def by_epochs(folder, hooks=(), by_epoch: bool = False, drop_last: bool = False, **changes) -> Runner:
+    """A run of three epochs. It saves every epoch or, unless `by_epoch`, every 100 iterations."""
+    loader = dict(batch_size=4, num_workers=0, drop_last=drop_last, sampler=dict(type='ResumableSampler'))
+    checkpoint = dict(type='AtomicCheckpointHook', by_epoch=by_epoch, interval=1 if by_epoch else 100)
+    return toy.runner(
+        folder,
+        hooks=hooks,
+        train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=3, val_interval=1),
+        train_dataloader=dict(dataset=toy.Images(), **loader),
+        default_hooks=dict(checkpoint=checkpoint),
+        **changes,
+    )
+
+
+@pytest.mark.parametrize('drop_last', [False, True])
+def test_an_epoch_ends_and_has_each_image_once(tmp_path, drop_last):
+    seen = Seen()
+    run = by_epochs(tmp_path, [seen], drop_last=drop_last)
+    run.train()
+    steps, images = (2, 8) if drop_last else (3, 10)
+    assert run.iter == 3 * steps and [epoch for epoch, _ in seen.validated] == [1, 2, 3]
+    orders = [[pixel for batch in batches for pixel in batch] for batches in seen.epochs.values()]
+    assert [len(order) for order in orders] == [len(set(order)) for order in orders] == [images] * 3
+    assert orders[0] != orders[1] != orders[2]
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_docs_train_by_epochs(tmp_path):
+    lines = next(block for block in python_blocks('docs/usage.md') if 'EpochBasedTrainLoop' in block)
+    config = runs.write_config(tmp_path, more=runs.INTERRUPTIBLE + lines)
+    done = runs.call('train.py', config, '--work-dir', tmp_path / 'run')
+    assert 'the schedule of the learning rate ends' not in done.stdout + done.stderr
+    assert torch.load(tmp_path / 'run/iter_12.pth')['meta']['iter'] == 12  # three epochs of seven images in pairs
+    rates = [float(rate) for rate in re.findall(r'Iter\(train\).* lr: (\S+)', done.stdout)]
+    assert [len(set(rates[i : i + 4])) for i in (0, 4, 8)] == [1, 1, 1] and rates[0] > rates[4] > rates[8]
+
+
+@pytest.mark.parametrize('drop_last', [False, True])
+@pytest.mark.parametrize(
+    ('method', 'call'),
+    [
+        ('before_train_iter', 1),
+        ('before_train_iter', 3),
+        ('before_train_iter', 4),
+        ('after_val_iter', 2),
+        ('after_val_iter', 7),
+    ],
+)
+def test_an_interrupted_epoch_continues_where_it_was(tmp_path, method, call, drop_last):
+    seen = [Seen() for _ in range(3)]
+    whole = by_epochs(tmp_path / 'whole', [seen[0]], drop_last=drop_last)
+    whole.train()
+    with pytest.raises(StoppedBySignal):
+        send = Send(signal.SIGTERM, method, call)
+        by_epochs(tmp_path / 'parts', [seen[1], send], drop_last=drop_last).train()
+    last = (tmp_path / 'parts/last_checkpoint').read_text()
+    resumed = by_epochs(tmp_path / 'parts', [seen[2]], drop_last=drop_last, resume=True, load_from=last)
+    resumed.train()
+    parts = [[batch for batches in one.epochs.values() for batch in batches] for one in seen]
+    assert parts[0] == parts[1] + parts[2]
+    assert seen[0].validated == seen[1].validated + seen[2].validated
+    assert runs.same(whole.model.state_dict(), resumed.model.state_dict())
+
+
+@pytest.mark.parametrize('epoch', [1, 3])
+def test_a_checkpoint_of_an_epoch_is_continued_with_the_validation_that_is_due(tmp_path, epoch):
+    """A checkpoint is saved before the validation of its epoch."""
+    seen, rest = Seen(), Seen()
+    whole = by_epochs(tmp_path, [seen], by_epoch=True)
+    whole.train()
+    resumed = by_epochs(tmp_path / 'parts', [rest], True, resume=True, load_from=f'{tmp_path}/epoch_{epoch}.pth')
+    resumed.train()
+    assert rest.validated == seen.validated[epoch - 1 :]
+    assert list(rest.epochs.values()) == list(seen.epochs.values())[epoch:]
+    assert runs.same(whole.model.state_dict(), resumed.model.state_dict())
+
+
+def test_all_ranks_have_the_same_number_of_samples_of_an_epoch():
+    samplers = [ResumableSampler(range(5), seed=3) for _ in range(2)]
+    for rank, sampler in enumerate(samplers):
+        sampler.rank, sampler.world_size, sampler.start, sampler.stop = rank, 2, 5, 10
+    samples = [list(sampler) for sampler in samplers]
+    assert [len(sampler) for sampler in samplers] == [len(one) for one in samples] == [3, 3]
+    order = [samples[i % 2][i // 2] for i in range(6)]
+    assert sorted(order[:5]) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize('skips', [False, True])

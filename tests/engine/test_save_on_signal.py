@@ -2,7 +2,9 @@
 
 import os
 import signal
+import subprocess
 import time
+from contextlib import suppress
 
 import pytest
 import runs
@@ -283,3 +285,44 @@ def test_dist_train_under_nohup_outlives_its_terminal(real):
     work_dir = folder / 'nohup'
     assert stop_when_seen(config, work_dir, 'dist_train.sh', 2, number=signal.SIGHUP, prepare=ignore) == 0
     assert iteration_saved_in(work_dir) == 12
+
+
+FORK_SERVER = "env_cfg = dict(mp_cfg=dict(mp_start_method='forkserver'))  # the default of Python 3.14\n"
+
+
+def processes_of(group: int) -> list:
+    listed = subprocess.run(['ps', '-e', '-o', 'pgid=,stat=,args='], capture_output=True, text=True).stdout.splitlines()
+    rows = [line.split(maxsplit=2) for line in listed]
+    return [row[2] for row in rows if row[0] == str(group) and not row[1].startswith('Z')]
+
+
+@pytest.mark.slow
+def test_workers_of_a_fork_server_end_with_the_training(tmp_path):
+    """Their parent process is the server, but it is the training that tells them to end."""
+    config = runs.write_config(tmp_path, 2, more=runs.INTERRUPTIBLE + FORK_SERVER)
+    with open(tmp_path / 'log', 'w') as log:
+        process = subprocess.Popen(
+            runs.command('train.py', config, '--work-dir', tmp_path / 'run'),
+            env=runs.ENVIRONMENT,
+            cwd=runs.ROOT,
+            start_new_session=True,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            assert process.wait(timeout=120) == 0, (tmp_path / 'log').read_text()[-2000:]
+            deadline = time.monotonic() + 10
+            while processes_of(process.pid) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert processes_of(process.pid) == []
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert (tmp_path / 'run/iter_2.pth').is_file()
+
+
+@pytest.mark.slow
+def test_a_signal_to_a_training_with_a_fork_server_loses_nothing(tmp_path):
+    config = runs.write_config(tmp_path, 12, more=runs.INTERRUPTIBLE + FORK_SERVER)
+    assert stop_when_seen(config, tmp_path / 'run', 'train.py', number=signal.SIGTERM) == 143
+    assert 3 <= iteration_saved_in(tmp_path / 'run') < 12

@@ -1,6 +1,7 @@
 """Configs and checkpoints of the package are found from any working directory."""
 
 import os.path as osp
+import sys
 from collections import Counter
 from glob import glob
 
@@ -66,7 +67,9 @@ def test_what_comes_from_the_package_is_built_in_the_scope_of_the_config(elsewhe
 def test_a_network_can_name_a_config_of_the_package(elsewhere):
     model = MODELS.build(dict(type='plain_segmentor', cfg_path='mmseg::fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py'))
     assert model.decode_head.num_classes == 19
-    with pytest.raises(FileNotFoundError, match=r"cfg_path='mmseg_bpkd::nowhere.py': there is no config /.*nowhere.py"):
+    with pytest.raises(
+        FileNotFoundError, match=r"cfg_path='mmseg_bpkd::nowhere.py': no config mmseg_bpkd::nowhere.py:"
+    ):
         MODELS.build(dict(type='plain_segmentor', cfg_path='mmseg_bpkd::nowhere.py'))
 
 
@@ -77,8 +80,60 @@ def test_a_base_that_does_not_exist_is_named(elsewhere):
 
 
 def test_another_config_that_does_not_exist_is_named():
-    with pytest.raises(FileNotFoundError, match='^no config x.py: give the path of a config file, or "mmseg_bpkd::'):
+    with pytest.raises(
+        FileNotFoundError, match='^no config x.py: give the path of a config file, or "package::path" for'
+    ):
         load_config_file('x.py')
+
+
+MISSPELLED = 'mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1025.py'
+NEAREST = MISSPELLED.replace('1025', '1024')
+
+
+def test_a_misspelled_config_gets_the_nearest_one(elsewhere):
+    with pytest.raises(
+        FileNotFoundError, match=rf'^cfg_path=.*: no config {MISSPELLED}; the nearest is {NEAREST}: give'
+    ):
+        MODELS.build(dict(type='plain_segmentor', cfg_path=MISSPELLED))
+    (elsewhere / 'own.py').write_text(f'_base_ = {MISSPELLED!r}')
+    with pytest.raises(FileNotFoundError, match=f'own.py: _base_ names {MISSPELLED}, .*; the nearest is {NEAREST}$'):
+        Config.fromfile('own.py')
+    with pytest.raises(
+        FileNotFoundError, match=f'^no config {elsewhere}/owm.py; the nearest is {elsewhere}/own.py: give'
+    ):
+        load_config_file(f'{elsewhere}/owm.py')
+
+
+def test_a_package_that_is_not_installed_is_named():
+    with pytest.raises(FileNotFoundError, match=r'^mmsegg:: stands for .*, but no package mmsegg is installed$'):
+        load_config_file('mmsegg::x.py')
+
+
+@pytest.mark.parametrize('package', ['mmsegg', 'mmyolo'])
+def test_a_base_of_a_package_that_is_not_installed_names_the_package(package, elsewhere):
+    (elsewhere / 'own.py').write_text(f"_base_ = '{package}::fcn/x.py'")
+    with pytest.raises(FileNotFoundError, match=f'but no package {package} is installed'):
+        load_config_file('own.py')
+
+
+def test_a_config_that_needs_a_package_names_it(elsewhere):
+    """As those of ConvNeXt need MMPretrain, whose message has a line for each folder of the Python path."""
+    (elsewhere / 'own.py').write_text("custom_imports = dict(imports='not_there.models')")
+    message = (
+        r'the custom_imports of own.py need the module not_there, which is not installed: pip install not_there, or'
+    )
+    with pytest.raises(ImportError, match=f'^{message}'):
+        load_config_file('own.py')
+    with pytest.raises(ImportError, match=f"^cfg_path='own.py': {message}"):
+        MODELS.build(dict(type='plain_segmentor', cfg_path='own.py'))
+
+
+def test_an_import_that_fails_inside_of_a_module_keeps_its_error(elsewhere, monkeypatch):
+    (elsewhere / 'own_module.py').write_text('from json import nothing')
+    (elsewhere / 'own.py').write_text("custom_imports = dict(imports='own_module')")
+    monkeypatch.syspath_prepend(elsewhere)
+    with pytest.raises(ImportError, match='Failed to import custom modules'):
+        load_config_file('own.py')
 
 
 @pytest.mark.parametrize('data', ['camvid', 'synthetic'])
@@ -104,3 +159,20 @@ def test_recipes_have_names_of_their_own():
     leaves = [path for path in glob(osp.join(ROOT, 'configs/**/*.py'), recursive=True) if '/_base_/' not in path]
     assert len(leaves) > 100
     assert [name for name, count in Counter(map(osp.basename, leaves)).items() if count > 1] == []
+
+
+def test_safetensors_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    (tmp_path / 'teacher.safetensors').write_bytes(b'')
+    monkeypatch.setitem(sys.modules, 'safetensors', None)
+    monkeypatch.setitem(sys.modules, 'safetensors.torch', None)
+    with pytest.raises(ImportError, match=r'teacher\.safetensors is read by .*: pip install safetensors$'):
+        read_checkpoint(str(tmp_path / 'teacher.safetensors'))
+    with pytest.raises(FileNotFoundError, match=r'^no checkpoint nowhere\.safetensors'):
+        read_checkpoint('nowhere.safetensors')
+
+
+def test_safetensors_are_read(tmp_path):
+    files = pytest.importorskip('safetensors.torch')
+    state = dict(weight=torch.arange(3.0))
+    files.save_file(state, tmp_path / 'teacher.safetensors')
+    assert torch.equal(read_checkpoint(str(tmp_path / 'teacher.safetensors'))['weight'], state['weight'])

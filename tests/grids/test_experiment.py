@@ -289,7 +289,7 @@ def test_the_progress_line_counts_the_runs_and_says_how_far_each_is(fakes, tmp_p
         def __init__(self, arguments, log, slot):
             super().__init__(arguments, log, slot)
             with open(osp.join(osp.dirname(log), 'progress.json'), 'w') as file:
-                json.dump(dict(step=4, seconds=480.0), file)  # of 10 steps
+                json.dump(dict(step=4, steps=10, seconds=480.0), file)
 
     grid = small_grid(tmp_path, 'a-0', 'bad-0', 'a-1')
     os.makedirs(grid.results)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 from torch.utils.data import DataLoader
 
@@ -48,10 +48,12 @@ class ExactResumeHook(Hook):
     With the same number of processes, a resumed run on the CPU ends with bit-identical weights. With accumulated
     gradients, this needs checkpoints at multiples of `accumulative_counts`; otherwise it warns.
 
+    The training may be by iterations or by epochs. An epoch that was interrupted continues where it was.
+
     Raises:
         ValueError: if the checkpoint to resume from lacks parts, does not fit the config, or holds NaN.
-        TypeError: before training, if the training loop is not an `IterBasedTrainLoop` or its sampler is not a
-            `ResumableSampler`.
+        TypeError: before training, if the training loop is neither an `IterBasedTrainLoop` nor an
+            `EpochBasedTrainLoop`, or its sampler is not a `ResumableSampler`.
     """
 
     priority = 'VERY_HIGH'
@@ -74,10 +76,10 @@ class ExactResumeHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         loop = runner.train_loop
-        if not isinstance(loop, IterBasedTrainLoop):
+        if not isinstance(loop, (IterBasedTrainLoop, EpochBasedTrainLoop)):
             raise TypeError(
-                f'ExactResumeHook needs an IterBasedTrainLoop, got {type(loop).__name__}: set '
-                'train_cfg=dict(type="IterBasedTrainLoop"), or remove the hook'
+                f'ExactResumeHook needs an IterBasedTrainLoop or an EpochBasedTrainLoop, got {type(loop).__name__}: '
+                'set train_cfg.type, or remove the hook and set the sampler that the loop needs'
             )
         self._warn_of_checkpoints_between_updates(runner)
         sampler = loop.dataloader.sampler
@@ -86,29 +88,50 @@ class ExactResumeHook(Hook):
                 f'ExactResumeHook needs a ResumableSampler, got {type(sampler).__name__}: set '
                 'train_dataloader.sampler=dict(type="ResumableSampler"), or remove the hook'
             )
+        self.by_epoch = isinstance(loop, EpochBasedTrainLoop)
         self.first_iter = loop.iter
         self.samples_per_iter = loop.dataloader.batch_size * sampler.world_size
         if loop.iter > 0:
-            stream = self.resumed_stream or dict(seed=runner.seed, position=loop.iter * self.samples_per_iter)
+            past = loop.epoch * sampler.size if self.by_epoch else loop.iter * self.samples_per_iter
+            stream = self.resumed_stream or dict(seed=runner.seed, position=past)
             sampler.seed, sampler.start = stream['seed'], stream['position']
-            loop.dataloader_iterator = _ResumedIterator(loop.dataloader, past=loop.iter)
+            if not self.by_epoch:
+                loop.dataloader_iterator = _ResumedIterator(loop.dataloader, past=loop.iter)
 
     def _warn_of_checkpoints_between_updates(self, runner: Runner) -> None:
         counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
         for hook in runner.hooks:
-            if isinstance(hook, CheckpointHook) and hook.interval > 0 and hook.interval % counts:
+            if not isinstance(hook, CheckpointHook):
+                continue
+            interval = hook.interval * (len(runner.train_dataloader) if hook.by_epoch else 1)
+            if interval > 0 and interval % counts:
                 runner.logger.warning(
-                    f'a checkpoint is saved every {hook.interval} iterations, but {counts} iterations are one update '
+                    f'a checkpoint is saved every {interval} iterations, but {counts} iterations are one update '
                     '(accumulative_counts): resuming between two updates loses gradients and is not exact. Set '
                     f'default_hooks.checkpoint.interval to a multiple of {counts}'
                 )
 
     def before_train_epoch(self, runner: Runner) -> None:
         # An IterBasedTrainLoop calls this once, after resuming and before its first step.
+        if not self.by_epoch:
+            self._validate_if_due(runner)
+            return
+        loop, sampler = runner.train_loop, runner.train_dataloader.sampler
+        begin = loop.epoch * sampler.size
+        if sampler.start <= begin:  # otherwise the epoch was interrupted
+            self._validate_if_due(runner)
+        self.first_iter = loop.iter
+        sampler.start, sampler.stop = max(sampler.start, begin), begin + sampler.size
+
+    def after_train(self, runner: Runner) -> None:
+        if self.by_epoch:  # a run that was interrupted by the last validation has no epoch left
+            self._validate_if_due(runner)
+
+    def _validate_if_due(self, runner: Runner) -> None:
         loop = runner.train_loop
-        due = loop.iter % loop.val_interval == 0 or loop.iter == loop.max_iters
-        due = due and loop.iter >= max(1, loop.val_begin) and runner.val_loop is not None
-        if due and runner.message_hub.runtime_info.get('validated_iter') != loop.iter:
+        done, last = (loop.epoch, loop.max_epochs) if self.by_epoch else (loop.iter, loop.max_iters)
+        due = (done % loop.val_interval == 0 or done == last) and done >= max(1, loop.val_begin)
+        if due and runner.val_loop is not None and runner.message_hub.runtime_info.get('validated_iter') != loop.iter:
             runner.val_loop.run()
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
@@ -119,11 +142,11 @@ class ExactResumeHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         sampler = runner.train_dataloader.sampler
-        steps = checkpoint['meta']['iter'] - self.first_iter
+        position = sampler.start + (checkpoint['meta']['iter'] - self.first_iter) * self.samples_per_iter
+        if self.by_epoch:
+            position = min(position, sampler.stop)  # the last batch of an epoch may be smaller
         checkpoint['meta']['data_stream'] = dict(
-            seed=sampler.seed,
-            position=sampler.start + steps * self.samples_per_iter,
-            samples_per_iter=self.samples_per_iter,
+            seed=sampler.seed, position=position, samples_per_iter=self.samples_per_iter
         )
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:

@@ -3,6 +3,7 @@
 Ctrl-C sends SIGINT; Slurm and cloud providers send SIGTERM; a terminal that is closed sends SIGHUP.
 """
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -146,6 +147,7 @@ def init_worker(*args, **kwargs) -> None:
 
 
 def _exit_when_parent_asks() -> None:
-    while signal.sigwaitinfo(SIGNALS).si_pid != os.getppid():
+    # Not os.getppid(), which is the fork server if the start method is forkserver.
+    while signal.sigwaitinfo(SIGNALS).si_pid != multiprocessing.parent_process().pid:
         pass
     os._exit(0)

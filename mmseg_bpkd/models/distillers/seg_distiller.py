@@ -326,7 +326,7 @@ def _check_auxiliary_head(model: BaseModel, loss_name: str, record: str, side: s
         network = f'{SIDES[side]} ({type(model).__name__} with {type(model.backbone).__name__})'
         raise ValueError(
             f'{loss_name} reads the record {record}_{side}, but the {network} has no auxiliary head: add '
-            f'auxiliary_head to model.{SIDES[side]}, or leave out {loss_name}'
+            f'auxiliary_head to model.{SIDES[side]}, or leave out {loss_name} (DIST: --method variants/dist_no_aux)'
         )
 
 

@@ -17,6 +17,7 @@ from test_fast_settings import losses_and_gradients
 from test_one_channel import batch as binary_batch
 from test_one_channel import pspnet
 
+from mmseg_bpkd.config.methods import known_methods
 from mmseg_bpkd.models.losses import DistillLoss, KDLoss
 from mmseg_bpkd.models.segmentors import build_segmentor, forward_heads, resolve_segmentor
 
@@ -244,9 +245,14 @@ def test_a_network_without_an_auxiliary_head_is_an_error_that_names_record_and_n
     with pytest.raises(
         ValueError,
         match=rf'loss_dist_aux reads the record aux_preds_{side[0].upper()}, but the {side} \(EncoderDecoder with '
-        rf'ResNetV1c\) has no auxiliary head: add auxiliary_head to model.{side}, or leave out loss_dist_aux',
+        rf'ResNetV1c\) has no auxiliary head: add auxiliary_head to model.{side}, or leave out loss_dist_aux '
+        r'\(DIST: --method variants/dist_no_aux\)$',
     ):
         tiny.distillation(teacher_ckpt, distiller=DIST, **network)
+
+
+def test_the_variant_that_the_error_names_exists():
+    assert 'variants/dist_no_aux' in known_methods()
 
 
 def test_a_checkpoint_without_the_auxiliary_head_is_an_error_that_says_why_it_is_needed(teacher_ckpt, tmp_path):
