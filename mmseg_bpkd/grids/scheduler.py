@@ -1,6 +1,5 @@
 """Starts the runs of a grid, some at a time, and reports what becomes of them."""
 
-import json
 import os
 import os.path as osp
 import signal
@@ -11,6 +10,7 @@ from contextlib import contextmanager, suppress
 from .grid_file import Grid, Run
 from .processes import Process
 from .progress import Job, ProgressLine, duration, seconds_left
+from .run_results import read_result
 from .worker import command, progress_file
 
 LOG = 'log.txt'
@@ -130,8 +130,7 @@ class Scheduler:
 def _finished_job(run: Run, grid: Grid) -> Job | None:
     if not grid.is_finished(run):
         return None
-    with open(grid.result(run), encoding='utf-8') as file:
-        record = json.load(file)
+    record = read_result(grid.result(run))
     steps = record.get('steps', 0)
     return Job(run, steps, steps, record.get('wall_clock_s', 0.0), code=0)
 
