@@ -146,7 +146,7 @@ class SegDistill(SingleTeacherDistill):
                 f'no checkpoint {self.teacher_ckpt} of the teacher: train it (see docs/recipes.md), or set '
                 'model.teacher_ckpt to another file or URL'
             )
-        state = segmentor_state(read_checkpoint(self.teacher_ckpt))
+        state = segmentor_state(read_checkpoint(self.teacher_ckpt), self.teacher, self.teacher_ckpt)
         if not self.teacher_auxiliary:
             state = {key: value for key, value in state.items() if not key.startswith('auxiliary_head.')}
         elif not any(key.startswith('auxiliary_head.') for key in state):
