@@ -41,7 +41,8 @@ def measure_gradients(cfg: Config, checkpoint: str | None, batches: int, seed: i
     model = MODELS.build({**cfg.model, 'early_gradients': False})  # these would be computed again for each loss
     model.init_weights()
     if checkpoint:
-        load_strictly(model.student, segmentor_state(read_checkpoint(checkpoint)), checkpoint)
+        state = segmentor_state(read_checkpoint(checkpoint), model.student, checkpoint)
+        load_strictly(model.student, state, checkpoint)
     loader = dict(cfg.train_dataloader, num_workers=0, persistent_workers=False)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model = revert_sync_batchnorm(model).to(device)

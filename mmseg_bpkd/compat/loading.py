@@ -1,6 +1,5 @@
 """Types that checkpoints of MMEngine hold. Safe loading stays on."""
 
-import importlib
 import pickle
 from types import ModuleType
 
@@ -16,31 +15,34 @@ def loads_safely(_: ModuleType) -> bool:
 
 
 def allow_types(history_buffer: ModuleType) -> None:
-    import numpy as np
     import torch
 
-    owner_of_statistics = history_buffer.HistoryBuffer
+    from . import numpy_values
+
+    buffer = history_buffer.HistoryBuffer
 
     def history_getattr(owner, name):  # never the real getattr
-        if owner is owner_of_statistics and name in STATISTICS:
+        if owner is buffer and name in STATISTICS:
             return getattr(owner, name)
         raise pickle.UnpicklingError(
             f'the checkpoint reads the attribute {name!r} of {owner!r}, but only min, max, mean and current of '
             'HistoryBuffer are allowed: use a checkpoint that MMEngine wrote'
         )
 
-    multiarray = importlib.import_module('numpy._core.multiarray' if hasattr(np, '_core') else 'numpy.core.multiarray')
+    def set_history(self, state: dict) -> None:  # MMEngine's also takes the methods of the class from the state
+        self.__init__(state['_log_history'], state['_count_history'], state['max_length'])
+
+    buffer.__setstate__ = set_history
     torch.serialization.add_safe_globals(
         [
-            owner_of_statistics,
+            buffer,
             (history_getattr, 'builtins.getattr'),
-            np.ndarray,
-            np.dtype,
-            (multiarray._reconstruct, 'numpy.core.multiarray._reconstruct'),
-            (multiarray._reconstruct, 'numpy._core.multiarray._reconstruct'),
-            (multiarray.scalar, 'numpy.core.multiarray.scalar'),
-            (multiarray.scalar, 'numpy._core.multiarray.scalar'),
-            *{type(np.dtype(kind)) for kind in ('bool', 'int32', 'int64', 'uint8', 'float32', 'float64')},
+            (numpy_values.Array, 'numpy.ndarray'),
+            (numpy_values.DType, 'numpy.dtype'),
+            (numpy_values.reconstruct, 'numpy.core.multiarray._reconstruct'),
+            (numpy_values.reconstruct, 'numpy._core.multiarray._reconstruct'),
+            (numpy_values.scalar, 'numpy.core.multiarray.scalar'),
+            (numpy_values.scalar, 'numpy._core.multiarray.scalar'),
         ]
     )
 

@@ -91,6 +91,53 @@ def _is_in(folder: str, path: str) -> bool:
     return osp.realpath(osp.dirname(path)) == osp.realpath(folder)
 
 
+def loads_what_does_not_fit(runner: ModuleType) -> bool:
+    return runner.Runner.load_checkpoint.__module__ == runner.__name__
+
+
+def load_what_fits(runner: ModuleType) -> None:
+    def load_checkpoint(self, filename, map_location='cpu', strict=False, revise_keys=[(r'^module.', '')]) -> dict:
+        """As MMEngine's, but by the functions that load all checkpoints of this package."""
+        from mmseg_bpkd.fileio.checkpoint import fitting_state, read_checkpoint
+
+        resume = getattr(self, '_resume', False)
+        checkpoint = read_checkpoint(filename, map_location, resume)
+        model = self.model.module if runner.is_model_wrapper(self.model) else self.model
+        if not resume:
+            # Before hooks, such as that of EMA, use it.
+            checkpoint['state_dict'] = fitting_state(checkpoint, model, filename)
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        runner._load_checkpoint_to_model(model, checkpoint, strict, revise_keys=revise_keys)
+        self._has_loaded = True
+        self.logger.info(f'Load checkpoint from {filename}')
+        return checkpoint
+
+    runner.Runner.load_checkpoint = load_checkpoint
+
+
+def does_not_name_the_checkpoint(runner: ModuleType) -> bool:
+    return runner.Runner.resume.__module__ == runner.__name__
+
+
+def name_the_checkpoint(runner: ModuleType) -> None:
+    original = runner.Runner.resume
+
+    def resume(self, filename, *args, **kwargs) -> None:
+        try:
+            original(self, filename, *args, **kwargs)
+        except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            if filename in str(error):
+                raise
+            raise ValueError(
+                f'cannot resume from {filename}, which does not fit this run or is damaged '
+                f'({type(error).__name__}: {error}). Resume from another checkpoint, or start from its weights with '
+                '--cfg-options load_from=PATH'
+            ) from error
+
+    functools.update_wrapper(resume, original, assigned=('__doc__', '__name__', '__qualname__'))
+    runner.Runner.resume = resume
+
+
 FIXES = (
     Fix(
         'configs of OneDL',
@@ -120,5 +167,24 @@ FIXES = (
         'MMEngine deletes in its own work directory only',
         deletes_stored_paths,
         delete_own_files_only,
+    ),
+    Fix(
+        'weights that do not fit',
+        'mmengine.runner.runner',
+        'Runner.load_checkpoint only warns of weights of load_from that do not fit, even if none does, and does not '
+        'know the weights of a student without its distillation',
+        'mmengine 0.10',
+        'load_from raises if nothing fits, and a model can say how to load a checkpoint',
+        loads_what_does_not_fit,
+        load_what_fits,
+    ),
+    Fix(
+        'checkpoints that cannot be resumed',
+        'mmengine.runner.runner',
+        'errors of Runner.resume, such as KeyError, do not name the file',
+        'mmengine 0.10',
+        'Runner.resume checks what it reads',
+        does_not_name_the_checkpoint,
+        name_the_checkpoint,
     ),
 )

@@ -1,6 +1,7 @@
 """Faults of MMRazor."""
 
 import functools
+import sys
 import types
 from types import ModuleType
 
@@ -26,6 +27,17 @@ def turn_inplace_off(base: ModuleType) -> None:
     base.BaseAlgorithm.set_module_inplace_false = set_module_inplace_false
 
 
+LIMIT = sys.getrecursionlimit()
+
+
+def allows_endless_recursion(_: ModuleType) -> bool:
+    return sys.getrecursionlimit() > max(LIMIT, 10_000)
+
+
+def restore_the_limit(_: ModuleType) -> None:
+    sys.setrecursionlimit(LIMIT)
+
+
 FIXES = (
     Fix(
         'inplace off',
@@ -37,5 +49,15 @@ FIXES = (
         'MMRazor walks modules()',
         leaves_inplace_on,
         turn_inplace_off,
+    ),
+    Fix(
+        'recursion limit',
+        'mmrazor.models',
+        'importing MMRazor sets the recursion limit to 2^20 for its pruning: with it, deeply nested files and endless '
+        'recursions end in a segmentation fault',
+        'mmrazor 1.0 with Python < 3.12',
+        'MMRazor sets the limit where it prunes',
+        allows_endless_recursion,
+        restore_the_limit,
     ),
 )

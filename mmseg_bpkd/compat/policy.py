@@ -72,10 +72,7 @@ def _naming_the_file(load_from_local: Callable) -> Callable:
     @functools.wraps(load_from_local)
     def load(filename: str, map_location=None):
         try:
-            if zipfile.is_zipfile(filename):
-                with zipfile.ZipFile(filename) as archive:
-                    if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                        raise ValueError('it is compressed')
+            _check_archive(osp.expanduser(filename))
             return load_from_local(filename, map_location)
         except FileNotFoundError:
             raise
@@ -87,6 +84,28 @@ def _naming_the_file(load_from_local: Callable) -> Callable:
 
     load.__module__ = __name__
     return load
+
+
+def _check_archive(path: str) -> None:
+    """Raises a ValueError for an archive that would need more memory than it has bytes."""
+    if not osp.isfile(path):
+        return
+    size = osp.getsize(path)
+    with open(path, 'rb') as file:
+        if file.read(4) != b'PK\x03\x04':  # what torch.load reads as an archive
+            return
+        file.seek(max(size - 42, 0))
+        locator = file.read(20)
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ValueError('it is compressed')
+    if sum(entry.file_size for entry in entries) > size:
+        raise ValueError(f'the entries of this archive overlap: they add up to more than its {size} bytes')
+    # PyTorch and zipfile find the table of the entries in different ways, which agree for what torch.save writes.
+    other_table = locator[:4] == b'PK\x06\x07' and int.from_bytes(locator[8:16], 'little') != size - 98
+    if archive.comment or other_table or min((entry.header_offset for entry in entries), default=0) > 0:
+        raise ValueError('it is not laid out as torch.save does')
 
 
 def runs_configs(runner: ModuleType) -> bool:
@@ -130,8 +149,8 @@ FIXES = (
     Fix(
         'unreadable checkpoints',
         'mmengine.runner.checkpoint',
-        'errors do not name the file; compressed files, which torch.save does not write, can be much larger in memory '
-        'than on the disk',
+        'errors do not name the file; compressed files and overlapping entries, which torch.save does not write, can '
+        'be much larger in memory than on the disk',
         'mmengine 0.10',
         'never: it is our policy',
         reads_any_file,

@@ -55,7 +55,7 @@ def export_student(cfg: Config, checkpoint: str, out: str, half: bool = False) -
     loaded = read_checkpoint(checkpoint)
     plain = plain_config(cfg)
     model = build_segmentor(plain.model)
-    load_strictly(model, segmentor_state(loaded), checkpoint)
+    load_strictly(model, segmentor_state(loaded, model, checkpoint), checkpoint)
     state = {
         key: value.half() if half and value.is_floating_point() else value for key, value in model.state_dict().items()
     }
@@ -168,7 +168,7 @@ def load_segmentor(cfg: Config, loaded: dict | None, checkpoint: str) -> BaseMod
         config.backbone.pop('init_cfg', None)
         model = revert_sync_batchnorm(build_segmentor(config))
     if loaded is not None:
-        state = segmentor_state(loaded)
+        state = segmentor_state(loaded, model, checkpoint)
         if not config.get('auxiliary_head'):
             state = {key: value for key, value in state.items() if not key.startswith('auxiliary_head.')}
         load_strictly(model, state, checkpoint)

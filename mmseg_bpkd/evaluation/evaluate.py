@@ -44,7 +44,7 @@ def evaluate(cfg: Config, checkpoint: str, per_image: str | None = None) -> dict
     if checkpoint.endswith('.onnx'):
         model.encode_decode = load_onnx(cfg, checkpoint)
     else:  # `load_from` is not used, because the Runner only warns about missing weights
-        load_strictly(model, segmentor_state(read_checkpoint(checkpoint)), checkpoint)
+        load_strictly(model, segmentor_state(read_checkpoint(checkpoint), model, checkpoint), checkpoint)
 
     metrics = runner.test()
     kept = [metric for metric in runner.test_loop.evaluator.metrics if isinstance(metric, SegIoU)]

@@ -1,59 +1,156 @@
 """Reading and loading checkpoints of plain runs and of distillations."""
 
+from collections import OrderedDict
+from collections.abc import Iterable
+from logging import WARNING
+
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
+from . import safetensors_files  # noqa: F401  # registers their suffix
 from .package_files import find_checkpoint
 
 _init_weights = BaseModule.init_weights
-STUDENT = ('architecture.model.', 'architecture.')  # prefixes of the student in MMRazor 0.x and 1.x
+STUDENT = 'architecture.'  # prefix of the student in a distillation; 'architecture.model.' in MMRazor 0.x
+WRAPPERS = ('_orig_mod.', 'module.', 'model.', STUDENT)  # of torch.compile, DDP, Lightning, MMRazor
+
+# What the entries of a checkpoint must be, if it has them; the second table is for resuming.
+STRUCTURE = {'state_dict': dict, 'meta': dict, 'meta.dataset_meta': (dict, type(None))}
+STRUCTURE_OF_A_RUN = {
+    'optimizer': dict,
+    'message_hub': dict,
+    'param_schedulers': (list, dict),
+    'ema_state_dict': dict,
+    'meta.epoch': int,
+    'meta.iter': int,
+    'meta.data_stream': dict,
+    'meta.data_stream.seed': int,
+    'meta.data_stream.position': int,
+}
 
 
-def read_checkpoint(source: str) -> dict:
-    """Loads a checkpoint onto the CPU.
+def read_checkpoint(source: str, map_location: str = 'cpu', resume: bool = False) -> dict:
+    """Loads a checkpoint.
 
     Args:
         source: path or URL, see `find_checkpoint`.
+        map_location: where to put the tensors.
+        resume: whether to check also the parts that resuming needs.
 
     Raises:
         FileNotFoundError: if the file does not exist or cannot be downloaded.
-        ImportError: if it is a file of safetensors, which is not installed.
+        ImportError: for a safetensors file, if safetensors is not installed.
         ValueError: if the file is not a checkpoint, or is truncated.
     """
-    if source.endswith('.safetensors'):
-        return _read_safetensors(find_checkpoint(source))
     try:
-        checkpoint = CheckpointLoader.load_checkpoint(find_checkpoint(source), map_location='cpu')
+        checkpoint = CheckpointLoader.load_checkpoint(find_checkpoint(source), map_location=map_location)
     except FileNotFoundError:
         if '://' in source:  # the error of a failed download already says what to do
             raise
         raise FileNotFoundError(f'no checkpoint {source}: give the path of a .pth file, or a URL') from None
-    if not isinstance(checkpoint, dict):
-        raise ValueError(f'{source} holds a {type(checkpoint).__name__}: expected a dict with the key "state_dict"')
+    _check_structure(checkpoint, source, {**STRUCTURE, **STRUCTURE_OF_A_RUN} if resume else STRUCTURE)
     return checkpoint
 
 
-def _read_safetensors(path: str) -> dict[str, Tensor]:
-    if not osp.isfile(path):
-        raise FileNotFoundError(f'no checkpoint {path}: download it, and give the path of the file')
-    try:
-        from safetensors.torch import load_file
-    except ImportError:
-        raise ImportError(
-            f'{path} is read by the package safetensors, which is not installed: pip install safetensors'
-        ) from None
-    return load_file(path)
+def _check_structure(checkpoint: dict, source: str, structure: dict) -> None:
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f'{source} holds a {type(checkpoint).__name__}: expected a dict with the key "state_dict"')
+    for path, kinds in structure.items():
+        *parents, name = path.split('.')
+        owner = checkpoint
+        for parent in parents:
+            owner = owner.get(parent) or {}
+        if name in owner and not isinstance(owner[name], kinds):
+            expected = ' or '.join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+            raise ValueError(
+                f'{source} is damaged, or not a checkpoint: {path} is a {type(owner[name]).__name__}, expected a '
+                f'{expected}. Give another checkpoint'
+            )
+    unnamed = [key for owner in (checkpoint, weights_of(checkpoint)) for key in owner if not isinstance(key, str)]
+    if unnamed:
+        raise ValueError(f'{source} is not a checkpoint: it has the key {unnamed[0]!r}, expected names of weights')
 
 
-def segmentor_state(checkpoint: dict) -> dict[str, Tensor]:
-    """Returns the weights of the plain segmentor: of the student, if the checkpoint is that of a distillation."""
-    state = {key.removeprefix('module.'): value for key, value in checkpoint.get('state_dict', checkpoint).items()}
-    for prefix in STUDENT:
-        student = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-        if student:
-            return student
-    return state
+def weights_of(checkpoint: dict) -> dict[str, Tensor]:
+    """Returns the weights: under 'state_dict', under 'model' as in DeiT's checkpoints, or the checkpoint itself."""
+    named = [checkpoint[key] for key in ('state_dict', 'model') if isinstance(checkpoint.get(key), dict)]
+    return named[0] if named else checkpoint
+
+
+def segmentor_state(checkpoint: dict, model: nn.Module, source: str) -> dict[str, Tensor]:
+    """Returns the weights of a checkpoint under the names that they have in `model`.
+
+    Of the checkpoint of a distillation, a segmentor gets the student. The student of a distillation gets the weights
+    of a segmentor. A prefix of `WRAPPERS` is removed if the weights then fit.
+
+    Args:
+        model: a segmentor or a distillation.
+        source: where the checkpoint was read from, for the log.
+    """
+    state = {key.replace('._orig_mod.', '.'): value for key, value in weights_of(checkpoint).items()}
+    own = model.state_dict().keys()
+    removed, added = max(
+        ((prefix, student) for student in ('', STUDENT) for prefix in _prefixes(state)),
+        key=lambda pair: sum(pair[1] + key.removeprefix(pair[0]) in own for key in state if key.startswith(pair[0])),
+    )
+    if removed and not removed.startswith(STUDENT):  # a distillation is nothing unusual
+        print_log(f'{source}: the prefix {removed} of the weights is removed', 'current')
+    if added:
+        print_log(f'{source}: the weights are those of a segmentor, and are loaded into the student', 'current')
+    return {added + key.removeprefix(removed): value for key, value in state.items() if key.startswith(removed)}
+
+
+def _prefixes(keys: Iterable[str]) -> list[str]:
+    """The prefixes that consist of `WRAPPERS`, the shortest first."""
+    found = {''}
+    for key in keys:
+        prefix = ''
+        while wrapper := next((wrapper for wrapper in WRAPPERS if key.startswith(wrapper, len(prefix))), ''):
+            prefix += wrapper
+            found.add(prefix)
+    return sorted(found, key=len)
+
+
+def fitting_state(checkpoint: dict, model: nn.Module, source: str) -> dict[str, Tensor]:
+    """Returns the weights of a checkpoint that fit `model`, as `load_from` loads them. A warning names the others.
+
+    Args:
+        model: a segmentor or a distillation.
+        source: where the checkpoint was read from, for messages.
+
+    Raises:
+        ValueError: if it holds less than half of the weights of the model, or of the student of a distillation; or NaN
+            or infinity.
+    """
+    state, own = segmentor_state(checkpoint, model, source), model.state_dict()
+    fitting = OrderedDict((key, state[key]) for key in _fitting(own, state))
+    needed = [key for key in own if not key.endswith('num_batches_tracked')]
+    needed = [key for key in needed if key.startswith(STUDENT)] or needed
+    missing = [key for key in needed if key not in fitting]
+    if 2 * len(missing) > len(needed):
+        raise ValueError(
+            f'load_from={source!r} holds {len(needed) - len(missing)} of the {len(needed)} weights of this '
+            f'{type(model).__name__}, expected at least half; it has {_some(state)}. Set load_from to a checkpoint of '
+            'the same network'
+        )
+    _check_finite([key for key in fitting if is_finite(own[key]) and not is_finite(fitting[key])], state, source)
+    if missing:
+        text = f'load_from={source!r} lacks {len(missing)} of {len(needed)} weights, or has them in another shape: '
+        print_log(text + _some(missing), 'current', WARNING)
+    fitting._metadata = getattr(weights_of(checkpoint), '_metadata', OrderedDict())  # versions of the modules
+    return fitting
+
+
+def _fitting(own: dict[str, Tensor], state: dict[str, Tensor]) -> list[str]:
+    """The names of the weights that `state` has in the same shape."""
+    return [key for key, value in own.items() if getattr(state.get(key), 'shape', None) == value.shape]
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
 
 
 def check_pretrained(model: nn.Module) -> None:
@@ -73,13 +170,11 @@ def check_pretrained(model: nn.Module) -> None:
             state = checkpoint.get('state_dict', checkpoint)
             prefix = f'{init["prefix"].rstrip(".")}.' if init.get('prefix') else ''
             own = part.state_dict()
-            fitting = [
-                key for key, value in own.items() if getattr(state.get(prefix + key), 'shape', None) == value.shape
-            ]
+            fitting = _fitting(own, {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)})
             if 2 * len(fitting) < len(own):
                 raise ValueError(
                     f'{init["checkpoint"]} holds {len(fitting)} of the {len(own)} weights of {name}, '
-                    f'expected at least half; it has {", ".join(list(state)[:3])}, ... Set init_cfg or pretrained to '
+                    f'expected at least half; it has {_some(state)}. Set init_cfg or pretrained to '
                     f'a checkpoint of this {type(part).__name__}'
                 )
 
@@ -107,7 +202,7 @@ def load_strictly(model: nn.Module, state: dict[str, Tensor], source: str) -> No
     else:
         missing = [key for key in missing if not key.endswith('num_batches_tracked')]
         problems += [
-            f'{len(keys)} {what}: {", ".join(keys[:3])}{", ..." if len(keys) > 3 else ""}'
+            f'{len(keys)} {what}: {_some(keys)}'
             for what, keys in (('missing', missing), ('unexpected', unexpected))
             if keys
         ]
@@ -120,6 +215,10 @@ def load_strictly(model: nn.Module, state: dict[str, Tensor], source: str) -> No
     broken = [
         name for name, value in model.state_dict().items() if name not in may_be_infinite and not is_finite(value)
     ]
+    _check_finite(broken, state, source)
+
+
+def _check_finite(broken: list[str], state: dict[str, Tensor], source: str) -> None:
     if broken:
         raise ValueError(
             f'{source} holds NaN or infinity in {len(broken)} of its {len(state)} tensors, first in {broken[0]}: the '

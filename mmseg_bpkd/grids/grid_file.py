@@ -12,11 +12,13 @@ from mmengine.config import Config
 
 from mmseg_bpkd.config.options import merge_options
 from mmseg_bpkd.config.reading import read_config
+from mmseg_bpkd.fileio.data_files import read_data
 from mmseg_bpkd.fileio.work_dir import check_name, last_checkpoint
 
 GRID_KEYS = ('configs', 'seeds', 'merge', 'options', 'variants', 'work_dir', 'results')
 CONFIG_KEYS = ('config', 'seeds', 'merge', 'options', 'variants')
 SETTINGS = 'settings.json'  # in the folder of a run: what its checkpoints were trained with
+DATA = ('.yaml', '.yml', '.json')
 NAME = re.compile(r'\w[\w.+-]*')
 
 
@@ -112,8 +114,9 @@ def check_checkpoints(run: Run, folder: str) -> None:
 def _check_settings(run: Run, path: str) -> None:
     if not osp.isfile(path):
         return
-    with open(path, encoding='utf-8') as file:
-        earlier = json.load(file)
+    earlier = read_data(path)
+    if not isinstance(earlier, dict):
+        raise ValueError(f'{path} does not hold the settings of a run: remove it')
     for key, now in run.settings.items():
         if earlier.get(key, now) != now:
             raise ValueError(
@@ -123,7 +126,7 @@ def _check_settings(run: Run, path: str) -> None:
 
 
 def load_grid(path: str, options: dict[str, Any] = {}) -> Grid:
-    """Reads the file of a grid, in Python, YAML or JSON.
+    """Reads the file of a grid, in Python, YAML or JSON. A Python file is run; YAML and JSON are data.
 
     Args:
         path: the file. docs/experiments.md describes its keys.
@@ -131,11 +134,13 @@ def load_grid(path: str, options: dict[str, Any] = {}) -> Grid:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file has unknown keys, or values that cannot be used, or if its folder is not UTF-8.
+        ValueError: if the file cannot be read, has unknown keys or values that cannot be used, or if its folder is not
+            UTF-8.
     """
     if not osp.isfile(path):
         raise FileNotFoundError(f'no grid {path}: give the path of a .py, .yaml or .json file, see docs/experiments.md')
-    grid = {key: value for key, value in Config.fromfile(path).to_dict().items() if not key.startswith('_')}
+    content = _read_grid(path) if path.endswith(DATA) else Config.fromfile(path).to_dict()
+    grid = {key: value for key, value in content.items() if not key.startswith('_')}
     _check_keys(grid, GRID_KEYS, path)
     entries = grid.get('configs')
     if not isinstance(entries, dict) or not entries:
@@ -148,6 +153,15 @@ def load_grid(path: str, options: dict[str, Any] = {}) -> Grid:
     work_dir = grid.get('work_dir') or osp.join('work_dirs', osp.splitext(osp.basename(path))[0])
     check_name(work_dir)
     return Grid(_seed_by_seed(runs), work_dir, grid.get('results') or osp.join(work_dir, 'results'))
+
+
+def _read_grid(path: str) -> dict:
+    content = read_data(path)  # MMEngine would run the code that YAML can name, and import modules
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ValueError(f'{path}: expected a dict with the keys {", ".join(GRID_KEYS)}')
+    if '_base_' in content:
+        raise ValueError(f'{path}: only a grid in Python can have a _base_, since that is run as code')
+    return content
 
 
 def _runs_of(name: str, entry, grid: dict, options: dict, path: str) -> list[Run]:

@@ -1,6 +1,7 @@
 """A hook that records what a training run costs and how its validation develops."""
 
 import json
+import math
 import os
 import resource
 import sys
@@ -11,6 +12,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmseg_bpkd.evaluation.evaluate import metrics_only
+
+NUMBERS = ('training_seconds', 'total_seconds', 'peak_memory')
+TABLES = ('curve', 'starts')
 
 
 class RunRecorder(Hook):
@@ -45,7 +49,7 @@ class RunRecorder(Hook):
 
     def before_train(self, runner: Runner) -> None:
         if runner.iter > 0 and self.resumed:  # otherwise the checkpoint only gave the initial weights
-            for name, value in self.resumed.items():
+            for name, value in _checked(self.resumed, runner._load_from).items():
                 setattr(self, name, value)
         self.starts = [*self.starts, dict(step=runner.iter, **self.start)]
         self.step_began = self.counted_until = time.perf_counter()
@@ -75,8 +79,7 @@ class RunRecorder(Hook):
         self._show_progress(runner.iter, runner.max_iters)
 
     def _state(self) -> dict:
-        names = ('training_seconds', 'total_seconds', 'peak_memory', 'curve', 'starts')
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in (*NUMBERS, *TABLES)}
 
     def _update(self) -> None:
         now = time.perf_counter()
@@ -88,6 +91,38 @@ class RunRecorder(Hook):
         with open(f'{self.progress}.part', 'w', encoding='utf-8') as file:
             json.dump(dict(step=step, steps=steps, seconds=self.total_seconds), file)
         os.replace(f'{self.progress}.part', self.progress)
+
+
+def _checked(record: dict, source: str) -> dict:
+    """Returns what a checkpoint may set of a recorder.
+
+    Raises:
+        ValueError: if a value is not what `RunRecorder` wrote.
+    """
+    known = {name: record[name] for name in (*NUMBERS, *TABLES) if name in record} if isinstance(record, dict) else None
+    if known is None or not all(
+        _is_number(value) and 0 <= value < math.inf if name in NUMBERS else _is_table(value)
+        for name, value in known.items()
+    ):
+        raise ValueError(
+            f'{source} has a meta.run_record that no grid wrote: expected numbers of seconds and MiB, and lists of '
+            'dicts of numbers and texts. Resume from a checkpoint of this grid, or remove the folder of the run'
+        )
+    return known
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
+
+
+def _is_table(value: object) -> bool:
+    return type(value) is list and all(
+        type(row) is dict and _is_number(row.get('step')) and all(map(_is_cell, (*row, *row.values()))) for row in value
+    )
+
+
+def _is_cell(value: object) -> bool:
+    return value is None or type(value) in (int, float, str)
 
 
 def peak_memory() -> float:

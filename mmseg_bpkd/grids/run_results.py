@@ -11,6 +11,7 @@ from os import PathLike
 import numpy as np
 
 from mmseg_bpkd.evaluation.metrics import load_counts
+from mmseg_bpkd.fileio.data_files import read_data
 
 from .statistics import Difference, bootstrap_interval, mean_iou, paired_difference
 
@@ -41,10 +42,7 @@ class Results:
         self.runs: dict[str, dict[int, dict]] = {}
         sources = [os.fspath(folder)] if isinstance(folder, (str, PathLike)) else folder
         for path in _json_files(sources):
-            with open(path, encoding='utf-8') as file:
-                run = json.load(file)
-            if 'metrics' not in run:
-                raise ValueError(f'{path} is not the result of a run: it has no metrics')
+            run = read_result(path)
             run = dict(_name_and_seed(path), **run)
             seeds = self.runs.setdefault(run['name'], {})
             if run['seed'] in seeds:
@@ -159,6 +157,18 @@ class Results:
         for run, tested in zip(runs, images):
             if tested != images[0]:
                 raise ValueError(f'{run["path"]} and {runs[0]["path"]} were tested on different images')
+
+
+def read_result(path: str) -> dict:
+    """Reads the JSON file of a run, or of `bpkd test --out`.
+
+    Raises:
+        ValueError: if it is not such a file.
+    """
+    run = read_data(path)
+    if not isinstance(run, dict) or not isinstance(run.get('metrics'), dict):
+        raise ValueError(f'{path} is not the result of a run: it has no metrics')
+    return run
 
 
 def _json_files(sources: Sequence[str]) -> list[str]:

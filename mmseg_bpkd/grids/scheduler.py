@@ -1,6 +1,5 @@
 """Starts the runs of a grid, some at a time, and reports what becomes of them."""
 
-import json
 import os
 import os.path as osp
 import shlex
@@ -14,6 +13,7 @@ from mmseg_bpkd.engine.hooks.save_on_signal import ignores_hangup
 from .grid_file import Grid, Run
 from .processes import Process
 from .progress import Job, ProgressLine, duration, seconds_left
+from .run_results import read_result
 from .worker import command, progress_file
 
 LOG = 'log.txt'
@@ -106,7 +106,7 @@ class Scheduler:
         crashed = [job.run.id for job in self.jobs if job.code != 0]
         width = max((len(job.run.id) for job in self.jobs), default=0)
         for run in (job.run for job in self.jobs if job.code == 0 and self.grid.is_finished(job.run)):
-            metrics = _record(run, self.grid)['metrics']
+            metrics = read_result(self.grid.result(run))['metrics']
             name = next((name for name in metrics if 'mIoU' in name), next(iter(metrics), None))
             self.line.say(f'{run.id:{width}}  ' + (f'{name} {metrics[name]:.2f}' if name else 'no metric'))
         self.line.say(f'{len(self.jobs) - len(crashed)} of {len(self.jobs)} runs are finished')
@@ -140,14 +140,9 @@ class Scheduler:
 def _finished_job(run: Run, grid: Grid) -> Job | None:
     if not grid.is_finished(run):
         return None
-    record = _record(run, grid)
+    record = read_result(grid.result(run))
     steps = record.get('steps', 0)
     return Job(run, steps, steps, record.get('wall_clock_s', 0.0), code=0)
-
-
-def _record(run: Run, grid: Grid) -> dict:
-    with open(grid.result(run), encoding='utf-8') as file:
-        return json.load(file)
 
 
 @contextmanager

@@ -107,6 +107,33 @@ Stub().set_module_inplace_false(network, 'self.architecture')
 kept = network[0](torch.randn(1, 1, 4, 4))
 network[1](kept)
 assert kept.min() < 0""",
+    'weights that do not fit': """
+import logging, torch
+from mmengine.runner import Runner
+class Stub:
+    _has_loaded, model, logger, call_hook = False, torch.nn.Linear(1, 1), logging.getLogger(), lambda *_, **__: None
+torch.save(dict(state_dict=dict(other=torch.ones(1))), f'{folder}/x.pth')
+try:
+    Runner.load_checkpoint(Stub(), f'{folder}/x.pth')
+except ValueError as error:
+    assert f'{folder}/x.pth' in str(error)
+else:
+    raise AssertionError('loaded')""",
+    'checkpoints that cannot be resumed': """
+from mmengine.runner import Runner
+class Stub:
+    def load_checkpoint(self, filename, map_location=None):
+        return dict(meta=dict())
+try:
+    Runner.resume(Stub(), f'{folder}/x.pth')
+except ValueError as error:
+    assert f'{folder}/x.pth' in str(error)
+else:
+    raise AssertionError('resumed')""",
+    'recursion limit': """
+import sys
+import mmrazor.models
+assert sys.getrecursionlimit() < 2**20""",
     'safe downloads': """
 import os, pickle, torch
 from mmengine.runner.checkpoint import CheckpointLoader

@@ -110,6 +110,67 @@ def test_a_compressed_checkpoint_is_refused(tmp_path):
         read_checkpoint(str(packed))
 
 
+def save_archive(path) -> zipfile.ZipFile:
+    torch.save(dict(state_dict=dict(x=torch.arange(1000.0), y=torch.arange(1000.0))), path)
+    return zipfile.ZipFile(path)
+
+
+def test_an_archive_whose_entries_overlap_is_refused(tmp_path):
+    """One entry of 4 MB, which 100 names of the table point to: the table says which entries there are."""
+    path = tmp_path / 'overlap.pth'
+    torch.save(dict(state_dict={f'x{i}': torch.full((10**6,) if i == 0 else (1,), 1.0) for i in range(100)}), path)
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        table = archive.start_dir
+        large = archive.getinfo('overlap/data/0')
+        for entry in archive.infolist():
+            if entry.filename.startswith('overlap/data/'):
+                start = content.index(b'PK\x01\x02', table)
+                while content[start + 46 : start + 46 + len(entry.filename)] != entry.filename.encode():
+                    start = content.index(b'PK\x01\x02', start + 4)
+                sizes = struct.pack('<III', large.CRC, large.file_size, large.file_size)
+                header = struct.pack('<I', large.header_offset)
+                content = content[: start + 16] + sizes + content[start + 28 :]
+                content = content[: start + 42] + header + content[start + 46 :]
+    path.write_bytes(content)
+    with zipfile.ZipFile(path) as archive:
+        assert sum(entry.file_size for entry in archive.infolist()) > 90 * len(content)
+    with pytest.raises(ValueError, match=r'cannot read the checkpoint .*overlap\.pth.*entries of this archive overlap'):
+        read_checkpoint(str(path))
+
+
+@pytest.mark.parametrize('hide', ['comment', 'second table', 'prefix'])
+def test_an_archive_of_which_torch_may_read_another_table_is_refused(tmp_path, hide):
+    path = tmp_path / 'x.pth'
+    save_archive(path).close()
+    content = path.read_bytes()
+    assert content[-42:-38] == b'PK\x06\x07' and content[-98:-94] == b'PK\x06\x06'  # where torch.save puts them
+    if hide == 'comment':
+        content = content[:-2] + b'\x04\x00' + b'text'
+    elif hide == 'second table':
+        # torch reads the table that the last 42 bytes point to, zipfile that of the record before them
+        record, end = content[-98:-42], content[-42:]
+        start = struct.unpack('<Q', record[48:56])[0]
+        second = record[:48] + struct.pack('<Q', len(content) - 42)
+        content = content[:-42] + content[start:-98] + second + end
+    else:
+        content = content[:100] + content
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r'cannot read the checkpoint .*x\.pth.*not laid out as torch\.save'):
+        read_checkpoint(str(path))
+
+
+def test_a_home_folder_is_found_before_the_check(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    packed = tmp_path / 'packed.pth'
+    with save_archive(tmp_path / 'plain.pth') as source, zipfile.ZipFile(packed, 'w', zipfile.ZIP_DEFLATED) as target:
+        for entry in source.infolist():
+            target.writestr(entry.filename, source.read(entry))
+    with pytest.raises(ValueError, match='it is compressed'):
+        read_checkpoint('~/packed.pth')
+    assert read_checkpoint('~/plain.pth')['state_dict']['x'].sum() == 499500
+
+
 def segmentor():
     return build_segmentor(resolve_segmentor(tiny.pspnet(4), 3, tiny.PREPROCESSOR))
 

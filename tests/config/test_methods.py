@@ -107,7 +107,7 @@ def test_a_resumed_run_gives_bit_identical_weights_memories_and_optimizer_states
     for prefix in SAVED.get(method, []):
         assert [key for key in changed if key.startswith(prefix) and key.endswith(STATE)]
     student = build_segmentor(student_config(cfg.model))
-    assert segmentor_state(whole).keys() == student.state_dict().keys()  # without the distiller
+    assert segmentor_state(whole, student, 'whole').keys() == student.state_dict().keys()  # without the distiller
 
 
 def test_a_run_applies_the_learning_rates_and_gradient_clipping_of_the_losses(tmp_path):

@@ -55,7 +55,8 @@ def test_a_released_checkpoint_loads_into_its_config(config, layout, tmp_path):
     torch.save(released(state) if layout == 'as trained' else dict(state_dict=state), tmp_path / 'released.pth')
     torch.manual_seed(2)
     model = student(config)
-    load_strictly(model, segmentor_state(read_checkpoint(str(tmp_path / 'released.pth'))), 'released.pth')
+    loaded = read_checkpoint(str(tmp_path / 'released.pth'))
+    load_strictly(model, segmentor_state(loaded, model, 'released.pth'), 'released.pth')
     assert runs.same(model.state_dict(), state)
 
 

@@ -542,6 +542,42 @@ def test_a_grid_can_be_yaml(tmp_path):
     assert grid.runs == [Run('a', 3, 'a.py'), Run('b_x', 3, 'b.py', (), {'lr': 0.1})] and grid.results == 'out'
 
 
+def test_yaml_and_json_are_data(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(tmp_path)
+    marker = tmp_path / 'hacked'
+    (tmp_path / 'evil_module.py').write_text(f'open({str(marker)!r}, "w")')
+    texts = {
+        '.yaml': f'configs: {{a: a.py}}\n_x: !!python/object/apply:os.system ["touch {marker}"]',
+        '.yml': f'configs: {{a: !!python/object/new:os.system ["touch {marker}"]}}',
+        '.json': '{"configs": {"a": "a.py"}, "custom_imports": {"imports": ["evil_module"]}}',
+    }
+    for suffix, text in texts.items():
+        with pytest.raises(ValueError, match=f'grid{suffix}: unknown key custom_imports|cannot read .*python'):
+            load_text(tmp_path, text, suffix)
+        with pytest.raises(SystemExit):
+            call_tool(monkeypatch, tmp_path / f'grid{suffix}', '--list')
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ('suffix', 'text', 'message'),
+    [
+        ('.json', '{"configs": ', r'cannot read .*grid\.json: Expecting value'),
+        ('.json', '[' * 10**5, r'cannot read .*grid\.json'),
+        ('.json', '[1]', r'grid\.json: expected a dict with the keys configs, seeds'),
+        ('.json', '{"_base_": "other.py"}', r'grid\.json: only a grid in Python can have a _base_'),
+        ('.yaml', 'a: [', r'cannot read .*grid\.yaml: while parsing'),
+        ('.yaml', '', r'grid\.yaml: expected a dict'),
+        ('.yaml', '1: 2', r'grid\.yaml: expected a dict'),
+        ('.yml', '\x00', r'cannot read .*grid\.yml'),
+    ],
+)
+def test_a_grid_that_is_no_yaml_or_json_is_an_error_of_one_line(tmp_path, suffix, text, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        load_text(tmp_path, text, suffix)
+    assert '\n' not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
@@ -636,20 +672,55 @@ def check_committed_results(grid: Grid, folder) -> None:
 # The recorder.
 
 
+def resumed_recorder(folder, record, iteration: int = 3) -> RunRecorder:
+    recorder = RunRecorder(str(folder / 'progress.json'))
+    recorder.after_load_checkpoint(None, dict(meta=dict(run_record=record)))
+    loop = IterBasedTrainLoop.__new__(IterBasedTrainLoop)
+    loop._iter, loop._max_iters = iteration, 5
+    runner = Runner.__new__(Runner)
+    runner._train_loop, runner._load_from = loop, 'iter_3.pth'
+    recorder.before_train(runner)
+    return recorder
+
+
 def test_a_checkpoint_that_gives_only_the_initial_weights_does_not_continue_the_record(tmp_path):
     earlier = dict(training_seconds=100.0, total_seconds=200.0, peak_memory=5.0, curve=[dict(step=1)])
     for iteration, expected in ((0, 0.0), (3, 100.0)):
-        recorder = RunRecorder(str(tmp_path / 'progress.json'))
-        recorder.after_load_checkpoint(None, dict(meta=dict(run_record=earlier)))
-        loop = IterBasedTrainLoop.__new__(IterBasedTrainLoop)
-        loop._iter, loop._max_iters = iteration, 5
-        runner = Runner.__new__(Runner)
-        runner._train_loop = loop
-        recorder.before_train(runner)
+        recorder = resumed_recorder(tmp_path, earlier, iteration)
         assert recorder.training_seconds == expected
         assert json.loads((tmp_path / 'progress.json').read_text()) == dict(
             step=iteration, steps=5, seconds=2 * expected
         )
+
+
+def test_a_checkpoint_cannot_name_the_file_that_the_recorder_writes(tmp_path):
+    (tmp_path / 'own.txt').write_text('mine')
+    recorder = resumed_recorder(tmp_path, dict(progress=str(tmp_path / 'own.txt'), start='x', peak_memory=7))
+    assert (recorder.progress, recorder.start, recorder.peak_memory) == (str(tmp_path / 'progress.json'), {}, 7)
+    assert (tmp_path / 'own.txt').read_text() == 'mine'
+
+
+@pytest.mark.parametrize(
+    'record',
+    [
+        'text',
+        [1],
+        dict(training_seconds='1'),
+        dict(total_seconds=float('nan')),
+        dict(peak_memory=-1.0),
+        dict(peak_memory=True),
+        dict(curve='text'),
+        dict(curve=[1]),
+        dict(curve=[dict(seconds=1)]),
+        dict(curve=[dict(step='1')]),
+        dict(starts=[dict(step=1, device=['x'])]),
+        dict(starts=[{'step': 1, 2.5: 'x', (1,): 3}]),
+    ],
+    ids=str,
+)
+def test_a_record_that_no_grid_wrote_is_an_error_with_the_name_of_the_checkpoint(record, tmp_path):
+    with pytest.raises(ValueError, match=r'^iter_3\.pth has a meta\.run_record that no grid wrote'):
+        resumed_recorder(tmp_path, record)
 
 
 def test_the_commit_is_that_of_this_checkout_only(monkeypatch, tmp_path):

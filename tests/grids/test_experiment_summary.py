@@ -341,6 +341,14 @@ def test_results_that_cannot_be_used_are_an_error_that_says_why(folder, tmp_path
         summarize(str(tmp_path), str(tmp_path / 'out'), **options)
 
 
+@pytest.mark.parametrize('content', [b'', b'{"metrics": {"mI', b'[1]', b'{"metrics": 3}', b'\xff\xfe', b'[' * 10**5])
+def test_an_empty_or_half_result_is_named(folder, tmp_path, content):
+    (tmp_path / 'kd-0.json').write_bytes(content)
+    with pytest.raises(ValueError, match=r'(cannot read )?.*kd-0\.json') as caught:
+        summarize(str(tmp_path), str(tmp_path / 'out'))
+    assert '\n' not in str(caught.value)
+
+
 def test_a_copy_of_a_result_is_not_a_second_seed(folder, tmp_path):
     for name in ('kd-0.json', 'kd-0 (copy).json'):
         (tmp_path / name).write_bytes(open(osp.join(folder, 'kd-0.json'), 'rb').read())

@@ -183,7 +183,7 @@ class SegDistill(SingleTeacherDistill):
             )
         checkpoint = read_checkpoint(self.teacher_ckpt)
         self._normalize_as_trained(checkpoint, self.teacher_ckpt)
-        state = segmentor_state(checkpoint)
+        state = segmentor_state(checkpoint, self.teacher, self.teacher_ckpt)
         if not self.teacher_auxiliary:
             state = {key: value for key, value in state.items() if not key.startswith('auxiliary_head.')}
         elif not any(key.startswith('auxiliary_head.') for key in state):

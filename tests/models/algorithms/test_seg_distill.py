@@ -17,7 +17,7 @@ from mmrazor.models.algorithms import SingleTeacherDistill
 from mmseg.models import ResNetV1c
 from mmseg.registry import MODELS as SEGMENTORS
 
-from mmseg_bpkd.fileio.checkpoint import load_strictly, read_checkpoint, segmentor_state
+from mmseg_bpkd.fileio.checkpoint import load_strictly, read_checkpoint
 from mmseg_bpkd.models.algorithms import SegDistill
 from mmseg_bpkd.models.distillers import SegDistiller
 from mmseg_bpkd.models.roles import student_config
@@ -491,18 +491,6 @@ def test_preprocessing_that_cannot_be_converted_is_an_error(teacher_ckpt):
 
 
 # Reading checkpoints
-
-
-def test_the_student_is_found_in_plain_wrapped_and_distillation_checkpoints():
-    weights = {'backbone.w': torch.ones(1)}
-    assert segmentor_state(weights) == weights
-    assert segmentor_state(dict(state_dict={'module.backbone.w': weights['backbone.w']})) == weights
-    assert (
-        segmentor_state(
-            dict(state_dict={'architecture.backbone.w': weights['backbone.w'], 'distiller.x': torch.zeros(1)})
-        )
-        == weights
-    )
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):
