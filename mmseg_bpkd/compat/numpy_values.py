@@ -17,13 +17,14 @@ class DType:
 
     def __init__(self, name: str, *_) -> None:
         try:
-            self.dtype = np.dtype(name) if type(name) is str else None
+            dtype = np.dtype(name) if type(name) is str else None
         except TypeError:
-            self.dtype = None
-        if self.dtype is None or self.dtype.kind not in KINDS or not self.dtype.itemsize:
+            dtype = None
+        if dtype is None or dtype.kind not in KINDS or not dtype.itemsize:
             raise pickle.UnpicklingError(
                 f'the checkpoint has a NumPy value of type {name!r}, but only numbers, bool and texts are allowed'
             )
+        self.dtype: np.dtype = dtype
 
     def __setstate__(self, state: tuple) -> None:
         if state[1] in ('<', '>'):
@@ -40,9 +41,10 @@ class Array(np.ndarray):
         _, shape, dtype, is_fortran, data = state
         if any(type(extent) is not int or extent < 0 for extent in shape):
             raise pickle.UnpicklingError(f'the checkpoint has a NumPy array of the shape {shape!r}')
-        super().__setstate__((1, shape, *_checked(dtype, data, math.prod(shape), bool(is_fortran))))
+        checked, data = _checked(dtype, data, math.prod(shape))
+        super().__setstate__((1, shape, checked, bool(is_fortran), data))  # type: ignore[arg-type]
 
-    def __reduce_ex__(self, protocol: int) -> tuple:
+    def __reduce_ex__(self, protocol):
         return self.view(np.ndarray).__reduce_ex__(protocol)
 
 
@@ -53,12 +55,12 @@ def reconstruct(*_) -> Array:
 
 def scalar(dtype: DType, data: bytes) -> np.generic:
     """In place of `numpy.core.multiarray.scalar`."""
-    dtype, _, data = _checked(dtype, data, 1)
-    return np.frombuffer(data, dtype)[0]
+    checked, data = _checked(dtype, data, 1)
+    return np.frombuffer(data, checked)[0]
 
 
-def _checked(dtype: DType, data: bytes | str, size: int, is_fortran: bool = False) -> tuple[np.dtype, bool, bytes]:
+def _checked(dtype: DType, data: bytes | str, size: int) -> tuple[np.dtype, bytes]:
     data = data.encode('latin1') if isinstance(data, str) else data  # empty bytes of Python 2 and 3 differ
     if type(dtype) is not DType or type(data) is not bytes or len(data) != size * dtype.dtype.itemsize:
         raise pickle.UnpicklingError('the checkpoint has a NumPy array whose type or size does not fit its data')
-    return dtype.dtype, is_fortran, data
+    return dtype.dtype, data

@@ -70,8 +70,10 @@ def _line(error: Exception, cfg: Config | None, kinds: tuple[type, ...]) -> str 
 def own_message(error: Exception) -> str | None:
     """The message of an error that a `raise` statement of this package raised; None for any other error."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    raised = [(frame.filename, frame.line, str(error))]
-    raised += [match.groups() for match in [IN_WORKER.search(str(error))] if match]
+    raised = [(frame.filename, frame.line or '', str(error))]
+    in_worker = IN_WORKER.search(str(error))
+    if in_worker:
+        raised.append((in_worker[1], in_worker[2], in_worker[3]))
     for file, code, message in raised:
         if osp.abspath(file).startswith(PACKAGE + os.sep) and code.startswith('raise '):
             return message

@@ -156,7 +156,7 @@ def check_hooks(runner: Runner) -> None:
     endless = ['InfiniteSampler', *(['ResumableSampler'] if 'ExactResumeHook' in missing else [])]
     if _is_by_epoch(runner.cfg) and sampler.get('type') in endless:
         raise ValueError(
-            f'the training is by epochs, but {sampler.type} never ends an epoch: use the ResumableSampler with the '
+            f'the training is by epochs, but {sampler["type"]} never ends an epoch: use the ResumableSampler with the '
             "ExactResumeHook, or set train_dataloader.sampler=dict(type='DefaultSampler', shuffle=True)"
         )
     if 'ExactResumeHook' in missing and sampler.get('type') != 'ResumableSampler':

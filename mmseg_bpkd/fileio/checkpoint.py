@@ -139,7 +139,8 @@ def fitting_state(checkpoint: dict, model: nn.Module, source: str) -> dict[str, 
     if missing:
         text = f'load_from={source!r} lacks {len(missing)} of {len(needed)} weights, or has them in another shape: '
         print_log(text + _some(missing), 'current', WARNING)
-    fitting._metadata = getattr(weights_of(checkpoint), '_metadata', OrderedDict())  # versions of the modules
+    versions = getattr(weights_of(checkpoint), '_metadata', OrderedDict())
+    fitting._metadata = versions  # type: ignore[attr-defined]
     return fitting
 
 

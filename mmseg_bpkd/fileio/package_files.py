@@ -89,9 +89,11 @@ def load_config_file(path: str, place: str = '') -> Config:
 
 
 def _missing_module(error: BaseException | None) -> str | None:
-    while error is not None and not (isinstance(error, ModuleNotFoundError) and error.name):
+    while error is not None:
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            return error.name
         error = error.__cause__ or error.__context__
-    return error and error.name
+    return None
 
 
 def find_checkpoint(path: str) -> str:

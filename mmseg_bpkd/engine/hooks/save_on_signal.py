@@ -148,6 +148,7 @@ def init_worker(*args, **kwargs) -> None:
 
 def _exit_when_parent_asks() -> None:
     # Not os.getppid(), which is the fork server if the start method is forkserver.
-    while signal.sigwaitinfo(SIGNALS).si_pid != multiprocessing.parent_process().pid:
+    training = multiprocessing.parent_process()
+    while training and signal.sigwaitinfo(SIGNALS).si_pid != training.pid:
         pass
     os._exit(0)
