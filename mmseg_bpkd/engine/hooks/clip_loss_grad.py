@@ -3,11 +3,11 @@
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from mmrazor.models.distillers import ConfigurableDistiller
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
+from mmseg_bpkd.models.distillers import SegDistiller
 from mmseg_bpkd.models.losses.base import contract_of
 
 from ..optim import layer_options
@@ -43,7 +43,7 @@ class ClipLossGradHook(Hook):
             clip_grad_norm_(parameters, limit * (1 if scale is None else float(scale)))
 
 
-def trained_by(distiller: ConfigurableDistiller, loss_name: str) -> list[nn.Parameter]:
+def trained_by(distiller: SegDistiller, loss_name: str) -> list[nn.Parameter]:
     """The parameters of a loss and of its connectors, such as the layers of `align`."""
     mappings = distiller.loss_forward_mappings[loss_name].values()
     connectors = sorted({mapping['connector'] for mapping in mappings if mapping.get('connector')})
