@@ -200,8 +200,9 @@ def train(runner: Runner) -> None:
             raise
         raise ValueError(
             f'the batch norm {_failing_batch_norm(error, runner.model)} gets one value per channel, from a batch of '
-            f'one image that was pooled to 1x1: {error}. Set train_dataloader.batch_size to 2 or more, or set norm_cfg '
-            "of this part of the model to another norm, such as dict(type='GN', num_groups=8)"
+            f'one image that was pooled to 1x1: {error}. Set train_dataloader.batch_size to 2 or more, and by epochs '
+            'train_dataloader.drop_last=True, or set norm_cfg of this part of the model to another norm, such as '
+            "dict(type='GN', num_groups=8)"
         ) from error
     end_process_group()
 

@@ -4,6 +4,9 @@ import types
 
 import pytest
 import runs
+import tiny
+import torch
+from mmengine.registry import MODELS
 from torch.utils.data import DataLoader
 
 from mmseg_bpkd.config import errors
@@ -74,11 +77,42 @@ def test_an_error_of_a_named_kind_is_one_line_whoever_raised_it():
         open('nowhere')
 
 
-@pytest.mark.parametrize('text', errors.LIBRARIES)
-def test_a_known_error_of_a_library_gets_a_line_of_advice(text):
-    with pytest.raises(SystemExit) as stop, short_errors():
-        raise RuntimeError(f'Something with {text}.\nAnd more.')
-    assert stop.value.code == f'error: {errors.LIBRARIES[text]}'
+def two_sizes():
+    preprocessor = MODELS.build(dict(tiny.PREPROCESSOR, size=None, test_cfg=None))
+    preprocessor(dict(inputs=[torch.zeros(3, extent, extent) for extent in (8, 9)], data_samples=[]), training=False)
+
+
+def unused_parameter(monkeypatch):
+    for name, value in dict(RANK=0, WORLD_SIZE=1, MASTER_ADDR='127.0.0.1', MASTER_PORT=runs.free_port()).items():
+        monkeypatch.setenv(name, str(value))
+    torch.distributed.init_process_group('gloo')
+    try:
+        model = torch.nn.Linear(1, 1)
+        model.register_parameter('unused', torch.nn.Parameter(torch.zeros(1)))
+        model = torch.nn.parallel.DistributedDataParallel(model)
+        for _ in range(2):
+            model(torch.ones(1, 1)).sum().backward()
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize(
+    ('fail', 'kind', 'line'),
+    [
+        (
+            lambda _: two_sizes(),
+            AssertionError,
+            'the images of a batch of .* different sizes: set batch_size=1 in val_d',
+        ),
+        (unused_parameter, RuntimeError, 'some trained .*: add --cfg-options find_unused_parameters=True, or remove'),
+    ],
+)
+def test_a_known_error_of_a_library_gets_a_line_of_advice(fail, kind, line, monkeypatch):
+    with pytest.raises(kind):
+        fail(monkeypatch)
+    with pytest.raises(SystemExit, match=f'^error: {line}') as stop, short_errors():
+        fail(monkeypatch)
+    assert '\n' not in stop.value.code
 
 
 @pytest.mark.parametrize(('launcher', 'waits'), [('none', []), ('pytorch', [10]), ('slurm', [])])
