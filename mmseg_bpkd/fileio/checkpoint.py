@@ -158,12 +158,17 @@ def last_checkpoint(folder: str) -> str | None:
     """Returns the path of the last checkpoint of a run, given its work directory. None if there is none.
 
     MMEngine stores the absolute path. After the folder was moved or copied, that is not the file in this folder.
+
+    Raises:
+        ValueError: if the file `last_checkpoint` does not hold a path.
     """
     stored = osp.join(folder, 'last_checkpoint')
     if not osp.isfile(stored):
         return None
-    with open(stored, encoding='utf-8') as file:
+    with open(stored, encoding='utf-8', errors='replace') as file:
         path = file.read().strip()
+    if not path.isprintable() or '\ufffd' in path:
+        raise ValueError(f'{stored} is damaged: expected the path of a checkpoint. Correct it, or use --resume PATH')
     here = osp.join(folder, osp.basename(path))
     return here if osp.isfile(here) else path  # `out_dir` of the CheckpointHook can be another folder
 
