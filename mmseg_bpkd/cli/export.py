@@ -29,7 +29,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='the config of the distillation')
     parser.add_argument('checkpoint')
     parser.add_argument(
-        'out', help='the file to write: NAME.pth, with the config in NAME.py; or, for --format onnx, NAME.onnx'
+        'out',
+        help='the file to write: NAME.pth, with the config in NAME.py; NAME.safetensors for --safetensors; NAME.onnx '
+        'for --format onnx',
     )
     parser.add_argument('--format', choices=['pytorch', 'onnx'], default='pytorch')
     parser.add_argument(
@@ -45,16 +47,19 @@ def parse_args() -> argparse.Namespace:
         help='ONNX: also compare the metrics on the test set with those of PyTorch; if one differs, nothing is written '
         'and the exit code is 1',
     )
+    parser.add_argument('--safetensors', action='store_true', help='write the weights as a safetensors file')
     parser.add_argument('--half', action='store_true', help='store the weights as float16, in half the space')
     add_config_arguments(parser)
     args = parser.parse_args()
     if args.format == 'pytorch':
-        if not args.out.endswith('.pth'):
-            parser.error(f'the exported checkpoint must be named *.pth, got {args.out}')
+        suffix = '.safetensors' if args.safetensors else '.pth'
+        if not args.out.endswith(suffix):
+            hint = ', or add --safetensors' if args.out.endswith('.safetensors') else ''
+            parser.error(f'the exported checkpoint must be named *{suffix}, got {args.out}{hint}')
         if args.size or args.check_data:
             parser.error('--size and --check-data are for --format onnx')
-    elif args.half:
-        parser.error('--half is for --format pytorch')
+    elif args.half or args.safetensors:
+        parser.error('--half and --safetensors are for --format pytorch')
     elif not args.out.endswith('.onnx'):
         parser.error(f'the exported file must be named *.onnx, got {args.out}')
     return args

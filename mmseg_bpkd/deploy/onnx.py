@@ -47,7 +47,7 @@ def export_onnx(
             exported, or if the logits differ by more than `tolerance`; then nothing is written.
     """
     loaded = read_checkpoint(checkpoint)
-    return write_onnx(load_segmentor(cfg, loaded, checkpoint), out, size, tolerance, _metadata(cfg, loaded))
+    return write_onnx(load_segmentor(cfg, loaded, checkpoint), out, size, tolerance, _metadata(cfg, loaded, checkpoint))
 
 
 def write_onnx(
@@ -171,5 +171,6 @@ def _export(network: nn.Module, image: Tensor, dynamic: bool):
         raise ValueError(f'PyTorch {torch.__version__} cannot export this network ({reason}){advice}') from error
 
 
-def _metadata(cfg: Config, loaded: dict) -> dict:
-    return {key: json.dumps(value) for key, value in {**dataset_meta(cfg, loaded), **preprocessing(cfg)}.items()}
+def _metadata(cfg: Config, loaded: dict, checkpoint: str) -> dict:
+    metadata = {**dataset_meta(cfg, loaded, checkpoint), **preprocessing(cfg)}
+    return {key: json.dumps(value) for key, value in metadata.items()}

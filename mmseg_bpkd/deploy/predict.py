@@ -45,7 +45,7 @@ class Predictor:
     def __init__(self, cfg: Config, checkpoint: str, device: str | None = None) -> None:
         onnx = load_onnx(cfg, checkpoint, device) if checkpoint.endswith('.onnx') else None
         loaded = dict(meta=dict(dataset_meta=onnx.dataset_meta)) if onnx else read_checkpoint(checkpoint)
-        self.meta = dataset_meta(cfg, loaded)
+        self.meta = dataset_meta(cfg, loaded, checkpoint)
         self.model = load_segmentor(cfg, None if onnx else loaded, checkpoint)
         try:
             self.model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu'))

@@ -13,6 +13,7 @@ from mmseg.registry import DATASETS
 
 from mmseg_bpkd.fileio.checkpoint import load_strictly, read_checkpoint, segmentor_state
 from mmseg_bpkd.fileio.package_files import find_config, paths_of
+from mmseg_bpkd.fileio.safetensors_files import SUFFIX, save_safetensors
 from mmseg_bpkd.models.roles import student_config
 from mmseg_bpkd.models.segmentors import build_segmentor
 
@@ -37,7 +38,8 @@ def export_student(cfg: Config, checkpoint: str, out: str, half: bool = False) -
     Args:
         cfg: the config of the distillation, or of a plain run.
         checkpoint: path or URL of a checkpoint of that run.
-        out: path of the checkpoint to write, NAME.pth. It holds the student's weights, the class names and the palette.
+        out: path of the checkpoint to write, NAME.pth or NAME.safetensors. It holds the student's weights, the class
+            names and the palette.
         half: whether to store floating-point weights as float16.
 
     Returns:
@@ -45,7 +47,8 @@ def export_student(cfg: Config, checkpoint: str, out: str, half: bool = False) -
 
     Raises:
         FileNotFoundError: if there is no such checkpoint.
-        ValueError: if `out` does not end with '.pth', if a file would be written over the checkpoint or over a file of
+        ImportError: for NAME.safetensors, if safetensors is not installed.
+        ValueError: if `out` ends with another suffix, if a file would be written over the checkpoint or over a file of
             the config, if the checkpoint cannot be read or does not fit the student, or if neither the checkpoint nor
             the data set names the classes.
     """
@@ -59,20 +62,24 @@ def export_student(cfg: Config, checkpoint: str, out: str, half: bool = False) -
     state = {
         key: value.half() if half and value.is_floating_point() else value for key, value in model.state_dict().items()
     }
-    torch.save(dict(meta=dict(dataset_meta=dataset_meta(cfg, loaded)), state_dict=state), out)
+    meta = dict(dataset_meta=dataset_meta(cfg, loaded, checkpoint))
+    if out.endswith(SUFFIX):
+        save_safetensors(out, state, meta)
+    else:
+        torch.save(dict(meta=meta, state_dict=state), out)
     plain.dump(config)
     return config
 
 
 def config_path(out: str) -> str:
-    """Returns where the config of an exported checkpoint goes: NAME.py for NAME.pth.
+    """Returns where the config of an exported checkpoint goes: NAME.py for NAME.pth and NAME.safetensors.
 
     Raises:
-        ValueError: if `out` does not end with '.pth'.
+        ValueError: if `out` ends with another suffix.
     """
-    if not out.endswith('.pth'):
-        raise ValueError(f'the exported checkpoint must be named *.pth, got {out}')
-    return out.removesuffix('.pth') + '.py'
+    if not out.endswith(('.pth', SUFFIX)):
+        raise ValueError(f'the exported checkpoint must be named *.pth or *{SUFFIX}, got {out}')
+    return osp.splitext(out)[0] + '.py'
 
 
 def _check_not_read(written: Sequence[str], cfg: Config, checkpoint: str) -> None:
@@ -119,7 +126,7 @@ def test_dataset(cfg: Config) -> ConfigDict:
     return dataset
 
 
-def dataset_meta(cfg: Config, checkpoint: dict) -> dict:
+def dataset_meta(cfg: Config, checkpoint: dict, source: str = 'the checkpoint') -> dict:
     """Returns the names and colors of the classes.
 
     They come from the checkpoint, as MMSegmentation 1.x or 0.x stores them, or else from the test data set.
@@ -127,12 +134,13 @@ def dataset_meta(cfg: Config, checkpoint: dict) -> dict:
     Args:
         cfg: a config with `test_dataloader`.
         checkpoint: a loaded checkpoint.
+        source: its path, for error messages.
 
     Returns:
         {'classes': tuple of names, 'palette': list of [red, green, blue]}
 
     Raises:
-        ValueError: if neither has them.
+        ValueError: if neither has them, or if they are no names and colors.
     """
     dataset, meta = test_dataset(cfg), checkpoint.get('meta', {})
     kind = DATASETS.get(dataset.type) if isinstance(dataset.type, str) else dataset.type
@@ -147,7 +155,17 @@ def dataset_meta(cfg: Config, checkpoint: dict) -> dict:
             f'neither the checkpoint nor {name} has the names and colors of the classes: set '
             'metainfo=dict(classes=..., palette=...) of this data set in test_dataloader'
         )
-    return dict(classes=tuple(meta['classes']), palette=[list(color) for color in meta['palette']])
+    try:
+        classes, palette = tuple(meta['classes']), [[int(value) for value in color] for color in meta['palette']]
+    except (TypeError, ValueError):
+        classes, palette = (), []
+    right = all(type(name) is str for name in classes) and all(len(color) == 3 for color in palette)
+    if not classes or isinstance(meta['classes'], str) or len(palette) < len(classes) or not right:
+        raise ValueError(
+            f'the classes and the palette of {source}, or of the test data set, are not one name and one color, '
+            f'[red, green, blue], for each class: got {meta["classes"]!r} and {meta["palette"]!r}'
+        )
+    return dict(classes=classes, palette=palette)
 
 
 def load_segmentor(cfg: Config, loaded: dict | None, checkpoint: str) -> BaseModel:

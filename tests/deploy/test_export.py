@@ -1,5 +1,6 @@
 """`bpkd export`: what it refuses, and what it leaves on the disk when it fails."""
 
+import json
 import os
 import os.path as osp
 import sys
@@ -10,10 +11,12 @@ import runs
 import torch
 from conftest import ROOT
 from mmengine.config import Config
+from mmseg.apis import init_model
 
 from mmseg_bpkd.deploy import onnx as deploy
 from mmseg_bpkd.deploy.student import dataset_meta, export_student, plain_config
 from mmseg_bpkd.evaluation import evaluate
+from mmseg_bpkd.fileio.checkpoint import read_checkpoint
 from mmseg_bpkd.models.roles import student_config
 from mmseg_bpkd.models.segmentors import build_segmentor
 
@@ -93,13 +96,69 @@ def test_a_mistake_ends_with_one_line(bpkd, run, arguments, message):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['x.onnx', '--half'], '--half is for --format pytorch'),
+        (['x.onnx', '--half'], '--half and --safetensors are for --format pytorch'),
+        (['x.onnx', '--safetensors'], '--half and --safetensors are for --format pytorch'),
         (['x.pth'], 'the exported file must be named *.onnx, got x.pth'),
     ],
 )
 def test_options_that_do_not_fit_the_format_are_refused(bpkd, capsys, arguments, message):
     assert bpkd('export', 'c.py', 'x.pth', *arguments, '--format', 'onnx') == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['x.pth', '--safetensors'], 'must be named *.safetensors, got x.pth'),
+        (['x.safetensors'], 'must be named *.pth, got x.safetensors, or add --safetensors'),
+    ],
+)
+def test_the_suffix_fits_the_kind_of_checkpoint(bpkd, capsys, arguments, message):
+    assert bpkd('export', 'c.py', 'x.pth', *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('half', [False, True])
+def test_an_export_as_safetensors_holds_what_the_other_holds(bpkd, run, tmp_path, half):
+    pytest.importorskip('safetensors')
+    options = ['--half'] * half
+    bpkd('export', 'bpkd_own.py', 'last.pth', 'plain.pth', *options)
+    bpkd('export', 'bpkd_own.py', 'last.pth', 'safe.safetensors', '--safetensors', *options)
+    plain, safe = (read_checkpoint(name) for name in ('plain.pth', 'safe.safetensors'))
+    assert runs.same(plain['state_dict'], safe['state_dict'])
+    assert json.loads(json.dumps(plain['meta']['dataset_meta'])) == safe['meta']['dataset_meta']
+    assert (tmp_path / 'plain.py').read_text() == (tmp_path / 'safe.py').read_text()
+    model = init_model('safe.py', 'safe.safetensors', device='cpu')  # by MMSegmentation
+    assert len(model.dataset_meta['classes']) == 9
+    bpkd('export', 'safe.py', 'safe.safetensors', 'again.pth')
+    assert runs.same(read_checkpoint('again.pth')['state_dict'], model.state_dict())
+
+
+def test_without_safetensors_one_sentence_says_what_to_install(bpkd, run, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, 'safetensors', None)
+    error = bpkd('export', 'bpkd_own.py', 'last.pth', 'x.safetensors', '--safetensors')
+    assert error.startswith('error: ') and error.endswith("pip install 'mmseg-bpkd[safetensors]'") and '\n' not in error
+    assert not (tmp_path / 'x.safetensors').exists() and not (tmp_path / 'x.py').exists()
+
+
+@pytest.mark.parametrize(
+    'meta',
+    [
+        dict(classes='abc', palette=[[1, 2, 3]] * 3),
+        dict(classes=3, palette=[[1, 2, 3]]),
+        dict(classes=['a', 'b'], palette=[[1, 2, 3]]),
+        dict(classes=['a'], palette=[[1, 2]]),
+        dict(classes=['a'], palette=['red']),
+        dict(classes=[1], palette=[[1, 2, 3]]),
+        dict(classes=None, palette=None),
+    ],
+    ids=str,
+)
+def test_names_and_colors_of_another_structure_are_an_error_with_the_name_of_the_file(meta):
+    with pytest.raises(ValueError, match=r'the classes and the palette of odd\.pth, .* one name and one color'):
+        dataset_meta(
+            Config.fromfile(osp.join(ROOT, 'configs', runs.DEMO)), dict(meta=dict(dataset_meta=meta)), 'odd.pth'
+        )
 
 
 def test_a_missing_package_and_an_exceeded_tolerance_end_with_one_line(bpkd, run, monkeypatch):

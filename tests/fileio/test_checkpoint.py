@@ -9,7 +9,7 @@ from mmengine.hooks import EMAHook
 from mmengine.registry import MODELS
 from torch import nn
 
-from mmseg_bpkd.fileio.checkpoint import load_strictly, read_checkpoint, segmentor_state
+from mmseg_bpkd.fileio.checkpoint import last_checkpoint, load_strictly, read_checkpoint, segmentor_state
 from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
 
 
@@ -266,3 +266,13 @@ def test_numbers_of_numpy_in_the_meta_do_not_prevent_resuming(trained, tmp_path)
     path = save(tmp_path / 'x.pth', dict(trained, meta=dict(trained['meta'], note=np.float64(1))))
     toy.runner(tmp_path / 'run', max_iters=4, resume=True, load_from=path).train()
     assert toy.checkpoint(tmp_path / 'run', 4)['meta']['iter'] == 4
+
+
+@pytest.mark.parametrize('content', [bytes(range(256)), b'iter_2.pth\x00', b'\xff\xfe', b'iter_2.pth\niter_4.pth'])
+def test_a_binary_last_checkpoint_is_named(content, tmp_path):
+    (tmp_path / 'iter_2.pth').touch()
+    (tmp_path / 'last_checkpoint').write_bytes(content)
+    with pytest.raises(ValueError, match='last_checkpoint is damaged: expected the path of a checkpoint'):
+        last_checkpoint(str(tmp_path))
+    (tmp_path / 'last_checkpoint').write_text('/moved/iter_2.pth\n')
+    assert last_checkpoint(str(tmp_path)) == f'{tmp_path}/iter_2.pth'
