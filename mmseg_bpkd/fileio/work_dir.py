@@ -73,12 +73,13 @@ def _newest(folder: str) -> str | None:
 
 
 def _stored_path(folder: str) -> str:
-    """The content of `last_checkpoint`; '' if it is missing."""
+    """The content of `last_checkpoint`; '' if it is missing or damaged."""
     stored = osp.join(folder, LAST)
     if not osp.isfile(stored):
         return ''
     with open(stored, 'rb') as file:
-        return os.fsdecode(file.read(2**16)).strip()
+        path = os.fsdecode(file.read(2**16)).strip()
+    return '' if any(ord(character) < 32 for character in path) else path
 
 
 def check_name(folder: str) -> None:

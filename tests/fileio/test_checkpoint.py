@@ -9,7 +9,8 @@ from mmengine.hooks import EMAHook
 from mmengine.registry import MODELS
 from torch import nn
 
-from mmseg_bpkd.fileio.checkpoint import last_checkpoint, load_strictly, read_checkpoint, segmentor_state
+from mmseg_bpkd.fileio.checkpoint import load_strictly, read_checkpoint, segmentor_state
+from mmseg_bpkd.fileio.work_dir import last_checkpoint
 from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
 
 
@@ -269,10 +270,10 @@ def test_numbers_of_numpy_in_the_meta_do_not_prevent_resuming(trained, tmp_path)
 
 
 @pytest.mark.parametrize('content', [bytes(range(256)), b'iter_2.pth\x00', b'\xff\xfe', b'iter_2.pth\niter_4.pth'])
-def test_a_binary_last_checkpoint_is_named(content, tmp_path):
-    (tmp_path / 'iter_2.pth').touch()
+def test_the_newest_checkpoint_is_the_last_if_a_binary_file_does_not_name_it(content, tmp_path):
+    for number in (2, 4):
+        (tmp_path / f'iter_{number}.pth').touch()
     (tmp_path / 'last_checkpoint').write_bytes(content)
-    with pytest.raises(ValueError, match='last_checkpoint is damaged: expected the path of a checkpoint'):
-        last_checkpoint(str(tmp_path))
+    assert last_checkpoint(str(tmp_path)) == f'{tmp_path}/iter_4.pth'
     (tmp_path / 'last_checkpoint').write_text('/moved/iter_2.pth\n')
     assert last_checkpoint(str(tmp_path)) == f'{tmp_path}/iter_2.pth'
