@@ -54,19 +54,28 @@ def main() -> None:
 
     from mmseg_bpkd.config.errors import short_errors
     from mmseg_bpkd.config.reading import load_config
-    from mmseg_bpkd.datasets.check import check_classes
+    from mmseg_bpkd.datasets.check import check_classes, check_files
     from mmseg_bpkd.datasets.check.roots import check_data_roots
+    from mmseg_bpkd.datasets.labels import DataError
     from mmseg_bpkd.engine.devices import use_available_devices
-    from mmseg_bpkd.engine.train import apply_training_options, check_hooks, train, warn_of_another_batch_size
+    from mmseg_bpkd.engine.train import (
+        apply_training_options,
+        check_hooks,
+        train,
+        warn_of_another_batch_size,
+        warn_of_data,
+    )
 
     with short_errors(None, FileNotFoundError, ValueError):
         cfg = load_config(args)
         apply_training_options(cfg, args)
         check_data_roots(cfg, 'train_dataloader', 'val_dataloader')
         check_classes(cfg, 'train', 'val')
+        check_files(cfg, 'train', 'val')
     use_available_devices(cfg)
-    with short_errors(cfg):
+    with short_errors(cfg, DataError, FileNotFoundError):
         runner = Runner.from_cfg(cfg)
         check_hooks(runner)
         warn_of_another_batch_size(runner)
+        warn_of_data(runner)
         train(runner)

@@ -26,7 +26,7 @@ def short_errors(cfg: Config | None = None, *kinds: type) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        line = str(error) if isinstance(error, kinds) else cfg and explain_build_error(error, cfg)
+        line = _message(error) if isinstance(error, kinds) else cfg and explain_build_error(error, cfg)
         if not line:
             raise
         if any(int(os.environ.get(name, 0)) for name in RANKS):
@@ -36,3 +36,11 @@ def short_errors(cfg: Config | None = None, *kinds: type) -> Iterator[None]:
             with open(os.environ['MMSEG_BPKD_ERROR_FILE'], 'w') as file:
                 file.write(f'error: {line}\n')
         sys.exit(f'error: {line}')
+
+
+def _message(error: Exception) -> str:
+    """The text of an error. If a worker of a data loader raised it, PyTorch has put the traceback before its line."""
+    text = str(error)
+    if text.startswith('Caught ') and ' in DataLoader worker process ' in text:
+        return text.rstrip().rpartition('\n')[2].partition(': ')[2]
+    return text

@@ -8,10 +8,12 @@ import traceback
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import is_main_process
 from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmseg_bpkd.datasets.check import sample_problems
 from mmseg_bpkd.fileio.checkpoint import last_checkpoint
 from mmseg_bpkd.models.losses.base import contract_of
 from mmseg_bpkd.models.roles import start_from_scratch
@@ -157,3 +159,9 @@ def warn_of_another_batch_size(runner: Runner) -> None:
         f'the batch is {total} ({runner.world_size} processes x {batch_size} images{accumulated}), but the learning '
         f'rate is for {recipe}: set train_dataloader.batch_size, or use --auto-scale-lr to scale the learning rate'
     )
+
+
+def warn_of_data(runner: Runner) -> None:
+    """Logs what `bpkd check` says about a few images and labels of the training set."""
+    for problem in sample_problems(runner.cfg) if is_main_process() else ():
+        runner.logger.warning(f'{problem}. bpkd check CONFIG reads all files')

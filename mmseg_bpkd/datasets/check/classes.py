@@ -8,9 +8,9 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
 from mmseg_bpkd.models.roles import is_seg_distill, student_config
-from mmseg_bpkd.models.segmentors import head_classes, resolve_segmentor
+from mmseg_bpkd.models.segmentors import check_number_of_classes, head_classes, resolve_segmentor
 
-from .splits import Split, splits_of
+from .splits import Split, splits_of, type_name
 
 
 def check_classes(cfg: Config, *loaders: str) -> None:
@@ -36,7 +36,7 @@ def check_classes(cfg: Config, *loaders: str) -> None:
 
 
 def class_problems(split: Split) -> list[str]:
-    """One sentence if the dataset has no class names, or another number of classes than its pipeline.
+    """One sentence if the dataset has no class names, too many, or another number of classes than its pipeline.
 
     Args:
         split: its dataset must be built.
@@ -47,6 +47,10 @@ def class_problems(split: Split) -> list[str]:
             f'{split.type} has no class names, which validation needs: set metainfo=dict(classes=(...)) in '
             f'{split.loader}_dataloader.dataset'
         ]
+    try:
+        check_number_of_classes(len(names))
+    except ValueError as error:
+        return [f'{split.type} has {error}']
     if stated not in (None, len(names)):
         return [
             f'num_classes is {stated} in the pipeline, but {split.type} has {len(names)} classes: set '
@@ -58,16 +62,28 @@ def class_problems(split: Split) -> list[str]:
 def model_problems(split: Split, model: dict) -> list[str]:
     """One sentence for each network of a model that has another number of classes than the names of a dataset.
 
+    One more if training labels are padded with another value than that of void.
+
     Args:
         split: its dataset must be built.
         model: the config of a distillation or of a plain segmentor.
     """
     names = split.dataset.metainfo.get('classes')
-    return [
+    return _padding_problems(split, model) + [
         f'{split.type} has {len(names)} classes, but the {head} of the {network} has num_classes={count}: set '
         f'num_classes of the model to {len(names)}, or use other data'
         for network, head, count in _class_counts(model)
         if names and count != len(names)
+    ]
+
+
+def _padding_problems(split: Split, model: dict) -> list[str]:
+    padding = (student_config(model).get('data_preprocessor') or {}).get('seg_pad_val', 255)
+    if split.loader != 'train' or not split.label_transform or padding == split.ignore_index:
+        return []
+    return [
+        f'the data_preprocessor pads labels with seg_pad_val={padding}, but void is ignore_index='
+        f'{split.ignore_index} in {type_name(split.label_transform)}: set both to the same value'
     ]
 
 

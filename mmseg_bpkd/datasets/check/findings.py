@@ -3,7 +3,6 @@
 import os.path as osp
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 
 @dataclass
@@ -53,9 +52,3 @@ def examples(items: Sequence[str], folder: str = '') -> str:
 def counted(count: int, noun: str) -> str:
     """A number with its noun: '1 image', '3 images'."""
     return f'{count} {noun}{"" if count == 1 else "s"}'
-
-
-def format_ranges(values: Sequence[int]) -> str:
-    """Sorted integers as ranges: '3, 19 to 33'."""
-    runs = [[value for _, value in run] for _, run in groupby(enumerate(values), lambda pair: pair[1] - pair[0])]
-    return ', '.join(f'{run[0]}' if len(run) == 1 else f'{run[0]} to {run[-1]}' for run in runs)

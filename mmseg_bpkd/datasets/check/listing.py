@@ -150,6 +150,13 @@ def _pair(split: Split, entries: list[dict], has_labels: bool, findings: Finding
             split.name,
             f'{_no_file_with("label", places.labels, suffix)}: {LAYOUT_HINT} and the command that converts labels',
         )
+    if not any(labels.values()):
+        findings.add(
+            'warning' if split.loader == 'test' else 'error',
+            split.name,
+            'the data set has no labels, which training and metrics need: set data_prefix.seg_map_path in '
+            f'{split.loader}_dataloader.dataset',
+        )
     present = sorted(labels.keys() - set(absent))
     split.pairs = [Pair(split.name, image, labels[image] if has_labels else None) for image in present]
 

@@ -1,8 +1,10 @@
 """Draws samples with their labels and their class-wise edge masks."""
 
+import itertools
 import math
 import os.path as osp
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +16,13 @@ from PIL import Image, ImageOps
 from mmseg_bpkd.ops.boundary import edge_masks
 
 from .all_checks import Result
-from .content import loaded_value
+from .content import fits
 from .decoding import Reading
 from .splits import Split
 
 COLUMN, TITLE, LEGEND_ROW = 480, 24, 20  # pixels: longer side of a picture, height of a title and of a legend line
 LEGEND_COLUMNS, DPI = 8, 100
-VOID, OUTSIDE = (0, 0, 0), (255, 0, 255)  # RGB
+SPARE = np.array(list(itertools.product((0, 128, 255), repeat=3)))  # RGB; void and invalid values get two of these
 KERNEL = 7  # default kernel_size of BPKDLoss, in pixels
 Sample = tuple[Split, Reading]
 
@@ -69,7 +71,7 @@ def choose_samples(result: Result, count: int) -> list[Sample]:
         usable = [
             reading
             for reading in result.readings[split.name]
-            if reading.values and reading.image_size == reading.label_size
+            if reading.values and fits(split.rule, reading) and reading.image_size == reading.label_size
         ]
         usable.sort(key=lambda reading: reading.pair.image)
         random.Random(0).shuffle(usable)  # neighbors are often frames of the same video
@@ -94,7 +96,7 @@ def _draw_row(split: Split, reading: Reading) -> Row:
         image = ImageOps.exif_transpose(file).convert('RGB').resize(size)
     with Image.open(reading.pair.label) as file:
         label = _map_to_classes(split, np.asarray(file))
-    colors = np.array([*split.palette, VOID, OUTSIDE], np.uint8)
+    colors = with_spare_colors(split.palette)
     painted = Image.fromarray(colors[label]).resize(size, Image.Resampling.NEAREST)
     edges = edge_map(label, len(split.classes), max(1, int(1 / zoom)))
     edges = Image.fromarray((255 * edges).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
@@ -113,13 +115,21 @@ def _draw_row(split: Split, reading: Reading) -> Row:
 
 def _map_to_classes(split: Split, values: np.ndarray) -> np.ndarray:
     """Maps the values of a label file to the classes 0 to C - 1, to C for void, and to C + 1 for other values."""
-    count, label_map = len(split.classes), split.dataset.metainfo.get('label_map')
-    classes = np.full(values.shape, count + 1)
-    for value in np.unique(values):
-        cls = loaded_value(int(value), split.reduce_zero_label, label_map)
-        if cls == split.ignore_index or 0 <= cls < count:
-            classes[values == value] = count if cls == split.ignore_index else cls
-    return classes
+    rule = split.rule
+    found = rule.classes(values[..., :3] if rule.needs_colors else values)[0].astype(int)
+    return np.where(found < 0, rule.num_classes + 1, np.where(found == rule.ignore_index, rule.num_classes, found))
+
+
+def with_spare_colors(palette: Sequence[Sequence[int]]) -> np.ndarray:
+    """A palette and two more colors, for void and for invalid values: (C, 3) to (C + 2, 3) uint8.
+
+    Each is the color that differs most from those before it.
+    """
+    colors = np.array(palette, int).reshape(-1, 3)
+    for _ in range(2):
+        distances = np.abs(SPARE[:, None] - colors).sum(2).min(1, initial=765)
+        colors = np.concatenate([colors, SPARE[distances.argmax()][None]])
+    return colors.astype(np.uint8)
 
 
 def edge_map(label: np.ndarray, num_classes: int, stride: int) -> np.ndarray:

@@ -66,7 +66,7 @@ def as_json(result: Result) -> dict:
                 sizes={f'{w}x{h}': count for (w, h), count in sorted(summary.sizes.items())},
                 pixels=dict(zip(split.classes, summary.pixels)),
                 void=summary.void,
-                outside=summary.outside,
+                outside={str(value): count for value, count in summary.outside.items()},
             )
     return dict(findings=[asdict(finding) for finding in result.findings], splits=splits)
 

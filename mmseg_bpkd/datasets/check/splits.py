@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from mmengine.dataset import BaseDataset
 
+from mmseg_bpkd.datasets.labels import LabelRule, parse_label_map
+
 LOADERS = ('train', 'val', 'test')
 
 
@@ -110,6 +112,13 @@ class Split:
     @property
     def ignore_index(self) -> int:
         return self.label_transform.get('ignore_index', 255)
+
+    @property
+    def rule(self) -> LabelRule:
+        """Which values of the label files stand for which classes."""
+        label_map = parse_label_map(self.label_transform.get('label_map'))
+        custom_classes = self.dataset.metainfo.get('label_map')
+        return LabelRule(len(self.classes), self.ignore_index, label_map, self.reduce_zero_label, custom_classes)
 
 
 def splits_of(cfg: dict) -> list[Split]:
