@@ -74,8 +74,8 @@ def check_datasets(
                 findings.error(split.name, problem)
     with attempt('pairs and counts'):
         check_pairs(splits, published, findings)
-    pairs = [pair for split in splits for pair in split.pairs or ()]
-    probes = probe_all(path for pair in pairs for path in (pair.image, pair.label) if path is not None)
+    pairs = [pair for split in splits for pair in split.pairs]
+    probes = probe_all(path for pair in pairs for path in (pair.image, pair.label) if path)
     with attempt('shared images'):
         check_shared_images(splits, probes, findings)
     with attempt('reading'):

@@ -26,7 +26,7 @@ def check_files(cfg: Config, *loaders: str) -> None:
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         result = _listed(cfg, loaders)
     for error in result.findings.of('error'):
-        raise DataError(f'{", ".join(error.splits)}: {error.text}. bpkd check CONFIG checks the whole data set')
+        raise DataError(f'{error.place}: {error.text}. bpkd check CONFIG checks the whole data set')
 
 
 def sample_problems(cfg: Config, count: int = 8) -> list[str]:
@@ -38,7 +38,7 @@ def sample_problems(cfg: Config, count: int = 8) -> list[str]:
     result = _listed(cfg, ['train'])
     result.findings.clear()
     for split in result.splits:
-        labeled = [pair for pair in split.pairs or () if pair.label]
+        labeled = [pair for pair in split.pairs if pair.label]
         with result.attempt(split.name):
             readings = [read_pair(pair) for pair in labeled[:: max(1, len(labeled) // count)][:count]]
             if readings:
@@ -48,7 +48,7 @@ def sample_problems(cfg: Config, count: int = 8) -> list[str]:
         with result.attempt('classes'):
             summaries = [result.summaries[split.name] for split in training]
             check_absent_classes(training, summaries, result.findings, sampled=True)
-    return [f'{", ".join(finding.splits)}: {finding.text}' for finding in result.findings]
+    return [f'{finding.place}: {finding.text}' for finding in result.findings]
 
 
 def _listed(cfg: Config, loaders: Sequence[str]) -> Result:

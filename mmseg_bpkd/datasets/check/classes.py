@@ -90,8 +90,8 @@ def _padding_problems(split: Split, model: dict) -> list[str]:
 def _class_counts(model: dict) -> Iterator[tuple[str, str, int]]:
     """Yields (network, head, number of classes)."""
     networks = dict(student=student_config(model))
-    if is_seg_distill(model) and isinstance(model.teacher, dict):
-        networks['teacher'] = resolve_segmentor(model.teacher, model.get('num_classes'))
+    if is_seg_distill(model) and isinstance(model['teacher'], dict):
+        networks['teacher'] = resolve_segmentor(model['teacher'], model.get('num_classes'))
     for network, config in networks.items():
         for head, count in head_classes(config):
             yield network if len(networks) > 1 else 'network', head, count

@@ -1,6 +1,5 @@
-"""Checks the decoded images and labels: label values, classes, void and sizes."""
+"""Checks the decoded images and labels: label values, classes, void, sizes and bits."""
 
-import inspect
 import os.path as osp
 from collections import Counter
 from collections.abc import Sequence
@@ -13,14 +12,12 @@ from mmseg_bpkd.datasets.labels import LabelRule, Value, format_values
 
 from .decoding import Reading
 from .findings import Findings, counted, examples
+from .mapping import REDUCE_HINT, how_to_load, likely_mistake, zero_is_void_by_default
 from .splits import Split, type_name
 
 CROPS = ('RandomCrop', 'FastRandomCrop')
-CONVERTED = 'see docs/data.md for the command that converts labels'
-OTHER_VALUES = 'see "Labels with other values" in docs/adding_a_dataset.md'
 FEW_VALUES = 64  # of a channel; fewer leave too little of an image
-WHOLE_DEPTH = "dict(type='LoadImageFromFile', color_type=3, to_float32=True)"
-REDUCE_HINT = 'set reduce_zero_label=True in the dataset and its pipeline'
+ALL_BITS = "dict(type='LoadImageFromFile', color_type=3, to_float32=True)"
 
 
 @dataclass
@@ -56,115 +53,90 @@ def fits(rule: LabelRule, reading: Reading) -> bool:
 
 
 def summarize(split: Split, readings: Sequence[Reading]) -> Summary:
-    """Adds up the readings of a split."""
-    rule, total = split.rule, Counter[Value]()
+    rule = split.rule
+    total: Counter[Value] = Counter()
     for reading in readings:
         if fits(rule, reading):
             total.update(reading.values)
-    void, pixels, outside = 0, [0] * rule.num_classes, {}
-    for value, count in total.items():
-        cls = rule.class_of(value)
-        if cls is None:
-            outside[value] = count
-        elif cls == rule.ignore_index:
-            void += count
-        else:
-            pixels[cls] += count
-    sizes = Counter(reading.image_size for reading in readings if reading.image_size)
-    broken = sum(bool(reading.label_fault) or not fits(rule, reading) for reading in readings)
-    return Summary(len(readings), pixels, void, outside, set(total), dict(sizes), broken)
+    classes = {value: rule.class_of(value) for value in total}
+    pixels = [0] * rule.num_classes
+    for value, cls in classes.items():
+        if cls is not None and cls != rule.ignore_index:
+            pixels[cls] += total[value]
+    return Summary(
+        read=len(readings),
+        pixels=pixels,
+        void=sum(total[value] for value, cls in classes.items() if cls == rule.ignore_index),
+        outside={value: total[value] for value, cls in classes.items() if cls is None},
+        values=set(total),
+        sizes=Counter(reading.image_size for reading in readings if reading.image_size),
+        broken_labels=sum(bool(r.label_fault or (r.label_size and not fits(rule, r))) for r in readings),
+    )
 
 
 def check_content(split: Split, readings: Sequence[Reading], findings: Findings) -> Summary:
     """Reports the problems of the decoded files of a split, and returns their totals."""
     summary = summarize(split, readings)
-    for problem in (*_unusable_files(split, readings), *_other_sizes(split, readings)):
-        findings.error(split.name, problem)
-    for problem in _small_images(split, readings):
-        findings.warning(split.name, problem)
-    _check_depth(split, readings, findings)
+    _check_faults(split, readings, findings)
+    _check_sizes(split, readings, findings)
+    _check_crop(split, readings, findings)
+    _check_bits(split, readings, findings)
     labeled = [reading for reading in readings if reading.values and fits(split.rule, reading)]
-    if labeled:
-        _check_values(split, summary, labeled, findings)
+    if summary.outside:
+        _report_outside(split, summary, labeled, findings)
+    elif labeled:
+        _check_void(split, summary, labeled, findings)
     return summary
 
 
-def _unusable_files(split: Split, readings: Sequence[Reading]) -> list[str]:
-    """Files that cannot be decoded, and labels with other channels than the pipeline expects."""
+def _check_faults(split: Split, readings: Sequence[Reading], findings: Findings) -> None:
+    """Reports files that cannot be decoded, and labels with other channels than the pipeline expects."""
+    places, rule = split.places, split.rule
+    if rule.needs_colors:
+        channels = 'must be color images, because label_map has colors'
+    else:
+        channels = 'must have one channel of class indices, with or without a palette, got a color image'
+    others = [reading for reading in readings if reading.label_size and not fits(rule, reading)]
+    values = {value for reading in others for value in reading.values}
     unusable, again = 'cannot be used', 'copy or download again'
-    colored = 'must have one channel of class indices, with or without a palette, got a color image'
-    if split.rule.needs_colors:
-        colored = 'must be color images, because label_map has colors'
-    images = {reading.pair.image: f' ({reading.image_fault})' for reading in readings if reading.image_fault}
-    labels = {reading.pair.label: f' ({reading.label_fault})' for reading in readings if reading.label_fault}
-    others = [reading for reading in readings if not fits(split.rule, reading)]
-    in_color = {reading.pair.label: '' for reading in others if reading.label_size}
-    advice_on_colors = _advice(split, set().union(*(reading.values for reading in others)))
-    problems = []
     for kind, folder, faults, problem, advice in (
-        ('image', split.places.images, images, unusable, again),
-        ('label', split.places.labels, labels, unusable, again),
-        ('label', split.places.labels, in_color, colored, advice_on_colors),
+        ('image', places.images, {r.pair.image: r.image_fault for r in readings if r.image_fault}, unusable, again),
+        ('label', places.labels, {r.pair.label: r.label_fault for r in readings if r.label_fault}, unusable, again),
+        ('label', places.labels, {r.pair.label: '' for r in others}, channels, how_to_load(split, values)),
     ):
-        if faults:
-            shown = [f'{osp.relpath(path, folder)}{fault}' for path, fault in sorted(faults.items())]
+        shown = [osp.relpath(path, folder) + (f' ({fault})' if fault else '') for path, fault in sorted(faults.items())]
+        if shown:
             read = f'{counted(len(readings), kind)} read from {folder}'
-            problems.append(f'{len(faults)} of {read} {problem}: {examples(shown)}; {advice}')
-    return problems
+            findings.error(split.name, f'{len(shown)} of {read} {problem}: {examples(shown)}; {advice}')
 
 
-def _other_sizes(split: Split, readings: Sequence[Reading]) -> list[str]:
-    """Labels whose size is not that of the image."""
-    wrong = [reading for reading in readings if reading.image_size and reading.label_size]
-    wrong = [reading for reading in wrong if reading.image_size != reading.label_size]
-    if not wrong:
-        return []
-    shown = []
-    for reading in sorted(wrong, key=lambda reading: reading.pair.label):
-        label, image = ('{}x{}'.format(*size) for size in (reading.label_size, reading.image_size))
-        shown.append(f'{osp.relpath(reading.pair.label, split.places.labels)} {label}, image {image}')
-    return [
-        f'{len(shown)} of {counted(len(readings), "label")} read must have the size of the image: {examples(shown)}; '
-        'use images and labels of the same release'
+def _check_sizes(split: Split, readings: Sequence[Reading], findings: Findings) -> None:
+    wrong = [
+        '{} {}x{}, image {}x{}'.format(osp.relpath(r.pair.label, split.places.labels), *r.label_size, *r.image_size)
+        for r in readings
+        if r.image_size and r.label_size and r.image_size != r.label_size
     ]
+    if wrong:
+        findings.error(
+            split.name,
+            f'{len(wrong)} of {counted(len(readings), "label")} read must have the size of the image: '
+            f'{examples(sorted(wrong))}; use images and labels of the same release',
+        )
 
 
-def _small_images(split: Split, readings: Sequence[Reading]) -> list[str]:
-    """Images into which the crop does not fit, if they are more than 1 %: published datasets have a few."""
-    crop = split.transform(*CROPS).get('crop_size')
-    if not crop:
-        return []
+def _check_crop(split: Split, readings: Sequence[Reading], findings: Findings) -> None:
+    """Reports images into which the crop does not fit, if they are more than 1 %: published datasets have a few."""
+    crop = split.transform(*CROPS).get('crop_size') or 0
     height, width = crop if isinstance(crop, (list, tuple)) else (crop, crop)
-    small = []
-    for reading in readings:
-        if reading.image_size:
-            largest = largest_size(reading.image_size, split.pipeline)
-            if largest[0] < width or largest[1] < height:
-                small.append(reading.pair.image)
-    if 100 * len(small) <= len(readings):
-        return []
-    return [
-        f'the crop, {width}x{height} (width x height), does not fit into {len(small)} of '
-        f'{counted(len(readings), "image")} read, even at the largest training scale: '
-        f'{examples(small, split.places.images)}; the rest of the crop will be void'
-    ]
-
-
-def _check_depth(split: Split, readings: Sequence[Reading], findings: Findings) -> None:
-    """Reports images of more than 8 bits per channel that the pipeline loads as 8 bits."""
-    load = split.transform('LoadImageFromFile')
-    flag = load.get('color_type', 'color')
-    deep = {reading.pair.image: reading.depth for reading in readings if reading.depth}
-    if not deep or not load or flag == 'unchanged' or (isinstance(flag, int) and flag & cv2.IMREAD_ANYDEPTH):
-        return
-    bits, left = (max(numbers) for numbers in zip(*deep.values()))
-    findings.add(
-        'error' if left < FEW_VALUES else 'warning',
-        split.name,
-        f'{len(deep)} of {counted(len(readings), "image")} read have more than 8 bits per channel ({bits} are used), '
-        f'but are loaded as 8 bits, which leaves at most {left} values: {examples(list(deep), split.places.images)}; '
-        f'load them with {WHOLE_DEPTH}, give mean and std in their units, and take out PhotoMetricDistortion',
-    )
+    sizes = {r.pair.image: largest_size(r.image_size, split.pipeline) for r in readings if r.image_size}
+    small = [image for image, size in sizes.items() if size[0] < width or size[1] < height]
+    if 100 * len(small) > len(readings):
+        findings.warning(
+            split.name,
+            f'the crop, {width}x{height} (width x height), does not fit into {len(small)} of '
+            f'{counted(len(readings), "image")} read, even at the largest training scale: '
+            f'{examples(small, split.places.images)}; the rest of the crop will be void',
+        )
 
 
 def largest_size(size: tuple[int, int], pipeline: Sequence[dict]) -> tuple[int, int]:
@@ -175,38 +147,54 @@ def largest_size(size: tuple[int, int], pipeline: Sequence[dict]) -> tuple[int, 
             break
         if type_name(transform) in ('Resize', 'RandomResize') and isinstance(scale, (list, tuple)):
             scale = max(scale) if isinstance(scale[0], (list, tuple)) else scale
-            scale = tuple(int(extent * max(transform.get('ratio_range') or [1])) for extent in scale)
-            size = rescale_size(size, scale) if transform.get('keep_ratio') else scale
+            width, height = (int(extent * max(transform.get('ratio_range') or [1])) for extent in scale)
+            size = rescale_size(size, (width, height)) if transform.get('keep_ratio') else (width, height)
     return size
 
 
-def _check_values(split: Split, summary: Summary, labeled: Sequence[Reading], findings: Findings) -> None:
-    """Reports labels with values outside the classes or with void only, else what is implausible about void."""
-    expected = split.rule.expected
-    read = f'{counted(len(labeled), "label")} read'
-    if summary.outside:
-        wrong = [reading.pair.label for reading in labeled if not summary.outside.keys().isdisjoint(reading.values)]
-        findings.error(
-            split.name,
-            f'values outside the {len(split.classes)} classes in {len(wrong)} of {read} '
-            f'({examples(wrong, split.places.labels)}): {format_values(sorted(summary.outside))}, expected {expected}; '
-            f'{_likely_mistake(split, summary)}',
-        )
+def _check_bits(split: Split, readings: Sequence[Reading], findings: Findings) -> None:
+    """Reports images of more than 8 bits per channel that the pipeline loads as 8 bits."""
+    load = split.transform('LoadImageFromFile')
+    flag = load.get('color_type', 'color')
+    loads_all = flag == 'unchanged' or (isinstance(flag, int) and flag & cv2.IMREAD_ANYDEPTH)
+    deep = {reading.pair.image: reading.depth for reading in readings if reading.depth}
+    if not deep or not load or loads_all:
         return
+    bits, left = (max(numbers) for numbers in zip(*deep.values()))
+    findings.add(
+        'error' if left < FEW_VALUES else 'warning',
+        split.name,
+        f'{len(deep)} of {counted(len(readings), "image")} read have more than 8 bits per channel ({bits} are used), '
+        f'but are loaded as 8 bits, which leaves at most {left} values: {examples(list(deep), split.places.images)}; '
+        f'load them with {ALL_BITS}, give mean and std in their units, and take out PhotoMetricDistortion',
+    )
+
+
+def _report_outside(split: Split, summary: Summary, labeled: Sequence[Reading], findings: Findings) -> None:
+    outside = set(summary.outside)
+    wrong = [reading.pair.label for reading in labeled if outside & reading.values.keys()]
+    findings.error(
+        split.name,
+        f'values outside the {len(split.classes)} classes in {len(wrong)} of {counted(len(labeled), "label")} read '
+        f'({examples(wrong, split.places.labels)}): {format_values(sorted(outside))}, expected {split.rule.expected}; '
+        f'{likely_mistake(split, summary.values, outside)}',
+    )
+
+
+def _check_void(split: Split, summary: Summary, labeled: Sequence[Reading], findings: Findings) -> None:
+    """Reports what is implausible about void in labels without values outside the classes."""
+    read, expected, published = counted(len(labeled), 'label'), split.rule.expected, zero_is_void_by_default(split)
     if not any(summary.pixels):
-        values = format_values(sorted(summary.values))
-        findings.error(
-            split.name, f'only void in the {read}: {values}, expected {expected}; {_advice(split, summary.values)}'
-        )
+        values, advice = format_values(sorted(summary.values)), how_to_load(split, summary.values)
+        findings.error(split.name, f'only void in the {read} read: {values}, expected {expected}; {advice}')
         return
-    published = _zero_is_void_by_default(split)
     if published and not split.reduce_zero_label:
         findings.warning(
             split.name,
             f'reduce_zero_label is False, but {split.type} is published with 0 for void: with such labels every class '
             f'is shifted by one; {REDUCE_HINT}',
         )
-    if split.reduce_zero_label and any(255 in reading.values for reading in labeled):
+    if split.reduce_zero_label and 255 in summary.values:
         findings.add(
             'error' if published else 'warning',  # such published labels have no 255
             split.name,
@@ -218,63 +206,15 @@ def _check_values(split: Split, summary: Summary, labeled: Sequence[Reading], fi
     if void > 0.5:
         findings.warning(
             split.name,
-            f'{100 * void:.0f} % of the pixels of the {read} are void, expected at most 50 %: the files should contain '
-            f'{expected}',
+            f'{100 * void:.0f} % of the pixels of the {read} read are void, expected at most 50 %: the files should '
+            f'contain {expected}',
         )
-
-
-def _likely_mistake(split: Split, summary: Summary) -> str:
-    """A guess at the cause of values outside the classes, and what to do."""
-    outside, classes = summary.outside.keys(), len(split.classes)
-    if classes == 19 and outside <= set(range(19, 34)):
-        return f'these look like labelIds of Cityscapes, but training needs labelTrainIds: {CONVERTED}'
-    if outside == {classes} and not split.reduce_zero_label:
-        if _zero_is_void_by_default(split):
-            return f'{split.type} is published with 0 for void: {REDUCE_HINT}'
-        void = {classes: split.ignore_index}
-        return f'if {classes} is void, load the labels with {_line(split, void)}; if 0 is void, {REDUCE_HINT}'
-    return f'{_advice(split, summary.values)}, or check the number of classes'
-
-
-def _advice(split: Split, values: set[Value]) -> str:
-    """What to do about labels with these values: the line that maps them to the classes, if this can be guessed."""
-    label_map = _likely_map(split, values)
-    if label_map:
-        return f'if these are the classes in this order, load the labels with {_line(split, label_map)}'
-    return CONVERTED if type(split.dataset).METAINFO.get('classes') else OTHER_VALUES
-
-
-def _line(split: Split, label_map: dict | list) -> str:
-    void = '' if split.ignore_index == 255 else f'ignore_index={split.ignore_index}, '
-    return f"dict(type='LoadCheckedAnnotations', num_classes={len(split.classes)}, {void}label_map={label_map})"
-
-
-def _likely_map(split: Split, values: set[Value]) -> dict[Value, int] | None:
-    """The classes that these values stand for, if there is one value or one color of the palette for each class."""
-    palette = {tuple(color): cls for cls, color in enumerate(split.dataset.metainfo.get('palette') or [])}
-    others, void = values - palette.keys(), split.ignore_index
-    if split.reduce_zero_label or split.label_transform.get('label_map'):
-        return None
-    if len(values) > 1 >= len(others) and any(isinstance(value, tuple) for value in values):
-        return {**palette, **dict.fromkeys(others, void)}
-    for candidates in (values, values - {void}):
-        if len(candidates) == len(split.classes):
-            return {value: cls for cls, value in enumerate(sorted(candidates))}
-    return None
-
-
-def _zero_is_void_by_default(split: Split) -> bool:
-    # MMSegmentation's dataset classes have this default if 0 is void in the published labels.
-    parameter = inspect.signature(type(split.dataset).__init__).parameters.get('reduce_zero_label')
-    return parameter is not None and parameter.default is True
 
 
 def check_absent_classes(
     splits: Sequence[Split], summaries: Sequence[Summary], findings: Findings, sampled: bool = False
 ) -> None:
-    """Reports classes that occur in none of the splits of a loader.
-
-    Reports nothing if any label is broken, because it may contain the missing classes.
+    """Reports classes that occur in none of the splits of a loader, unless a broken label may contain them.
 
     Args:
         summaries: one for each split.
@@ -288,10 +228,11 @@ def check_absent_classes(
     present = [name for name, count in zip(names, pixels) if count]
     absent = [name for name, count in zip(names, pixels) if not count]
     if len(pixels) > 1 and len(present) == 1 < read:
+        values = {value for summary in summaries for value in summary.values}
         findings.error(
             loader,
             f'{present[0]} is the only class in all {read} labels read, expected several classes: the labels may be '
-            f'binary masks; {_advice(splits[0], set().union(*(summary.values for summary in summaries)))}',
+            f'binary masks; {how_to_load(splits[0], values)}',
         )
     elif present and absent and not sampled:
         advice = '' if read == available else '; use --all to read every label'

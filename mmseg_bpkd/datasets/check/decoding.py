@@ -55,7 +55,7 @@ def read_pair(pair: Pair) -> Reading:
         reading.depth = _depth(pair.image) if deep else None
     except Exception as error:
         reading.image_fault = _describe(error, pair.image)
-    if pair.label is not None:
+    if pair.label:
         try:
             with Image.open(pair.label) as label:
                 label.load()
@@ -93,7 +93,7 @@ def read_pairs(
     """
 
     def complete(pair: Pair) -> bool:
-        return all(probes[path].complete for path in (pair.image, pair.label) if path is not None)
+        return all(probes[path].complete for path in (pair.image, pair.label) if path)
 
     start = time.monotonic()
     others = [pair for pair in pairs if complete(pair)]

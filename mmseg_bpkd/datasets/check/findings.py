@@ -7,20 +7,18 @@ from dataclasses import dataclass
 
 @dataclass
 class Finding:
-    """One problem.
-
-    Args:
-        severity: 'error' or 'warning'.
-        splits: the splits or checks that it concerns.
-        text: what was found, what was expected, where, and what to do.
-    """
+    """One problem, an 'error' or a 'warning', and the splits or checks that it concerns."""
 
     severity: str
     splits: list[str]
     text: str
 
     def __str__(self) -> str:
-        return f'{self.severity}: {", ".join(self.splits)}: {self.text}'
+        return f'{self.severity}: {self.place}: {self.text}'
+
+    @property
+    def place(self) -> str:
+        return ', '.join(self.splits)
 
 
 class Findings(list[Finding]):

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image, ImageOps
 
+from mmseg_bpkd.datasets.labels import Value
 from mmseg_bpkd.ops.boundary import edge_masks
 
 from .all_checks import Result
@@ -59,7 +61,7 @@ def draw_samples(result: Result, count: int, path: str) -> None:
             axis.imshow(picture, interpolation='nearest')
             axis.set_title(title, fontsize=8, pad=3)
             axis.axis('off')
-    patches = [Patch(color=np.array(color) / 255, label=name) for name, color in legend.items()]
+    patches = [Patch(color=to_hex(np.array(color) / 255), label=name) for name, color in legend.items()]
     figure.legend(handles=patches, loc='lower center', ncol=LEGEND_COLUMNS, fontsize=8, frameon=False)
     figure.savefig(path)
 
@@ -78,7 +80,7 @@ def choose_samples(result: Result, count: int) -> list[Sample]:
         pools.append([(split, reading, set(reading.values)) for reading in usable])
     pools = [pool for pool in pools if pool]
     chosen: list[Sample] = []
-    seen: set[int] = set()
+    seen: set[Value] = set()
     while len(chosen) < count and any(pools):
         pool = pools[len(chosen) % len(pools)] or max(pools, key=len)
         best = max(pool, key=lambda sample: len(sample[2] - seen))
@@ -89,21 +91,22 @@ def choose_samples(result: Result, count: int) -> list[Sample]:
 
 
 def _draw_row(split: Split, reading: Reading) -> Row:
-    width, height = reading.image_size
-    zoom = COLUMN / max(width, height)
-    size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
     with Image.open(reading.pair.image) as file:
-        image = ImageOps.exif_transpose(file).convert('RGB').resize(size)
+        image = ImageOps.exif_transpose(file).convert('RGB')
+    zoom = COLUMN / max(image.size)
+    width, height = image.size
+    size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
+    image = image.resize(size)
     with Image.open(reading.pair.label) as file:
         label = _map_to_classes(split, np.asarray(file))
     colors = with_spare_colors(split.palette)
     painted = Image.fromarray(colors[label]).resize(size, Image.Resampling.NEAREST)
-    edges = edge_map(label, len(split.classes), max(1, int(1 / zoom)))
-    edges = Image.fromarray((255 * edges).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
+    edges = (255 * edge_map(label, len(split.classes), max(1, int(1 / zoom)))).astype(np.uint8)
+    mask = Image.fromarray(edges).resize(size, Image.Resampling.BILINEAR)
     dimmed = Image.blend(image, Image.new('RGB', size), 0.5)
     names = [*split.classes, '(void)', '(outside the classes)']
     return Row(
-        pictures=[image, Image.blend(image, painted, 0.6), Image.composite(painted, dimmed, edges)],
+        pictures=[image, Image.blend(image, painted, 0.6), Image.composite(painted, dimmed, mask)],
         titles=[
             f'{split.name}: {osp.basename(reading.pair.image)}',
             f'label, {width}x{height}',

@@ -57,9 +57,9 @@ def as_json(result: Result) -> dict:
     splits = {}
     for split in result.splits:
         summary = result.summaries.get(split.name)
-        splits[split.name] = dict(type=split.type, note=split.note, listed=split.listed)
-        if split.places:
-            splits[split.name].update(images=split.places.images, labels=split.places.labels)
+        splits[split.name] = dict(type=split.type, note=split.note, listed=split.listed or 0)
+        if split.places.images:
+            splits[split.name].update(images=split.places.images, labels=split.places.labels or None)
         if summary:
             splits[split.name].update(
                 read=summary.read,
@@ -74,7 +74,7 @@ def as_json(result: Result) -> dict:
 def _split_line(result: Result, split: Split) -> str:
     summary = result.summaries.get(split.name)
     text = split.note or 'not checked, see below'
-    if split.pairs is not None:
+    if split.listed is not None:
         text = f'{counted(split.listed, "image")} in {split.places.images}, '
         text += f'{summary.read} read: {_size_range(summary.sizes)}' if summary else 'none read'
     if summary:
