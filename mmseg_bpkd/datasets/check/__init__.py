@@ -1,7 +1,6 @@
-"""Checks a copy of a dataset and describes each problem in one sentence. Command line: `tools/check_dataset.py`."""
+"""Checks a copy of a dataset and describes each problem in one sentence. Command line: `bpkd check`."""
 
-from .all_checks import Result, check_datasets
-from .before_training import check_files, sample_problems
+from .all_checks import Result, check_datasets, check_files, sample_problems
 from .classes import check_classes
 from .picture import draw_samples
 from .report import as_json, as_text, write_report

@@ -36,11 +36,7 @@ def check_classes(cfg: Config, *loaders: str) -> None:
 
 
 def class_problems(split: Split) -> list[str]:
-    """One sentence if the dataset has no class names, too many, or another number of classes than its pipeline.
-
-    Args:
-        split: its dataset must be built.
-    """
+    """One sentence if the built dataset has no class names, too many, or not as many as its pipeline."""
     names, stated = split.dataset.metainfo.get('classes'), split.label_transform.get('num_classes')
     if not names:
         return [
@@ -60,13 +56,9 @@ def class_problems(split: Split) -> list[str]:
 
 
 def model_problems(split: Split, model: dict) -> list[str]:
-    """One sentence for each network of a model that has another number of classes than the names of a dataset.
+    """One sentence for each network of a model that has another number of classes than the built dataset.
 
     One more if training labels are padded with another value than that of void.
-
-    Args:
-        split: its dataset must be built.
-        model: the config of a distillation or of a plain segmentor.
     """
     names = split.dataset.metainfo.get('classes')
     return _padding_problems(split, model) + [

@@ -91,23 +91,24 @@ def check_content(split: Split, readings: Sequence[Reading], findings: Findings)
 
 def _check_faults(split: Split, readings: Sequence[Reading], findings: Findings) -> None:
     """Reports files that cannot be decoded, and labels with other channels than the pipeline expects."""
-    places, rule = split.places, split.rule
-    if rule.needs_colors:
-        channels = 'must be color images, because label_map has colors'
-    else:
-        channels = 'must have one channel of class indices, with or without a palette, got a color image'
-    others = [reading for reading in readings if reading.label_size and not fits(rule, reading)]
-    values = {value for reading in others for value in reading.values}
-    unusable, again = 'cannot be used', 'copy or download again'
-    for kind, folder, faults, problem, advice in (
-        ('image', places.images, {r.pair.image: r.image_fault for r in readings if r.image_fault}, unusable, again),
-        ('label', places.labels, {r.pair.label: r.label_fault for r in readings if r.label_fault}, unusable, again),
-        ('label', places.labels, {r.pair.label: '' for r in others}, channels, how_to_load(split, values)),
+    images, labels = split.places.images, split.places.labels
+    for kind, folder, faults in (
+        ('image', images, {reading.pair.image: reading.image_fault for reading in readings}),
+        ('label', labels, {reading.pair.label: reading.label_fault for reading in readings}),
     ):
-        shown = [osp.relpath(path, folder) + (f' ({fault})' if fault else '') for path, fault in sorted(faults.items())]
+        shown = [f'{osp.relpath(path, folder)} ({fault})' for path, fault in sorted(faults.items()) if fault]
         if shown:
-            read = f'{counted(len(readings), kind)} read from {folder}'
-            findings.error(split.name, f'{len(shown)} of {read} {problem}: {examples(shown)}; {advice}')
+            which = f'{len(shown)} of {counted(len(readings), kind)} read from {folder}'
+            findings.error(split.name, f'{which} cannot be used: {examples(shown)}; copy or download again')
+    others = [reading for reading in readings if reading.label_size and not fits(split.rule, reading)]
+    if others:
+        problem = 'must have one channel of class indices, with or without a palette, got a color image'
+        if split.rule.needs_colors:
+            problem = 'must be color images, because label_map has colors'
+        which = f'{len(others)} of {counted(len(readings), "label")} read from {labels}'
+        advice = how_to_load(split, {value for reading in others for value in reading.values})
+        names = examples([reading.pair.label for reading in others], labels)
+        findings.error(split.name, f'{which} {problem}: {names}; {advice}')
 
 
 def _check_sizes(split: Split, readings: Sequence[Reading], findings: Findings) -> None:
@@ -117,11 +118,8 @@ def _check_sizes(split: Split, readings: Sequence[Reading], findings: Findings) 
         if r.image_size and r.label_size and r.image_size != r.label_size
     ]
     if wrong:
-        findings.error(
-            split.name,
-            f'{len(wrong)} of {counted(len(readings), "label")} read must have the size of the image: '
-            f'{examples(sorted(wrong))}; use images and labels of the same release',
-        )
+        which = f'{len(wrong)} of {counted(len(readings), "label")} read'
+        findings.error(split.name, f'{which} must have the size of the image: {examples(wrong)}; copy both again')
 
 
 def _check_crop(split: Split, readings: Sequence[Reading], findings: Findings) -> None:
@@ -131,11 +129,11 @@ def _check_crop(split: Split, readings: Sequence[Reading], findings: Findings) -
     sizes = {r.pair.image: largest_size(r.image_size, split.pipeline) for r in readings if r.image_size}
     small = [image for image, size in sizes.items() if size[0] < width or size[1] < height]
     if 100 * len(small) > len(readings):
+        which = f'{len(small)} of {counted(len(readings), "image")} read'
         findings.warning(
             split.name,
-            f'the crop, {width}x{height} (width x height), does not fit into {len(small)} of '
-            f'{counted(len(readings), "image")} read, even at the largest training scale: '
-            f'{examples(small, split.places.images)}; the rest of the crop will be void',
+            f'the crop, {width}x{height} (width x height), does not fit into {which}, even at the largest training '
+            f'scale: {examples(small, split.places.images)}; the rest of the crop will be void',
         )
 
 
@@ -173,11 +171,11 @@ def _check_bits(split: Split, readings: Sequence[Reading], findings: Findings) -
 def _report_outside(split: Split, summary: Summary, labeled: Sequence[Reading], findings: Findings) -> None:
     outside = set(summary.outside)
     wrong = [reading.pair.label for reading in labeled if outside & reading.values.keys()]
+    which = f'{len(wrong)} of {counted(len(labeled), "label")} read ({examples(wrong, split.places.labels)})'
     findings.error(
         split.name,
-        f'values outside the {len(split.classes)} classes in {len(wrong)} of {counted(len(labeled), "label")} read '
-        f'({examples(wrong, split.places.labels)}): {format_values(sorted(outside))}, expected {split.rule.expected}; '
-        f'{likely_mistake(split, summary.values, outside)}',
+        f'values outside the {len(split.classes)} classes in {which}: {format_values(sorted(outside))}, expected '
+        f'{split.rule.expected}; {likely_mistake(split, summary.values, outside)}',
     )
 
 
@@ -191,24 +189,21 @@ def _check_void(split: Split, summary: Summary, labeled: Sequence[Reading], find
     if published and not split.reduce_zero_label:
         findings.warning(
             split.name,
-            f'reduce_zero_label is False, but {split.type} is published with 0 for void: with such labels every class '
-            f'is shifted by one; {REDUCE_HINT}',
+            f'reduce_zero_label is False, but {split.type} is published with 0 for void: classes are shifted by one; '
+            f'{REDUCE_HINT}',
         )
     if split.reduce_zero_label and 255 in summary.values:
         findings.add(
             'error' if published else 'warning',  # such published labels have no 255
             split.name,
             'reduce_zero_label=True expects 0 for void, but the labels also contain 255: if they are already reduced, '
-            'class 0 is lost and every other class is shifted by one; '
-            + ('extract the labels again' if published else 'in that case set reduce_zero_label=False'),
+            'class 0 is lost and the others are shifted by one; '
+            + ('extract the labels again' if published else 'then set reduce_zero_label=False'),
         )
-    void = summary.share(summary.void)
-    if void > 0.5:
-        findings.warning(
-            split.name,
-            f'{100 * void:.0f} % of the pixels of the {read} read are void, expected at most 50 %: the files should '
-            f'contain {expected}',
-        )
+    void = 100 * summary.share(summary.void)
+    if void > 50:
+        text = f'{void:.0f} % of the pixels of the {read} read are void, expected at most 50 %: use {expected}'
+        findings.warning(split.name, text)
 
 
 def check_absent_classes(

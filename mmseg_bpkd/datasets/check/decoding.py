@@ -82,14 +82,10 @@ def _depth(path: str) -> tuple[int, int] | None:
 def read_pairs(
     pairs: Sequence[Pair], probes: dict[str, Probe], seconds: float | None, workers: int
 ) -> Iterator[Reading]:
-    """Decodes pairs. Yields each reading as soon as it is available.
+    """Decodes pairs, and yields each reading as soon as it is available.
 
-    Pairs with an incomplete file come first and are always decoded. The others follow in a fixed random order.
-
-    Args:
-        probes: {path: its probe}, for all files of the pairs.
-        seconds: no pair is started after this time. None decodes all pairs.
-        workers: number of processes. 0 decodes in this process.
+    Pairs with an incomplete file come first and are always decoded. The others follow in a fixed random order; none of
+    them is started after `seconds`. With 0 workers, this process decodes.
     """
 
     def complete(pair: Pair) -> bool:

@@ -61,7 +61,7 @@ def _missing_labels(split: Split, places: Places) -> list[str]:
     if root and not osp.isdir(root):
         raise ListingError(
             f'data_root is {root!r}, but {osp.abspath(root)} {_missing(root)} ({_nearest_folder(root)}): {LAYOUT_HINT}'
-            ', or set another path for each dataloader with --cfg-options train_dataloader.dataset.data_root=PATH'
+            ', or give each dataloader its path, as --cfg-options train_dataloader.dataset.data_root=PATH'
         )
     problems = {}
     for kind, folder in (('image', places.images), ('label', places.labels)):
@@ -98,7 +98,7 @@ def _reduction_problems(split: Split) -> list[str]:
         return []
     return [
         f'reduce_zero_label is {in_dataset} in the dataset, but {split.reduce_zero_label} in '
-        f'{type_name(split.label_transform)}: set both to the same value, or labels cannot be loaded'
+        f'{type_name(split.label_transform)}: set both to the same value'
     ]
 
 
@@ -118,10 +118,7 @@ def _entries(split: Split) -> list[dict]:
         raise ListingError(f'the list of images {listing} (ann_file) is empty: {LAYOUT_HINT}')
     broken = [path for path in scan(folder) if not osp.exists(osp.join(folder, path))]
     if broken:
-        raise ListingError(
-            f'the image folder {folder} contains broken links: {examples(broken)}; mount the disk that they point to, '
-            'or create the links again'
-        )
+        raise ListingError(f'the image folder {folder} contains broken links: {examples(broken)}; mount the disk')
     suffix = getattr(split.dataset, 'img_suffix', 'its suffix')
     raise ListingError(f'{_no_file_with("image", folder, suffix)}: {LAYOUT_HINT}, or set img_suffix')
 
@@ -134,25 +131,17 @@ def _pair(split: Split, entries: list[dict], has_labels: bool, findings: Finding
     absent = sorted(image for image in labels if not osp.isfile(image))
     if absent:
         listed = f' listed in {places.listing}' if places.listing else ''
-        advice = fault_of_list(places.listing) or 'copy or download the missing images again'
-        findings.error(
-            split.name,
-            f'{counted(len(absent), "image")}{listed} not found in {places.images}: '
-            f'{examples(absent, places.images)}; {advice}',
-        )
+        which, names = f'{counted(len(absent), "image")}{listed}', examples(absent, places.images)
+        advice = fault_of_list(places.listing) or 'copy or download them again'
+        findings.error(split.name, f'{which} not found in {places.images}: {names}; {advice}')
     if not any(labels.values()):
-        findings.add(
-            'warning' if split.loader == 'test' else 'error',
-            split.name,
-            'the data set has no labels, which training and metrics need: set data_prefix.seg_map_path in '
-            f'{split.loader}_dataloader.dataset',
-        )
+        advice = f'set data_prefix.seg_map_path in {split.loader}_dataloader.dataset'
+        problem = f'the data set has no labels, which training and metrics need: {advice}'
+        findings.add('warning' if split.loader == 'test' else 'error', split.name, problem)
     elif has_labels and places.labels and not _any_label(places.labels, suffix, labels.values()):
         has_labels = False
-        findings.error(
-            split.name,
-            f'{_no_file_with("label", places.labels, suffix)}: {LAYOUT_HINT} and the command that converts labels',
-        )
+        problem = _no_file_with('label', places.labels, suffix)
+        findings.error(split.name, f'{problem}: {LAYOUT_HINT} and the command that converts labels')
     present = sorted(labels.keys() - set(absent))
     split.pairs = [Pair(split.name, image, labels[image] if has_labels else '') for image in present]
 

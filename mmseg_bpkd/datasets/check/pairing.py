@@ -54,17 +54,11 @@ def check_pairs(splits: Sequence[Split], published: Published, findings: Finding
             unpaired = [found for found in unpaired if found is not explained]
     for found in unpaired:
         if found.paths and found.kind == 'image':
-            findings.error(
-                found.split.name,
-                f'{found.sentence}: {found.names}, expected {found.expected} for the first; copy or convert the labels '
-                'again',
-            )
+            expected = f'expected {found.expected} for the first; copy or convert the labels again'
+            findings.error(found.split.name, f'{found.sentence}: {found.names}, {expected}')
         elif found.paths:
-            findings.warning(
-                found.split.name,
-                f'{found.sentence} in {found.split.places.images}: {found.names}; not used in training, check that the '
-                'copy is complete',
-            )
+            where = f'{found.sentence} in {found.split.places.images}'
+            findings.warning(found.split.name, f'{where}: {found.names}; not used in training, check the copy')
 
 
 def _remove_missing_labels(split: Split) -> Unpaired:
@@ -123,15 +117,13 @@ def check_shared_images(splits: Sequence[Split], probes: dict[str, Probe], findi
     for split in (split for split in splits if split.loader != 'train'):
         folder, same = split.places.images, same_files(training, [pair.image for pair in split.pairs], probes)
         if same:
-            shown = [
-                osp.relpath(other, folder)
-                + ('' if osp.basename(image) == osp.basename(other) else f' (in training: {image})')
-                for image, other in same
-            ]
+            names = [osp.relpath(other, folder) for _, other in same]
+            origins = [image if osp.basename(image) != osp.basename(other) else '' for image, other in same]
+            shown = [name + (f' (in training: {origin})' if origin else '') for name, origin in zip(names, origins)]
             few = 100 * len(same) <= len(split.pairs)  # published datasets may have a few duplicates
+            which = f'{counted(len(same), "image")} of {folder} {"is" if len(same) == 1 else "are"}'
             findings.add(
                 'warning' if few else 'error',
                 split.name,
-                f'{counted(len(same), "image")} of {folder} {"is" if len(same) == 1 else "are"} also in the training '
-                f'set, byte for byte: {examples(shown)}; do not evaluate on training images',
+                f'{which} also in the training set, byte for byte: {examples(shown)}; do not evaluate on these',
             )

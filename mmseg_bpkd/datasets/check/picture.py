@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image, ImageOps
@@ -35,17 +34,13 @@ class Row:
 
     pictures: list[Image.Image]
     titles: list[str]
-    legend: dict[str, tuple[int, int, int]]
+    legend: dict[str, tuple[float, float, float]]
 
 
 def draw_samples(result: Result, count: int, path: str) -> None:
     """Writes a picture with one row per sample: the image, the label over it, and the edge masks over it.
 
     A legend at the bottom shows the colors of the classes. Nothing is written if no sample can be drawn.
-
-    Args:
-        count: maximum number of samples.
-        path: of the picture file, such as 'samples.png'.
     """
     rows = [_draw_row(*sample) for sample in choose_samples(result, count)]
     if not rows:
@@ -61,7 +56,7 @@ def draw_samples(result: Result, count: int, path: str) -> None:
             axis.imshow(picture, interpolation='nearest')
             axis.set_title(title, fontsize=8, pad=3)
             axis.axis('off')
-    patches = [Patch(color=to_hex(np.array(color) / 255), label=name) for name, color in legend.items()]
+    patches = [Patch(color=color, label=name) for name, color in legend.items()]
     figure.legend(handles=patches, loc='lower center', ncol=LEGEND_COLUMNS, fontsize=8, frameon=False)
     figure.savefig(path)
 
@@ -70,12 +65,8 @@ def choose_samples(result: Result, count: int) -> list[Sample]:
     """Chooses up to `count` samples with usable files that together show many classes. The splits take turns."""
     pools = []
     for split in result.splits:
-        usable = [
-            reading
-            for reading in result.readings[split.name]
-            if reading.values and fits(split.rule, reading) and reading.image_size == reading.label_size
-        ]
-        usable.sort(key=lambda reading: reading.pair.image)
+        usable = [r for r in result.readings[split.name] if r.values and r.image_size == r.label_size]
+        usable = sorted((r for r in usable if fits(split.rule, r)), key=lambda reading: reading.pair.image)
         random.Random(0).shuffle(usable)  # neighbors are often frames of the same video
         pools.append([(split, reading, set(reading.values)) for reading in usable])
     pools = [pool for pool in pools if pool]
@@ -93,8 +84,7 @@ def choose_samples(result: Result, count: int) -> list[Sample]:
 def _draw_row(split: Split, reading: Reading) -> Row:
     with Image.open(reading.pair.image) as file:
         image = ImageOps.exif_transpose(file).convert('RGB')
-    zoom = COLUMN / max(image.size)
-    width, height = image.size
+    (width, height), zoom = image.size, COLUMN / max(image.size)
     size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
     image = image.resize(size)
     with Image.open(reading.pair.label) as file:
@@ -112,7 +102,7 @@ def _draw_row(split: Split, reading: Reading) -> Row:
             f'label, {width}x{height}',
             f'class boundaries, {KERNEL} px wide',
         ],
-        legend={names[i]: colors[i] for i in np.unique(label)},
+        legend={names[i]: tuple((colors[i] / 255).tolist()) for i in np.unique(label)},
     )
 
 

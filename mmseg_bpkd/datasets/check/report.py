@@ -17,12 +17,7 @@ VOID = '(void)'  # its row in the table
 
 
 def write_report(result: Result, config: str, folder: str, samples: int) -> str:
-    """Writes report.json and, if a sample can be drawn, samples.png.
-
-    Args:
-        config: path of the config, for report.json.
-        folder: an existing folder. A picture of an earlier call is removed.
-        samples: maximum number of samples in the picture.
+    """Writes report.json and, if there is a sample to draw, samples.png into an existing folder.
 
     Returns:
         The results as text, with a last line that names the files.

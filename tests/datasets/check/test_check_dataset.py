@@ -331,7 +331,7 @@ def test_datasets_inside_wrappers_are_checked(intact):
     result = check_datasets(splits, dict(train=2 * IMAGES, val=[4, IMAGES]), None)
     assert [str(finding) for finding in result.findings] == [
         f'error: val: 3 images of {intact["camvid"]}/images/train are also in the training set, byte for byte: '
-        '0001TP_000000.png, 0001TP_000001.png, 0001TP_000002.png; do not evaluate on training images'
+        '0001TP_000000.png, 0001TP_000001.png, 0001TP_000002.png; do not evaluate on these'
     ]
     short = check_datasets(splits_of(cfg), dict(train=9), None)
     assert 'train: 6 images in' in str(short.findings[0]) and 'expected 9 as published' in str(short.findings[0])
