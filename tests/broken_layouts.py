@@ -365,7 +365,8 @@ ERRORS = {
         'camvid',
         change_labels('annotations/*/*', lambda label: np.where(label == 255, 11, label).astype(np.uint8)),
         TRAIN_ONLY,
-        r'train: .* 11 classes in 3 of 3 labels .*: 11, expected 0 to 10, or 255 for void; if 11 is void, convert it',
+        r'train: .* 11 classes in 3 of 3 labels .*: 11, expected 0 to 10, or 255 for void; if 11 is void, '
+        r"load the labels with dict\(type='LoadCheckedAnnotations', num_classes=11, label_map={11: 255}\); if 0 is ",
     ),
     'labels with 16 bits': (
         'camvid',

@@ -10,6 +10,7 @@ import os
 import os.path as osp
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -123,3 +124,29 @@ BASES = dict(
 def data_root_options(root: str) -> list:
     """For --cfg-options."""
     return [f'{loader}_dataloader.dataset.data_root={root}' for loader in ('train', 'val', 'test')]
+
+
+def own(
+    folder: str, images: Sequence[np.ndarray], labels: Sequence[np.ndarray], classes: Sequence[str], **load
+) -> dict:
+    """Writes images and labels as PNGs of a data set of one's own, and returns a config with it as `train_dataloader`.
+
+    Args:
+        load: arguments of `LoadCheckedAnnotations`.
+    """
+    for kind, arrays in (('images', images), ('labels', labels)):
+        os.makedirs(osp.join(folder, kind), exist_ok=True)
+        for i, array in enumerate(arrays):
+            assert cv2.imwrite(osp.join(folder, kind, f'{i}.png'), array[..., ::-1] if array.ndim == 3 else array)
+    dataset = dict(
+        type='BaseSegDataset',
+        data_root=folder,
+        data_prefix=dict(img_path='images', seg_map_path='labels'),
+        img_suffix='.png',
+        metainfo=dict(classes=list(classes), palette=[[0, 64 * i, 0] for i in range(len(classes))]),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadCheckedAnnotations', num_classes=len(classes), **load),
+        ],
+    )
+    return dict(default_scope='mmseg', train_dataloader=dict(dataset=dataset))

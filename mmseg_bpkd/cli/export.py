@@ -91,7 +91,7 @@ def main() -> None:
 
     from mmseg_bpkd.config.errors import short_errors
     from mmseg_bpkd.config.reading import read_config
-    from mmseg_bpkd.datasets.check import check_classes
+    from mmseg_bpkd.datasets.check import check_classes, check_files
     from mmseg_bpkd.datasets.check.roots import check_data_roots
     from mmseg_bpkd.deploy.student import export_student
 
@@ -101,6 +101,7 @@ def main() -> None:
         if args.check_data:
             check_data_roots(cfg, 'test_dataloader')
             check_classes(cfg, 'test')
+            check_files(cfg, 'test')
     with short_errors(cfg, ImportError, OSError, ValueError):
         if args.format == 'onnx':
             write_onnx_file(cfg, args)

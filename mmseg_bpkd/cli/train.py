@@ -52,7 +52,7 @@ def main() -> None:
     args = parse_args()
     from mmseg_bpkd.config.errors import short_errors
     from mmseg_bpkd.config.reading import load_config
-    from mmseg_bpkd.datasets.check import check_classes
+    from mmseg_bpkd.datasets.check import check_classes, check_files
     from mmseg_bpkd.datasets.check.roots import check_data_roots
     from mmseg_bpkd.engine.devices import use_available_devices
     from mmseg_bpkd.engine.train import apply_training_options, check_settings, locked_folders, train
@@ -64,6 +64,7 @@ def main() -> None:
         apply_training_options(cfg, args)
         check_data_roots(cfg, 'train_dataloader', 'val_dataloader')
         check_classes(cfg, 'train', 'val')
+        check_files(cfg, 'train', 'val')
         use_available_devices(cfg)
         runner = ConsoleRunner.from_cfg(cfg)
         check_settings(runner)

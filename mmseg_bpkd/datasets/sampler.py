@@ -10,6 +10,8 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
+from .labels import DataError
+
 
 def mix_seeds(*parts: int) -> int:
     """Hashes several non-negative integers to one 32-bit seed. Adding them would map (1, 2) and (2, 1) to one seed."""
@@ -49,11 +51,16 @@ class ResumableSampler(Sampler):
         dataset: only its length is used.
         shuffle: False yields the indices of each epoch in order.
         seed: must be the same on every rank. None: drawn at random and synchronized across ranks.
+
+    Raises:
+        DataError: if the dataset is empty.
     """
 
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None) -> None:
         self.rank, self.world_size = get_dist_info()
         self.size = len(dataset)
+        if not self.size:
+            raise DataError('the data set of a ResumableSampler is empty: bpkd check CONFIG says why')
         self.shuffle = shuffle
         self.seed = sync_random_seed() if seed is None else seed
         self.start = 0

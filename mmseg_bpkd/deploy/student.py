@@ -105,9 +105,13 @@ def plain_config(cfg: Config) -> Config:
         plain.model = student_config(cfg.model)
     plain.model.pop('pretrained', None)
     plain.model.backbone.pop('init_cfg', None)
-    plain.test_pipeline = copy.deepcopy(test_dataset(cfg).pipeline)  # for `inference_model`
+    plain.test_pipeline = copy.deepcopy(test_dataset(cfg).pipeline)  # for `inference_model`, which loads no labels
+    for transform in plain.test_pipeline:
+        transform.pop('label_map', None)
     for _, transform in list(paths_of(plain)):
         if isinstance(transform, dict) and transform.get('type') == 'LoadCheckedAnnotations':
+            if transform.get('label_map'):
+                continue  # `LoadAnnotations` cannot map values
             transform['type'] = 'LoadAnnotations'  # `inference_model` finds the transform by its original name
             transform.pop('num_classes')
             transform.pop('ignore_index', None)

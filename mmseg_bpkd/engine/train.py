@@ -10,11 +10,13 @@ from contextlib import ExitStack, contextmanager
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import is_main_process
 from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.nn import LayerNorm
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmseg_bpkd.datasets.check import sample_problems
 from mmseg_bpkd.fileio.work_dir import LAST, last_checkpoint, only_process
 from mmseg_bpkd.models.losses.base import contract_of
 from mmseg_bpkd.models.roles import start_from_scratch
@@ -139,6 +141,7 @@ def check_settings(runner: Runner) -> None:
     warn_of_another_batch_size(runner)
     warn_of_another_length(runner)
     warn_of_sgd_for_transformers(runner)
+    warn_of_data(runner)
 
 
 def check_hooks(runner: Runner) -> None:
@@ -230,6 +233,12 @@ def warn_of_another_batch_size(runner: Runner) -> None:
         f'the batch is {total} ({runner.world_size} processes x {batch_size} images{accumulated}), but the learning '
         f'rate is for {recipe}: set train_dataloader.batch_size, or use --auto-scale-lr to scale the learning rate'
     )
+
+
+def warn_of_data(runner: Runner) -> None:
+    """Logs what `bpkd check` says about a few images and labels of the training set."""
+    for problem in sample_problems(runner.cfg) if is_main_process() else ():
+        runner.logger.warning(f'{problem}. bpkd check CONFIG reads all files')
 
 
 def _is_by_epoch(cfg: Config) -> bool:

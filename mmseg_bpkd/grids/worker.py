@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 
 import mmseg_bpkd
 from mmseg_bpkd.config.errors import short_errors
-from mmseg_bpkd.datasets.check import check_classes
+from mmseg_bpkd.datasets.check import check_classes, check_files
 from mmseg_bpkd.datasets.check.roots import check_data_roots
 from mmseg_bpkd.engine.hooks.atomic_checkpoint import AtomicLocalBackend
 from mmseg_bpkd.engine.train import apply_training_options, check_settings, train
@@ -69,6 +69,7 @@ def _train(run: Run, folder: str) -> dict:
     apply_training_options(cfg, Namespace(seed=run.seed, resume='auto', **unused))
     check_data_roots(cfg, 'train_dataloader', 'val_dataloader')
     check_classes(cfg, 'train', 'val')
+    check_files(cfg, 'train', 'val')
     with short_errors(cfg):
         runner = Runner.from_cfg(cfg)
     check_settings(runner)
@@ -98,6 +99,7 @@ def _test(run: Run, folder: str, counts: str) -> dict:
     cfg.launcher, cfg.work_dir = 'none', osp.join(folder, 'test')
     check_data_roots(cfg, 'test_dataloader')
     check_classes(cfg, 'test')
+    check_files(cfg, 'test')
     results = evaluate(cfg, checkpoint, counts)
     return dict(checkpoint=checkpoint, metrics=metrics_only(results['metrics']), per_class=results['per_class'])
 

@@ -29,6 +29,7 @@ NOT_DISTILLABLE = dict(
     DepthEstimator='estimates depth and has no classes',
 )
 BINARY_HEADS = ('STDCHead',)  # their classes are boundary and no boundary
+MAX_CLASSES = 255  # labels and predictions are stored in bytes, and one value is void
 
 
 def resolve_segmentor(
@@ -125,6 +126,19 @@ def trained_normalization(teacher: dict, checkpoint: dict, source: str) -> tuple
     return {key: preprocessor.get(key, False) for key in NORMALIZATION}, where
 
 
+def check_number_of_classes(count: int) -> None:
+    """Refuses more classes than a byte can hold beside void. Everything that has a number of classes calls this.
+
+    Raises:
+        ValueError: if there are more than 255.
+    """
+    if count > MAX_CLASSES:
+        raise ValueError(
+            f'{count} classes, but at most {MAX_CLASSES} are supported: labels and predictions are stored in bytes. '
+            'Join classes, with label_map of LoadCheckedAnnotations'
+        )
+
+
 def check_distillable(model: dict, role: str) -> None:
     """Checks that a model config is that of a network that `SegDistill` can use.
 
@@ -147,7 +161,10 @@ def build_segmentor(model: dict) -> BaseModel:
 
     Raises:
         ImportError: if a head needs MMDetection, which is not installed.
+        ValueError: if a head has more than 255 classes.
     """
+    for _, count in head_classes(ConfigDict(model)):
+        check_number_of_classes(count)
     names = [kind.__name__ for kind in MASK_CLASSIFIERS]
     needs_mmdet = any(_type_name(head) in names for _, head in _heads(ConfigDict(model)))
     if needs_mmdet and Mask2FormerHead.__base__ is BaseModule:  # MMSegmentation's substitute for MMDetection's head

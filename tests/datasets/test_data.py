@@ -9,6 +9,7 @@ import sys
 import layouts
 import numpy as np
 import pytest
+import tiny
 import torch
 from conftest import ROOT
 from mmengine.config import Config
@@ -17,9 +18,11 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from mmseg_bpkd.datasets import CamVidDataset, ResumableSampler
-from mmseg_bpkd.datasets.check import check_datasets, splits_of
+from mmseg_bpkd.datasets.check import check_classes, check_datasets, splits_of
+from mmseg_bpkd.datasets.labels import DataError, LabelRule, parse_label_map
 from mmseg_bpkd.datasets.sampler import SampleIndex
 from mmseg_bpkd.datasets.synthetic import CLASSES, render_scene
+from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
 
 
 def take(sampler, n):
@@ -199,7 +202,7 @@ def labeled(tmp_path) -> dict:
 
 def test_invalid_label_value_raises_value_error_with_the_file(labeled):
     load = TRANSFORMS.build(dict(type='LoadCheckedAnnotations', num_classes=11))
-    with pytest.raises(ValueError, match=r'label\.png has the values \[11\]: expected classes 0 to 10, or 255'):
+    with pytest.raises(ValueError, match=r'label\.png has the values 11: expected 0 to 10, or 255 for void'):
         load(labeled)
 
 
@@ -208,7 +211,7 @@ def test_valid_label_is_loaded_unchanged(labeled):
     assert results['gt_seg_map'][0].tolist() == [0, 10, 255, 11]
 
 
-@pytest.mark.parametrize('shape', [(4, 8), (2, 4), (8, 8), (4, 4, 3)])
+@pytest.mark.parametrize('shape', [(4, 8), (2, 4), (8, 8), (1, 4)])
 def test_label_of_another_size_than_its_image_raises_value_error_with_both(shape, labeled, tmp_path):
     Image.fromarray(np.zeros(shape, np.uint8)).save(tmp_path / 'label.png')
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / 'image.png')
@@ -237,6 +240,157 @@ def test_missing_label_raises_file_not_found_error_with_the_image(labeled):
     load = TRANSFORMS.build(dict(type='LoadCheckedAnnotations', num_classes=11))
     with pytest.raises(FileNotFoundError, match=r'image image\.png has no label: expected .*missing\.png'):
         load(dict(labeled, seg_map_path=labeled['seg_map_path'].replace('label.png', 'missing.png')))
+
+
+@pytest.fixture
+def load(tmp_path):
+    """A function that saves a label and loads it, with a type of transform and its arguments."""
+
+    def run(label, kind: str = 'LoadCheckedAnnotations', **arguments):
+        kind_of_file = 'TIFF' if label.dtype == np.int32 else 'PNG'
+        Image.fromarray(label).save(tmp_path / 'label.png', kind_of_file)
+        results = dict(img_path='image.png', seg_map_path=str(tmp_path / 'label.png'), seg_fields=[])
+        results.update(reduce_zero_label=arguments.get('reduce_zero_label') or False)
+        return TRANSFORMS.build(dict(type=kind, **arguments))(results)['gt_seg_map']
+
+    return run
+
+
+@pytest.mark.parametrize('kind', [np.uint16, np.int32])
+def test_labels_of_more_than_8_bits_do_not_wrap(kind, load):
+    """256 and 258 are 0 and 2 in a byte."""
+    label = np.array([[0, 1], [256, 258]], kind)
+    with pytest.raises(DataError, match=r'label\.png has the values 256, 258: expected 0 to 2, or 255 for void'):
+        load(label, num_classes=3)
+    loaded = load(label % 256, num_classes=3)
+    assert loaded.dtype == np.uint8 and loaded.tolist() == [[0, 1], [0, 2]]
+
+
+def test_negative_values_and_fractions_are_no_classes():
+    rule = LabelRule(3)
+    for label, wrong in (([[-1, 2]], [-1]), ([[0.5, 1.0]], [0.5]), ([[2**31, 1]], [2**31]), ([[np.inf, 1]], [np.inf])):
+        classes, found = rule.classes(np.array(label))
+        assert found == wrong and classes[0, 0] == -1 and classes[0, 1] == label[0][1]
+    classes, found = rule.classes(np.array([[1.0, 255.0]]))
+    assert classes.astype(np.uint8).tolist() == [[1, 255]] and not found
+
+
+@pytest.mark.parametrize('custom', [None, {0: 1, 1: 255, 2: 0, **dict.fromkeys(range(3, 150), 255)}])
+@pytest.mark.parametrize('reduced', [False, True])
+def test_labels_are_loaded_as_mmsegmentation_does(reduced, custom, tmp_path):
+    label = np.random.default_rng(0).integers(0, 150, (40, 50)).astype(np.uint8) + reduced
+    label[:3] = 0 if reduced else 255
+    Image.fromarray(label).save(tmp_path / 'label.png')
+    loaded = []
+    for cfg in (dict(type='LoadAnnotations'), dict(type='LoadCheckedAnnotations', num_classes=150)):
+        results = dict(img_path='', seg_map_path=str(tmp_path / 'label.png'), label_map=custom, seg_fields=[])
+        loaded.append(TRANSFORMS.build(cfg)(dict(results, reduce_zero_label=reduced)))
+    for key in ('seg_fields', 'gt_seg_map'):
+        np.testing.assert_array_equal(loaded[0][key], loaded[1][key])
+    assert loaded[1]['gt_seg_map'].dtype == np.uint8
+
+
+@pytest.mark.parametrize('label_map', [{0: 0, 255: 1}, {'0': 0, '255': 1}])
+def test_label_map_maps_values(label_map, load):
+    """Keys are texts if they come from the command line."""
+    mask = [[0, 255], [255, 0]]
+    assert load(np.array(mask, np.uint8), num_classes=2, label_map=label_map).tolist() == [[0, 1], [1, 0]]
+    with pytest.raises(DataError, match='has the values 128: expected 0 to 1, 255'):
+        load(np.array([[0, 128]], np.uint8), num_classes=2, label_map=label_map)
+
+
+def test_label_map_maps_values_of_16_bits_before_zero_is_reduced(load):
+    label = np.array([[0, 300], [7, 300]], np.uint16)
+    assert load(label, num_classes=2, label_map={300: 1, 7: 255}).tolist() == [[0, 1], [255, 1]]
+    assert load(label, num_classes=2, label_map={300: 2, 7: 1}, reduce_zero_label=True).tolist() == [[255, 1], [0, 1]]
+
+
+ROAD, CAR, OTHER = (128, 64, 128), (0, 0, 142), (255, 255, 255)
+
+
+@pytest.mark.parametrize('alpha', [False, True])
+@pytest.mark.parametrize('label_map', [[ROAD, list(CAR)], {ROAD: 0, CAR: 1}, {str(ROAD): 0, str(CAR): 1, OTHER: 255}])
+def test_label_map_maps_colors(label_map, alpha, load):
+    colors = np.array([[ROAD, CAR], [CAR, CAR]], np.uint8)
+    if alpha:
+        colors = np.concatenate([colors, np.full((2, 2, 1), 9, np.uint8)], 2)
+    assert load(colors, num_classes=2, label_map=label_map).tolist() == [[0, 1], [1, 1]]
+    colors[1, 0, :3] = OTHER
+    if len(label_map) == 3:
+        assert load(colors, num_classes=2, label_map=label_map).tolist() == [[0, 1], [255, 1]]
+    else:
+        with pytest.raises(DataError, match=r'has the values \(255, 255, 255\): expected the 2 colors of label_map'):
+            load(colors, num_classes=2, label_map=label_map)
+
+
+def test_label_map_survives_the_dump_of_a_config(tmp_path):
+    for label_map in ({0: 0, 255: 1}, {ROAD: 0, CAR: 1}, [ROAD, CAR]):
+        Config(dict(a=dict(label_map=label_map))).dump(tmp_path / 'config.py')
+        read = Config.fromfile(tmp_path / 'config.py').a.label_map
+        assert parse_label_map(read) == parse_label_map(label_map)
+
+
+@pytest.mark.parametrize('label_map', [{0: 300}, {0: 'road'}, {(0, 0): 1}, {0: 0, ROAD: 1}, [1, 2], {'x': 1}, {}, 3])
+def test_a_malformed_label_map_is_refused(label_map):
+    with pytest.raises(ValueError, match='expected {value: class}'):
+        parse_label_map(label_map)
+
+
+@pytest.mark.parametrize(
+    ('shape', 'label_map', 'message'),
+    [
+        ((4, 4, 3), None, r'has 3 channels, expected one, of class indices. For masks in color, set label_map'),
+        ((4, 4, 2), None, r'has 2 channels, expected one'),
+        ((4, 4), {ROAD: 0}, r'has 1 channels, expected a color image, because label_map has colors'),
+    ],
+)
+def test_another_number_of_channels_is_named(shape, label_map, message, load):
+    with pytest.raises(DataError, match=message):
+        load(np.zeros(shape, np.uint8), num_classes=2, label_map=label_map)
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (1, 3), (3, 1)])
+def test_labels_of_one_pixel_row_or_column_are_loaded(shape, labeled, tmp_path):
+    """MMSegmentation removes these dimensions."""
+    Image.fromarray(np.zeros(shape, np.uint8)).save(tmp_path / 'label.png')
+    Image.fromarray(np.zeros((*shape, 3), np.uint8)).save(tmp_path / 'image.png')
+    results = dict(labeled, img_path=str(tmp_path / 'image.png'))
+    for step in (dict(type='LoadImageFromFile'), dict(type='LoadCheckedAnnotations', num_classes=2)):
+        results = TRANSFORMS.build(step)(results)
+    crop = TRANSFORMS.build(dict(type='FastRandomCrop', crop_size=(2, 2), cat_max_ratio=0.75))(dict(results))
+    assert results['gt_seg_map'].shape == shape and crop['gt_seg_map'].shape == tuple(min(2, n) for n in shape)
+
+
+def test_more_classes_than_a_byte_holds_are_refused_everywhere():
+    TRANSFORMS.build(dict(type='LoadCheckedAnnotations', num_classes=255))
+    with pytest.raises(ValueError, match='300 classes, but at most 255 are supported'):
+        TRANSFORMS.build(dict(type='LoadCheckedAnnotations', num_classes=300))
+    with pytest.raises(ValueError, match='300 classes, but at most 255'):
+        build_segmentor(resolve_segmentor(tiny.pspnet(), 300))
+    data = dict(type='SyntheticScenes', metainfo=dict(classes=[str(i) for i in range(300)], palette=[[0, 0, 0]] * 300))
+    with pytest.raises(ValueError, match='train: SyntheticScenes has 300 classes, but at most 255'):
+        check_classes(Config(dict(model=dict(type='None'), train_dataloader=dict(dataset=data))), 'train')
+
+
+def test_a_dataset_without_labels_is_named(labeled):
+    del labeled['seg_map_path']
+    with pytest.raises(DataError, match=r'image image\.png has no label: set data_prefix\.seg_map_path'):
+        TRANSFORMS.build(dict(type='LoadCheckedAnnotations', num_classes=11))(labeled)
+
+
+def test_an_empty_training_set_is_named():
+    with pytest.raises(DataError, match='empty'):
+        ResumableSampler([])
+
+
+def test_fast_transforms_refuse_what_they_would_cut_to_8_bits():
+    label, image = np.zeros((4, 4), np.int64), np.zeros((4, 4, 3), np.uint16)
+    with pytest.raises(DataError, match='FastRandomCrop needs uint8 labels, got int64'):
+        TRANSFORMS.build(dict(type='FastRandomCrop', crop_size=(2, 2), cat_max_ratio=0.75))(
+            dict(img=image, gt_seg_map=label)
+        )
+    with pytest.raises(DataError, match='FastPhotoMetricDistortion needs images of 8 bits, got uint16'):
+        TRANSFORMS.build(dict(type='FastPhotoMetricDistortion'))(dict(img=image))
 
 
 def write_tutorial_layout(root, splits=('train', 'val')):

@@ -226,6 +226,17 @@ def test_a_joined_test_set_has_the_classes_of_its_first_part(run, tmp_path, monk
     assert inner.pipeline[1] == dict(type='LoadAnnotations')
 
 
+def test_the_exported_config_still_maps_labels_but_not_for_inference(run, tmp_path, monkeypatch):
+    """`inference_model` loads no labels, and finds the transform to leave out by the name `LoadAnnotations`."""
+    monkeypatch.chdir(tmp_path)
+    cfg = Config.fromfile('config.py')
+    load = dict(type='LoadCheckedAnnotations', num_classes=9, label_map={0: 0, 255: 1})
+    cfg.test_dataloader.dataset.pipeline.insert(1, load)
+    exported = Config.fromfile(export_student(cfg, 'last.pth', 'student.pth'))
+    assert exported.test_dataloader.dataset.pipeline[1] == load
+    assert exported.test_pipeline[1] == dict(type='LoadAnnotations')
+
+
 def test_a_data_set_that_is_not_registered_is_named():
     dataset = dict(type='Own')
     cfg = Config(dict(test_dataloader=dict(dataset=dataset)))

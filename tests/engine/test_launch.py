@@ -26,6 +26,7 @@ from mmseg_bpkd.config.methods import known_methods, replace_method
 from mmseg_bpkd.config.reading import read_config
 from mmseg_bpkd.config.signatures import arguments_of
 from mmseg_bpkd.datasets.check import check_classes
+from mmseg_bpkd.datasets.labels import DataError
 from mmseg_bpkd.engine.devices import end_process_group, use_available_devices
 from mmseg_bpkd.engine.train import apply_training_options
 from mmseg_bpkd.models.roles import start_from_scratch, student_config
@@ -426,3 +427,18 @@ def test_processes_of_every_launcher_are_connected_on_a_machine_without_cuda(lau
         end_process_group()
         os.environ.pop('MASTER_ADDR')
     assert not torch.distributed.is_initialized()
+
+
+class Refusing(torch.utils.data.Dataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        raise DataError('label a.png has 3 channels: expected one')
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_an_error_of_the_data_is_one_line_also_from_a_worker(workers):
+    with pytest.raises(SystemExit) as stop, short_errors(None, DataError):
+        next(iter(torch.utils.data.DataLoader(Refusing(), num_workers=workers)))
+    assert stop.value.code == 'error: label a.png has 3 channels: expected one'

@@ -3,10 +3,12 @@ import oracles
 import pytest
 import torch
 from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
 from mmseg.evaluation import IoUMetric
 from oracles import VOID
 
+from mmseg_bpkd.datasets.labels import DataError
 from mmseg_bpkd.evaluation.metrics import BoundaryIoU, SegIoU, TrimapIoU
 
 CLASSES = ('a', 'b', 'c', 'd')
@@ -117,13 +119,14 @@ def test_invalid_band_raises_value_error(metric, value):
 @pytest.mark.parametrize('settings', [{}, dict(iou_metrics=['mIoU', 'mFscore'], nan_to_num=0, beta=2, ignore_index=0)])
 def test_seg_iou_gives_the_results_of_mmsegs_metric_and_keeps_their_parts(settings):
     preds, labels = maps()
+    void = settings.get('ignore_index', VOID)
+    labels = [np.where(label == VOID, void, label) for label in labels]
     metric = SegIoU(**settings)
     results = evaluate(metric, preds, labels)
     np.testing.assert_equal(results, evaluate(IoUMetric(**settings), preds, labels))
     for name, values in metric.per_class.items():
         assert len(values) == 4 and np.nanmean(values) == pytest.approx(results[f'm{name}'], abs=0.005)
     assert 'aAcc' not in metric.per_class and list(metric.per_image) == ['mIoU']
-    void = settings.get('ignore_index', VOID)
     for pred, label, counts in zip(preds, labels, metric.per_image['mIoU'], strict=True):
         valid = label != void
         for cls in range(4):
@@ -161,3 +164,43 @@ def test_predictions_of_other_types_give_the_same_values(metric, band, dtype):
     expected = evaluate(metric(band), preds, labels)
     assert evaluate(metric(band), [torch.tensor(x).to(dtype) for x in preds], labels) == expected
     assert all(0 < value < 100 for value in expected.values())
+
+
+@pytest.mark.parametrize('metric', [SegIoU, TrimapIoU, BoundaryIoU])
+def test_an_image_without_label_is_named(metric):
+    metric = metric()
+    metric.dataset_meta = dict(classes=CLASSES)
+    sample = dict(pred_sem_seg=dict(data=torch.zeros(1, 4, 4)), img_path='images/7.png')
+    with pytest.raises(DataError, match=r'^images/7\.png has no label, which metrics need: load labels'):
+        metric.process({}, [sample])
+
+
+@pytest.mark.parametrize('metric', [SegIoU, TrimapIoU, BoundaryIoU])
+@pytest.mark.parametrize('value', [4, 200, -1])
+def test_a_label_value_that_is_neither_class_nor_void_is_named(metric, value):
+    label = np.zeros((5, 6), int)
+    label[:, 3:] = value
+    with pytest.raises(DataError, match=rf'values {value}, expected classes 0 to 3, or 255 for void'):
+        evaluate(metric(), [np.zeros_like(label)], [label])
+    label[:, 3:] = VOID
+    evaluate(metric(), [np.zeros_like(label)], [label])
+
+
+@pytest.mark.parametrize('metric', [SegIoU, TrimapIoU, BoundaryIoU])
+def test_images_of_one_pixel_are_evaluated(metric):
+    results = evaluate(metric(), [np.zeros((1, 1), int)] * 2, [np.zeros((1, 1), int)] * 2)
+    ours = next(value for name, value in results.items() if 'mIoU' in name)
+    assert np.isnan(ours) if metric is TrimapIoU else ours == 100
+
+
+def test_classes_that_occur_in_no_label_are_warned_of_once(monkeypatch):
+    warnings = []
+    monkeypatch.setattr(MMLogger, 'warning', lambda self, text: warnings.append(text))
+    preds, labels = maps()
+    for metric in (SegIoU(), TrimapIoU(), BoundaryIoU()):
+        evaluate(metric, preds, labels)
+        evaluate(metric, preds, labels)
+    assert len(warnings) == 1 and warnings[0].startswith('1 of 4 classes occur in none of the 2 labels: d.')
+    labels[0][0, 0] = 3
+    evaluate(SegIoU(), preds, labels)
+    assert len(warnings) == 1

@@ -1,18 +1,23 @@
-"""Runs all checks on the datasets of a config."""
+"""Runs the checks on the datasets of a config: all of them for `bpkd check`, those that are quick before training."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
+
+from mmseg_bpkd.datasets.labels import DataError
+
 from .classes import model_problems
 from .content import Summary, check_absent_classes, check_content
-from .decoding import Reading, read_pairs
+from .decoding import Reading, read_pair, read_pairs
 from .findings import Findings
 from .listing import list_split
 from .pairing import Published, check_pairs, check_shared_images
 from .probes import probe_all
-from .splits import Split
+from .splits import Split, splits_of
 
 
 @dataclass
@@ -42,6 +47,24 @@ class Result:
         except Exception as error:
             self.findings.error(what, f'this check raised {type(error).__name__} ({error}); the other checks still ran')
 
+    def list_files(self) -> None:
+        for split in self.splits:
+            with self.attempt(split.name):
+                list_split(split, self.findings)
+
+    def check_readings(self, sampled: bool = False) -> None:
+        """Checks what was decoded. `sampled`: whether only a few labels were."""
+        for split in self.splits:
+            readings = sorted(self.readings[split.name], key=lambda reading: reading.pair.image)
+            if readings:
+                with self.attempt(split.name):
+                    self.summaries[split.name] = check_content(split, readings, self.findings)
+        training = [split for split in self.splits if split.loader == 'train' and split.name in self.summaries]
+        if training:
+            with self.attempt('classes'):
+                summaries = [self.summaries[split.name] for split in training]
+                check_absent_classes(training, summaries, self.findings, sampled)
+
 
 def check_datasets(
     splits: list[Split],
@@ -66,16 +89,15 @@ def check_datasets(
     """
     result = Result(splits)
     findings, attempt = result.findings, result.attempt
+    result.list_files()
     for split in splits:
-        with attempt(split.name):
-            list_split(split, findings)
         with attempt(split.name):
             for problem in model_problems(split, model) if model and split.dataset is not None else ():
                 findings.error(split.name, problem)
     with attempt('pairs and counts'):
         check_pairs(splits, published, findings)
-    pairs = [pair for split in splits for pair in split.pairs or ()]
-    probes = probe_all(path for pair in pairs for path in (pair.image, pair.label) if path is not None)
+    pairs = [pair for split in splits for pair in split.pairs]
+    probes = probe_all(path for pair in pairs for path in (pair.image, pair.label) if path)
     with attempt('shared images'):
         check_shared_images(splits, probes, findings)
     with attempt('reading'):
@@ -88,13 +110,42 @@ def check_datasets(
             findings.warning(
                 'reading', f'interrupted after {count} of {len(pairs)} pairs: the results cover only these'
             )
-    for split in splits:
-        readings = sorted(result.readings[split.name], key=lambda reading: reading.pair.image)
-        if readings:
-            with attempt(split.name):
-                result.summaries[split.name] = check_content(split, readings, findings)
-    training = [split for split in splits if split.loader == 'train' and split.name in result.summaries]
-    if training:
-        with attempt('classes'):
-            check_absent_classes(training, [result.summaries[split.name] for split in training], findings)
+    result.check_readings()
     return result
+
+
+def check_files(cfg: Config, *loaders: str) -> None:
+    """Lists the images of the loaders ('train', 'val' or 'test'), before they are used.
+
+    Raises:
+        DataError: if there are no images or labels, or a listed image does not exist.
+    """
+    for error in _listed(cfg, loaders).findings.of('error'):
+        raise DataError(f'{error.place}: {error.text}. bpkd check CONFIG checks the whole data set')
+
+
+def sample_problems(cfg: Config, count: int = 8) -> list[str]:
+    """Decodes `count` images and labels of each training set, and returns one sentence per problem."""
+    result = _listed(cfg, ['train'])
+    result.findings.clear()  # `check_files` raises them
+    for split in result.splits:
+        labeled = [pair for pair in split.pairs if pair.label]
+        result.readings[split.name] = [read_pair(pair) for pair in labeled[:: max(1, len(labeled) // count)][:count]]
+    result.check_readings(sampled=True)
+    return [f'{finding.place}: {finding.text}' for finding in result.findings]
+
+
+def _listed(cfg: Config, loaders: Sequence[str]) -> Result:
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        splits = splits_of({f'{loader}_dataloader': cfg.get(f'{loader}_dataloader') for loader in loaders})
+        result = Result([split for split in splits if _can_be_built(split)])
+        result.list_files()
+    return result
+
+
+def _can_be_built(split: Split) -> bool:
+    try:
+        DATASETS.build(dict(split.cfg, pipeline=[], lazy_init=True))
+    except Exception:  # the Runner says why
+        return False
+    return True

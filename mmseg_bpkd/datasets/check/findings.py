@@ -3,25 +3,22 @@
 import os.path as osp
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 
 @dataclass
 class Finding:
-    """One problem.
-
-    Args:
-        severity: 'error' or 'warning'.
-        splits: the splits or checks that it concerns.
-        text: what was found, what was expected, where, and what to do.
-    """
+    """One problem, an 'error' or a 'warning', and the splits or checks that it concerns."""
 
     severity: str
     splits: list[str]
     text: str
 
     def __str__(self) -> str:
-        return f'{self.severity}: {", ".join(self.splits)}: {self.text}'
+        return f'{self.severity}: {self.place}: {self.text}'
+
+    @property
+    def place(self) -> str:
+        return ', '.join(self.splits)
 
 
 class Findings(list[Finding]):
@@ -53,9 +50,3 @@ def examples(items: Sequence[str], folder: str | None = None) -> str:
 def counted(count: int, noun: str) -> str:
     """A number with its noun: '1 image', '3 images'."""
     return f'{count} {noun}{"" if count == 1 else "s"}'
-
-
-def format_ranges(values: Sequence[int]) -> str:
-    """Sorted integers as ranges: '3, 19 to 33'."""
-    runs = [[value for _, value in run] for _, run in groupby(enumerate(values), lambda pair: pair[1] - pair[0])]
-    return ', '.join(f'{run[0]}' if len(run) == 1 else f'{run[0]} to {run[-1]}' for run in runs)

@@ -22,62 +22,59 @@ class ListingError(Exception):
 def list_split(split: Split, findings: Findings) -> None:
     """Builds the dataset and sets `split.dataset`, `listed` and `pairs`. Problems become findings."""
     try:
-        _build(split, findings)
-        has_labels = _check_places(split, split.places, findings)
-        for problem in class_problems(split) + _reduction_problems(split):
+        _build(split)
+        labels_missing = _missing_labels(split, split.places)
+        for problem in [*labels_missing, *class_problems(split), *_reduction_problems(split)]:
             findings.error(split.name, problem)
         if split.places.remote:
             findings.warning(split.name, f'{split.places.images} is a remote path and is not checked')
         elif not split.places.images:
             split.note = f'{counted(len(split.dataset.load_data_list()), "sample")} drawn on demand, no files to check'
         else:
-            _pair(split, _entries(split), has_labels, findings)
+            _pair(split, _entries(split), not labels_missing, findings)
     except ListingError as problem:
         findings.error(split.name, str(problem))
 
 
-def _build(split: Split, findings: Findings) -> None:
+def _build(split: Split) -> None:
     try:
         split.dataset = DATASETS.build(dict(split.cfg, pipeline=[], lazy_init=True))
     except Exception as error:
         # Some datasets cannot be built without their files.
-        _check_places(split, Places.of(split.cfg, split.cfg.get('data_root') or ''), findings)
+        _missing_labels(split, Places.of(split.cfg, split.cfg.get('data_root') or ''))
         raise ListingError(
             f'{split.type} cannot be built ({type(error).__name__}: {error}): check '
             f'{split.loader}_dataloader.dataset in the config'
         ) from error
 
 
-def _check_places(split: Split, places: Places, findings: Findings) -> bool:
-    """Reports missing labels, and raises an error for other missing paths.
-
-    Returns:
-        Whether the labels are there.
+def _missing_labels(split: Split, places: Places) -> list[str]:
+    """One sentence if only the folder of the labels is missing.
 
     Raises:
         ListingError: if the images or their list are missing.
     """
     root = split.cfg.get('data_root') or ''
     if places.remote or not places.images:
-        return True
+        return []
     if root and not osp.isdir(root):
         raise ListingError(
             f'data_root is {root!r}, but {osp.abspath(root)} {_missing(root)} ({_nearest_folder(root)}): {LAYOUT_HINT}'
-            ', or set another path for each dataloader with --cfg-options train_dataloader.dataset.data_root=PATH'
+            ', or give each dataloader its path, as --cfg-options train_dataloader.dataset.data_root=PATH'
         )
     problems = {}
     for kind, folder in (('image', places.images), ('label', places.labels)):
-        if folder is not None and not (osp.isdir(folder) and os.listdir(folder)):
+        if folder and not (osp.isdir(folder) and os.listdir(folder)):
             state = 'is empty' if osp.isdir(folder) else _missing(folder)
             problems[folder] = f'the {kind} folder {folder} {state}'
     if places.listing and not osp.exists(places.listing):
         problems[places.listing] = f'the list of images {places.listing} (ann_file) does not exist'
-    if problems:
-        sentence = f'{", ".join(problems.values())} ({_nearest_folder(next(iter(problems)))}): {LAYOUT_HINT}'
-        if list(problems) != [places.labels]:
-            raise ListingError(sentence)
-        findings.error(split.name, sentence)
-    return not problems
+    if not problems:
+        return []
+    sentence = f'{", ".join(problems.values())} ({_nearest_folder(next(iter(problems)))}): {LAYOUT_HINT}'
+    if list(problems) != [places.labels]:
+        raise ListingError(sentence)
+    return [sentence]
 
 
 def _missing(path: str) -> str:
@@ -95,13 +92,12 @@ def _nearest_folder(path: str) -> str:
 
 
 def _reduction_problems(split: Split) -> list[str]:
-    """One sentence if dataset and pipeline do not agree on `reduce_zero_label`."""
     in_dataset = getattr(split.dataset, 'reduce_zero_label', None)
     if split.label_transform.get('reduce_zero_label') in (None, in_dataset):
         return []
     return [
         f'reduce_zero_label is {in_dataset} in the dataset, but {split.reduce_zero_label} in '
-        f'{type_name(split.label_transform)}: set both to the same value, or labels cannot be loaded'
+        f'{type_name(split.label_transform)}: set both to the same value'
     ]
 
 
@@ -111,9 +107,9 @@ def _entries(split: Split) -> list[dict]:
     try:
         entries = split.dataset.load_data_list()
     except Exception as error:
+        found = describe_suffixes(scan(folder))
         raise ListingError(
-            f'{split.type} cannot list its images ({error}); the files in {folder} end with '
-            f'{describe_suffixes(scan(folder))}: {LAYOUT_HINT}'
+            f'{split.type} cannot list its images ({error}); the files in {folder} end with {found}: {LAYOUT_HINT}'
         ) from error
     if entries:
         return entries
@@ -121,40 +117,36 @@ def _entries(split: Split) -> list[dict]:
         raise ListingError(f'the list of images {listing} (ann_file) is empty: {LAYOUT_HINT}')
     broken = [path for path in scan(folder) if not osp.exists(osp.join(folder, path))]
     if broken:
-        raise ListingError(
-            f'the image folder {folder} contains broken links: {examples(broken)}; mount the disk that they point to, '
-            'or create the links again'
-        )
+        raise ListingError(f'the image folder {folder} contains broken links: {examples(broken)}; mount the disk')
     suffix = getattr(split.dataset, 'img_suffix', 'its suffix')
     raise ListingError(f'{_no_file_with("image", folder, suffix)}: {LAYOUT_HINT}, or set img_suffix')
 
 
 def _pair(split: Split, entries: list[dict], has_labels: bool, findings: Findings) -> None:
     """Sets `split.pairs` to the images that exist, and reports those that do not."""
-    places, labels = split.places, {entry['img_path']: entry.get('seg_map_path') for entry in entries}
+    places, suffix = split.places, getattr(split.dataset, 'seg_map_suffix', '')
+    labels = {entry['img_path']: entry.get('seg_map_path') or '' for entry in entries}
     split.listed = len(entries)
     absent = sorted(image for image in labels if not osp.isfile(image))
     if absent:
         listed = f' listed in {places.listing}' if places.listing else ''
-        advice = fault_of_list(places.listing) or 'copy or download the missing images again'
-        findings.error(
-            split.name,
-            f'{counted(len(absent), "image")}{listed} not found in {places.images}: '
-            f'{examples(absent, places.images)}; {advice}',
-        )
-    suffix = getattr(split.dataset, 'seg_map_suffix', '')
-    if has_labels and places.labels is not None and not _any_label(places.labels, suffix, labels.values()):
+        which, names = f'{counted(len(absent), "image")}{listed}', examples(absent, places.images)
+        advice = fault_of_list(places.listing) or 'copy or download them again'
+        findings.error(split.name, f'{which} not found in {places.images}: {names}; {advice}')
+    if not any(labels.values()):
+        advice = f'set data_prefix.seg_map_path in {split.loader}_dataloader.dataset'
+        problem = f'the data set has no labels, which training and metrics need: {advice}'
+        findings.add('warning' if split.loader == 'test' else 'error', split.name, problem)
+    elif has_labels and places.labels and not _any_label(places.labels, suffix, labels.values()):
         has_labels = False
-        findings.error(
-            split.name,
-            f'{_no_file_with("label", places.labels, suffix)}: {LAYOUT_HINT} and the command that converts labels',
-        )
+        problem = _no_file_with('label', places.labels, suffix)
+        findings.error(split.name, f'{problem}: {LAYOUT_HINT} and the command that converts labels')
     present = sorted(labels.keys() - set(absent))
-    split.pairs = [Pair(split.name, image, labels[image] if has_labels else None) for image in present]
+    split.pairs = [Pair(split.name, image, labels[image] if has_labels else '') for image in present]
 
 
-def _any_label(folder: str, suffix: str, labels: Iterable[str | None]) -> bool:
-    return any(path.endswith(suffix) for path in scan(folder)) or any(label and osp.isfile(label) for label in labels)
+def _any_label(folder: str, suffix: str, labels: Iterable[str]) -> bool:
+    return any(path.endswith(suffix) for path in scan(folder)) or any(map(osp.isfile, labels))
 
 
 def _no_file_with(kind: str, folder: str, suffix: str) -> str:

@@ -17,12 +17,7 @@ VOID = '(void)'  # its row in the table
 
 
 def write_report(result: Result, config: str, folder: str, samples: int) -> str:
-    """Writes report.json and, if a sample can be drawn, samples.png.
-
-    Args:
-        config: path of the config, for report.json.
-        folder: an existing folder. A picture of an earlier call is removed.
-        samples: maximum number of samples in the picture.
+    """Writes report.json and, if there is a sample to draw, samples.png into an existing folder.
 
     Returns:
         The results as text, with a last line that names the files.
@@ -57,16 +52,16 @@ def as_json(result: Result) -> dict:
     splits = {}
     for split in result.splits:
         summary = result.summaries.get(split.name)
-        splits[split.name] = dict(type=split.type, note=split.note, listed=split.listed)
-        if split.dataset is not None:
-            splits[split.name].update(images=split.places.images, labels=split.places.labels)
+        splits[split.name] = dict(type=split.type, note=split.note, listed=split.listed or 0)
+        if split.places.images:
+            splits[split.name].update(images=split.places.images, labels=split.places.labels or None)
         if summary:
             splits[split.name].update(
                 read=summary.read,
                 sizes={f'{w}x{h}': count for (w, h), count in sorted(summary.sizes.items())},
                 pixels=dict(zip(split.classes, summary.pixels)),
                 void=summary.void,
-                outside=summary.outside,
+                outside={str(value): count for value, count in summary.outside.items()},
             )
     return dict(findings=[asdict(finding) for finding in result.findings], splits=splits)
 
@@ -74,7 +69,7 @@ def as_json(result: Result) -> dict:
 def _split_line(result: Result, split: Split) -> str:
     summary = result.summaries.get(split.name)
     text = split.note or 'not checked, see below'
-    if split.pairs is not None:
+    if split.listed is not None:
         text = f'{counted(split.listed, "image")} in {split.places.images}, '
         text += f'{summary.read} read: {_size_range(summary.sizes)}' if summary else 'none read'
     if summary:

@@ -2,45 +2,44 @@
 
 import os.path as osp
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from mmseg_bpkd.datasets.labels import LabelRule, parse_label_map
 
 LOADERS = ('train', 'val', 'test')
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The paths of an image and its label. `label` is None if the label file does not exist."""
+    """The paths of an image and its label, which is empty if the file does not exist."""
 
     split: str
     image: str
-    label: str | None
+    label: str
 
 
 @dataclass(frozen=True)
 class Places:
-    """The paths at which a dataset looks for its files.
+    """Where a dataset looks for its files: folders of images and labels, and a file with the names of the images.
 
-    Args:
-        images: folder of the images. Empty if the dataset has no files.
-        labels: folder of the labels. None if the dataset has no labels.
-        listing: file that lists the image names. Empty if the dataset uses all images of the folder.
+    Each is empty if the dataset has none. Without a list, it uses all images of the folder.
     """
 
-    images: str
-    labels: str | None
-    listing: str
+    images: str = ''
+    labels: str = ''
+    listing: str = ''
 
     @classmethod
     def of(cls, source: dict, root: str) -> 'Places':
         """Reads the paths from `data_prefix` and `ann_file` of `source`, which are relative to `root`."""
         prefix = source.get('data_prefix') or {}
-        labels, listing = prefix.get('seg_map_path'), source.get('ann_file') or ''
+        labels, listing = prefix.get('seg_map_path'), source.get('ann_file')
         return cls(
             osp.join(root, prefix.get('img_path') or ''),
-            None if labels is None else osp.join(root, labels),
+            '' if labels is None else osp.join(root, labels),
             osp.join(root, listing) if listing else '',
         )
 
@@ -58,9 +57,9 @@ class Split:
         loader: 'train', 'val' or 'test'.
         cfg: config of the dataset without wrappers and pipeline.
         pipeline: its transforms, followed by those of its wrappers.
-        dataset: the dataset, of any class, built without its pipeline. None if it cannot be built.
-        listed: number of images that the dataset lists, whether they exist or not.
-        pairs: images that exist, with their labels. None if the images cannot be listed or have no files.
+        dataset: the dataset, built without its pipeline. None if it cannot be built.
+        listed: number of images that the dataset lists. None if they cannot be listed or have no files.
+        pairs: images that exist, with their labels.
         note: why there is nothing to check.
     """
 
@@ -69,8 +68,9 @@ class Split:
     cfg: dict
     pipeline: list[dict]
     dataset: Any = None
-    listed: int = 0
-    pairs: list[Pair] | None = None
+    places: Places = Places()
+    listed: int | None = None
+    pairs: list[Pair] = field(default_factory=list)
     note: str = ''
 
     def transform(self, *types: str) -> dict:
@@ -82,13 +82,7 @@ class Split:
         return type_name(self.cfg)
 
     @property
-    def places(self) -> Places:
-        """The paths of the files. The dataset must be built."""
-        return Places.of(vars(self.dataset), '')
-
-    @property
     def label_transform(self) -> dict:
-        """The config of the transform that loads the labels, or an empty dict."""
         return self.transform('LoadCheckedAnnotations', 'LoadAnnotations')
 
     @property
@@ -114,18 +108,24 @@ class Split:
     def ignore_index(self) -> int:
         return self.label_transform.get('ignore_index', 255)
 
+    @property
+    def rule(self) -> LabelRule:
+        """Which values of the label files stand for which classes."""
+        label_map = parse_label_map(self.label_transform.get('label_map'))
+        custom_classes = self.dataset.metainfo.get('label_map')
+        return LabelRule(len(self.classes), self.ignore_index, label_map, self.reduce_zero_label, custom_classes)
+
 
 def splits_of(cfg: dict) -> list[Split]:
-    """The datasets of the train, val and test loaders, in this order.
-
-    A dataset that is used for both validation and testing appears once.
-    """
+    """The datasets of the train, val and test loaders. One for both validation and testing appears once."""
     splits: list[Split] = []
     for loader in LOADERS:
         dataset = (cfg.get(f'{loader}_dataloader') or {}).get('dataset')
         parts = list(_unwrap(dataset, [])) if dataset else []
         for i, (part, pipeline) in enumerate(parts):
-            if not any(_same_data(part, split.cfg) and _may_share_data(loader, split.loader) for split in splits):
+            # Validation on the training set must be reported, so only val and test share a split.
+            same = (split for split in splits if 'train' not in (loader, split.loader) or loader == split.loader)
+            if not any({**part, 'test_mode': None} == {**split.cfg, 'test_mode': None} for split in same):
                 name = loader if len(parts) == 1 else f'{loader} part {i + 1}'
                 splits.append(Split(name, loader, part, pipeline))
     return splits
@@ -141,15 +141,6 @@ def _unwrap(cfg: dict, outer: list[dict]) -> Iterator[tuple[dict, list[dict]]]:
         yield from _unwrap(child, pipeline)
 
 
-def _same_data(a: dict, b: dict) -> bool:
-    return {**a, 'test_mode': None} == {**b, 'test_mode': None}
-
-
-def _may_share_data(a: str, b: str) -> bool:
-    return a == b or 'train' not in (a, b)  # validation on the training set must be reported
-
-
 def type_name(cfg: dict) -> str:
     """The type of a config, which may be a string or a class, as a string."""
-    kind = cfg.get('type')
-    return getattr(kind, '__name__', str(kind))
+    return getattr(cfg.get('type'), '__name__', str(cfg.get('type')))

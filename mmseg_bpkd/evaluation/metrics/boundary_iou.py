@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmseg_bpkd.ops.boundary import boundary_band
 
-from .seg_iou import SegIoU
+from .seg_iou import SegIoU, pred_and_label
 from .trimap_iou import areas
 
 
@@ -66,13 +66,12 @@ class BoundaryIoU(SegIoU):
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
-            pred = sample['pred_sem_seg']['data'].squeeze(0).long()  # float, from a head with one channel
-            label = sample['gt_sem_seg']['data'].squeeze(0).to(pred)
+            num_classes = len(self.dataset_meta['classes'])
+            pred, label = pred_and_label(sample, num_classes, self.ignore_index)
             pred = pred.masked_fill(label == self.ignore_index, self.ignore_index)
             distance = max(1, round(self.ratio * math.hypot(*label.shape)))
             in_pred, in_label = (self._inner_band(x, distance) for x in (pred, label))
             agree = label[in_pred & in_label & (pred == label)]
-            num_classes = len(self.dataset_meta['classes'])
             self.results.append(areas(pred[in_pred], label[in_label], num_classes, agree))
 
     def _inner_band(self, label: Tensor, distance: int) -> Tensor:

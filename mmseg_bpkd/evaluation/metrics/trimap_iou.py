@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmseg_bpkd.ops.boundary import boundary_band
 
-from .seg_iou import SegIoU
+from .seg_iou import SegIoU, pred_and_label
 
 
 @METRICS.register_module()
@@ -63,10 +63,9 @@ class TrimapIoU(SegIoU):
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
-            pred = sample['pred_sem_seg']['data'].squeeze(0).long()  # float, from a head with one channel
-            label = sample['gt_sem_seg']['data'].squeeze(0).to(pred)
-            bands = [boundary_band(label[None], width, self.ignore_index)[0] for width in self.half_widths]
             num_classes = len(self.dataset_meta['classes'])
+            pred, label = pred_and_label(sample, num_classes, self.ignore_index)
+            bands = [boundary_band(label[None], width, self.ignore_index)[0] for width in self.half_widths]
             self.results.append([areas(pred[band], label[band], num_classes) for band in bands])
 
     def bands(self, results: list) -> Iterator[tuple[str, Sequence]]:

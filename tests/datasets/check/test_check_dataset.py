@@ -31,12 +31,12 @@ from PIL import Image
 from mmseg_bpkd.cli import check as check_dataset
 from mmseg_bpkd.datasets import CamVidDataset
 from mmseg_bpkd.datasets.check import check_datasets, picture, splits_of
-from mmseg_bpkd.datasets.check.content import largest_size, loaded_value
-from mmseg_bpkd.datasets.check.decoding import count_values, read_pair, read_pairs
-from mmseg_bpkd.datasets.check.findings import format_ranges
+from mmseg_bpkd.datasets.check.content import largest_size
+from mmseg_bpkd.datasets.check.decoding import read_pair, read_pairs
 from mmseg_bpkd.datasets.check.listing import describe_suffixes, fault_of_list
 from mmseg_bpkd.datasets.check.probes import Probe, probe_all, same_files
 from mmseg_bpkd.datasets.check.splits import Pair
+from mmseg_bpkd.datasets.labels import LabelRule, count_values, format_values
 
 IMAGES = 3  # in each split
 
@@ -246,11 +246,11 @@ def test_values_equal_those_that_the_pipeline_loads(mode, reduce_zero_label, tmp
     )
     expected = dict(zip(*(x.tolist() for x in np.unique(loaded['gt_seg_map'], return_counts=True))))
     reading = read_pair(Pair('train', 'no image', path))
-    got = Counter()
+    got, rule = Counter(), LabelRule(255, 255, None, reduce_zero_label, label_map)
     for value, count in reading.values.items():
-        got[loaded_value(value, reduce_zero_label, label_map)] += count
+        got[rule.class_of(value)] += count
     assert got == expected and reading.bands == 1
-    assert loaded_value(256, reduce_zero_label, label_map) == 256  # LoadAnnotations would wrap it to class 0 or void
+    assert rule.class_of(256) is None  # LoadAnnotations would wrap it to class 0 or void
 
 
 def test_image_size_is_that_after_the_exif_rotation(tmp_path):
@@ -331,7 +331,7 @@ def test_datasets_inside_wrappers_are_checked(intact):
     result = check_datasets(splits, dict(train=2 * IMAGES, val=[4, IMAGES]), None)
     assert [str(finding) for finding in result.findings] == [
         f'error: val: 3 images of {intact["camvid"]}/images/train are also in the training set, byte for byte: '
-        '0001TP_000000.png, 0001TP_000001.png, 0001TP_000002.png; do not evaluate on training images'
+        '0001TP_000000.png, 0001TP_000001.png, 0001TP_000002.png; do not evaluate on these'
     ]
     short = check_datasets(splits_of(cfg), dict(train=9), None)
     assert 'train: 6 images in' in str(short.findings[0]) and 'expected 9 as published' in str(short.findings[0])
@@ -395,7 +395,7 @@ def test_picture_has_one_row_per_sample(samples, intact, check, tmp_path):
     legend = picture.TITLE + 2 * picture.LEGEND_ROW  # 11 classes and void, 8 per line
     assert size == (3 * 480, samples * (360 + picture.TITLE) + legend)  # 48x36, enlarged to 480x360
     label = pixels[picture.TITLE : picture.TITLE + 360, 480:960].astype(int)
-    palette = np.array([*CamVidDataset.METAINFO['palette'], (0, 0, 0)])
+    palette = picture.with_spare_colors(CamVidDataset.METAINFO['palette'])[:-1]
     labels = [np.array(Image.open(path)) for path in files(intact['camvid'], 'annotations/*/*')]
     assert sum(_shows(label, palette, candidate) for candidate in labels) == 1
 
@@ -430,7 +430,7 @@ def test_formatting_of_suffixes_and_values():
     assert describe_suffixes(['a/aachen_000_gtFine_labelIds.png', 'ADE_train_01.jpg', 'b_02.jpg', 'README']) == (
         '.jpg (2), _gtFine_labelIds.png (1), README (1)'
     )
-    assert format_ranges([0, 1, 2, 7, 9, 10]) == '0 to 2, 7, 9 to 10'
+    assert format_values([0, 1, 2, 7, 9, 10]) == '0 to 2, 7, 9 to 10'
     assert count_values(np.array([[300, 300], [2, 0]], np.uint16)) == {0: 1, 2: 1, 300: 2}
 
 
