@@ -88,8 +88,8 @@ def _registered(kind: Any) -> Any:
     """Returns the class or function that a config's `type` stands for; None if the name is not registered."""
     if not isinstance(kind, str):
         return kind
-    with MODELS.switch_scope_and_registry(None) as of_default_scope:
-        for registry in (of_default_scope, SEGMENTORS):  # the default scope may not be set yet
+    with MODELS.switch_scope_and_registry(None) as default_registry:
+        for registry in (default_registry, SEGMENTORS):  # the default scope may not be set yet
             with suppress(RuntimeError):  # a name that is not registered raises or gives None
                 found = registry.get(kind)
                 if found is not None:
