@@ -27,6 +27,7 @@ def test_the_help_has_a_line_for_each_command(arguments):
         'test',
         'export',
         'predict',
+        'new',
         'check',
         'complexity',
         'gradients',
