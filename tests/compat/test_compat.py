@@ -88,6 +88,18 @@ Stub().set_module_inplace_false(network, 'self.architecture')
 kept = network[0](torch.randn(1, 1, 4, 4))
 network[1](kept)
 assert kept.min() < 0""",
+    'overwritten records': """
+import torch
+from mmrazor.models.task_modules.recorder import ModuleOutputsRecorder
+layer = torch.nn.Identity()
+recorder = ModuleOutputsRecorder('')
+recorder.initialize(layer)
+with recorder:
+    layer(torch.ones(1)).zero_()
+try:
+    assert recorder.get_record_data() == 1
+except ValueError as error:
+    assert 'was overwritten' in str(error)""",
     'safe downloads': """
 import os, pickle, torch
 from mmengine.runner.checkpoint import CheckpointLoader
