@@ -20,6 +20,9 @@ def student_config(model: dict) -> ConfigDict:
     Args:
         model: the config of a `SegDistill` or a subclass, of a `plain_segmentor`, of an algorithm of MMRazor, or of
             any other model, which is returned unchanged.
+
+    Raises:
+        ValueError: for changes of a network that MMRazor would ignore.
     """
     model = copy.deepcopy(ConfigDict(model))
     common = {key: model.get(key) for key in COMMON}
@@ -30,10 +33,18 @@ def student_config(model: dict) -> ConfigDict:
         return resolve_segmentor(segmentor, **common)
     if 'architecture' in model:  # MMRazor's own algorithms
         architecture = model.architecture
-        if 'cfg_path' in architecture:
-            # Beside `cfg_path`, MMRazor's `pretrained` is a bool: whether to download the published weights.
-            architecture.pop('pretrained', None)
-        return resolve_segmentor(architecture, data_preprocessor=model.get('data_preprocessor'))
+        if 'type' in architecture:  # of `plain_segmentor`, or the network itself
+            student = student_config(architecture)
+            student.data_preprocessor = model.get('data_preprocessor') or student.get('data_preprocessor')
+            return student
+        changes = sorted(architecture.keys() - {'cfg_path', 'pretrained', '_scope_'})
+        if changes:
+            raise ValueError(
+                f'model.architecture has {", ".join(changes)} beside cfg_path, which MMRazor ignores: add '
+                "type='plain_segmentor' to architecture and teacher, and remove pretrained; see docs/mmrazor.md"
+            )
+        # Beside `cfg_path`, MMRazor's `pretrained` is a bool: whether to download the published weights.
+        return resolve_segmentor(dict(cfg_path=architecture.cfg_path), data_preprocessor=model.get('data_preprocessor'))
     return model
 
 

@@ -9,10 +9,17 @@ import cv2
 import numpy as np
 import pytest
 import runs
+import tiny
 from conftest import ROOT
 from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, DefaultScope
+from test_docs import examples
 
+from mmseg_bpkd.datasets.check import check_classes
 from mmseg_bpkd.datasets.synthetic import CLASSES, render_scene
+from mmseg_bpkd.fileio.package_files import load_config_file
+from mmseg_bpkd.models.roles import student_config
 
 
 @pytest.fixture
@@ -124,6 +131,32 @@ def narrow(width: int) -> list:
     options = ['model.backbone.base_channels=8', 'model.backbone.stem_channels=8', 'model.decode_head.channels=16']
     options += [f'model.decode_head.in_channels={width}', f'model.auxiliary_head.in_channels={width // 2}']
     return [*options, 'model.auxiliary_head.channels=8']
+
+
+def test_mmrazors_recipe_of_the_page_trains_on_own_data(scenes, bpkd, tmp_path):
+    bpkd('new', 'my_data', *scenes(with_void))
+    (tmp_path / 'my_mmrazor.py').write_text(examples('docs/mmrazor.md')['my_mmrazor.py'])
+    cfg = Config.fromfile('my_mmrazor.py')
+    check_classes(cfg, 'train', 'val')
+    assert student_config(cfg.model).decode_head.num_classes == 8
+    cfg.model.teacher_ckpt = None  # random weights
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    model.train()
+    assert model.student.decode_head.num_classes == model.teacher.decode_head.num_classes == 8
+    losses = model(**model.data_preprocessor(tiny.batch(), True), mode='loss')
+    assert losses['distill.loss_bpkd'] > 0
+    losses['distill.loss_bpkd'].backward()
+    assert model.student.decode_head.conv_seg.weight.grad.abs().sum() > 0
+
+
+def test_a_change_that_mmrazor_ignores_is_refused_with_what_to_write():
+    recipe = 'mmseg_bpkd::mmrazor/bpkd-mmrazor_pspnet-r101_pspnet-r18_4xb4-80k_cityscapes-512x1024.py'
+    cfg = load_config_file(recipe)
+    assert student_config(cfg.model).decode_head.num_classes == 19
+    cfg.model.architecture.decode_head = dict(num_classes=3)
+    with pytest.raises(ValueError, match="has decode_head beside cfg_path, which MMRazor ignores: add type='plain_seg"):
+        student_config(cfg.model)
 
 
 def train(config: str, *options) -> None:
