@@ -89,7 +89,7 @@ def compare(runs: int) -> Iterator[dict]:
         for ours, theirs in zip(*(pipeline.made for pipeline in pipelines.values())):
             assert torch.equal(ours['inputs'], theirs['inputs'])
             assert torch.equal(*(made['data_samples'].gt_sem_seg.data for made in (ours, theirs)))
-        speed = {name: 1000 * IMAGES / median(of_turns) for name, of_turns in times.items()}
+        speed = {name: 1000 * IMAGES / median(milliseconds) for name, milliseconds in times.items()}
         yield dict(
             ratio(times['ours'], times['theirs']),
             case=case,

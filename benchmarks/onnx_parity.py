@@ -191,9 +191,9 @@ def passing_on(method: Callable, take: Callable[[Tensor], None]) -> Callable:
 def problems(result: dict) -> Iterator[str]:
     """Yields what is wrong with a result, as sentences."""
     where = f'{result["network"]}, {result["data"]}'
-    for name, (of_torch, of_onnx) in result['metrics'].items():
-        if not round(abs(of_torch - of_onnx), 4) <= TOLERANCE:
-            yield f'{where}: {name} is {of_torch} with PyTorch but {of_onnx} with ONNX Runtime'
+    for name, (torch_value, onnx_value) in result['metrics'].items():
+        if not round(abs(torch_value - onnx_value), 4) <= TOLERANCE:
+            yield f'{where}: {name} is {torch_value} with PyTorch but {onnx_value} with ONNX Runtime'
     if result['classes'] < LEAST_CLASSES:
         yield (
             f'{where}: only {result["classes"]} classes have {LEAST_SHARE:.0%} of the predicted pixels, so equal '

@@ -47,10 +47,10 @@ def compare(runs: int, size: tuple[int, int] | None = None, batch_size: int | No
             shown=f'{median(times):.0f} ms ({min(times):.0f} to {max(times):.0f}), {megabytes:.0f} MiB',
         )
     for count in PROCESSES:
-        yield of_processes(count, runs)
+        yield measure_processes(count, runs)
 
 
-def of_processes(count: int, runs: int) -> dict:
+def measure_processes(count: int, runs: int) -> dict:
     with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
         free.bind(('127.0.0.1', 0))
         port, path = free.getsockname()[1], osp.join(folder, 'result.pth')
@@ -87,7 +87,7 @@ def _process(rank: int, count: int, port: int, runs: int, path: str) -> None:
     if rank == 0:
         torch.save(
             dict(
-                {name: median(of_name[1:]) for name, of_name in times.items()},
+                {name: median(milliseconds[1:]) for name, milliseconds in times.items()},
                 gradient_megabytes=gradients.numel() * 4 / 1e6,
             ),
             path,

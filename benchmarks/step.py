@@ -141,16 +141,16 @@ def compare(
         for name, make in made.items():  # one by one, so that an interrupted run has results
             times = milliseconds_in_turn({rival: call_rival} | ({name: make()} if name != rival else {}), runs)
             twice = partial(two_steps, make)
-            of_process = peak_growth(twice)
-            of_tensors = peak_of_tensors(twice) if DEVICE.type == 'cpu' else of_process
-            memory[name] = of_process, of_tensors
+            process_peak = peak_growth(twice)
+            tensor_peak = peak_of_tensors(twice) if DEVICE.type == 'cpu' else process_peak
+            memory[name] = process_peak, tensor_peak
             ratios = [mine / firsts for mine, firsts in zip(memory[name], memory[rival])]
             yield dict(
                 ratio(times[name], times[rival]),
                 config=name,
-                megabytes=of_process,
+                megabytes=process_peak,
                 memory_ratio=ratios[0],
-                tensor_megabytes=of_tensors,
+                tensor_megabytes=tensor_peak,
                 tensor_ratio=ratios[1],
                 size=list(shape[0]),
                 batch_size=shape[1],

@@ -146,8 +146,8 @@ def rows(name: str, results: list[dict]) -> list[dict]:
         return [{**result, 'unit': re.sub('^ (times|of) ', 'x ', f' {result["of"]}')} for result in results]
     if name == 'losses':
         return [
-            {'case': case, **{result['loss']: result for result in of_case}}
-            for case, of_case in groupby(results, lambda result: result['case'])
+            {'case': case, **{result['loss']: result for result in case_results}}
+            for case, case_results in groupby(results, lambda result: result['case'])
         ]
     if name == 'data':
         return [

@@ -34,19 +34,19 @@ SIZE, IMAGES = (2048, 1024), 4  # (width, height)
 def compare(runs: int) -> Iterator[dict]:
     with tempfile.TemporaryDirectory() as folder:
         for case, (cfg, checkpoint) in cases(folder).items():
-            calls, of_metrics = {}, {}
+            calls, metric_times = {}, {}
             for name, metrics in (('all', cfg.test_evaluator), ('IoUMetric', [dict(type='IoUMetric')])):
                 chosen = cfg.copy()
                 chosen.update(test_evaluator=metrics, work_dir=osp.join(folder, 'run'), load_from=checkpoint)
                 runner = Runner.from_cfg(chosen)
                 runner.test()  # builds the loop, and loads the weights
-                calls[name], of_metrics[name] = runner.test_loop.run, timed(runner.test_loop.evaluator)
+                calls[name], metric_times[name] = runner.test_loop.run, timed(runner.test_loop.evaluator)
             times = milliseconds_in_turn(calls, runs)
             yield dict(
                 ratio(times['all'], times['IoUMetric']),
                 case=case,
-                metrics_ms=median(of_metrics['all']),
-                iou_ms=median(of_metrics['IoUMetric']),
+                metrics_ms=median(metric_times['all']),
+                iou_ms=median(metric_times['IoUMetric']),
             )
 
 

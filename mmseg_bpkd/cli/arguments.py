@@ -30,14 +30,17 @@ def add_cfg_options(parser: argparse.ArgumentParser, purpose: str) -> None:
     )
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that change the config."""
+def add_config_arguments(
+    parser: argparse.ArgumentParser,
+    purpose: str = 'changes to the config, for example model.distiller.losses.loss_bpkd.tau_edge=2',
+) -> None:
+    """Adds the options that change the config, `--method` and `--cfg-options`, for `config.reading.read_config`."""
     parser.add_argument(
         '--method',
         metavar='NAME',
         help='replaces the distiller of the config by configs/_base_/distillers/NAME.py, or by the file NAME',
     )
-    add_cfg_options(parser, 'changes to the config, for example model.distiller.losses.loss_bpkd.tau_edge=2')
+    add_cfg_options(parser, purpose)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ import os.path as osp
 import sys
 from collections.abc import Sequence
 
-from .arguments import add_cfg_options
+from .arguments import add_config_arguments
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -34,7 +34,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--out', help='folder for the results; default: work_dirs/check_dataset/<config>')
     parser.add_argument('--samples', type=int, default=8, help='number of samples in samples.png')
-    add_cfg_options(parser, 'changes to the config, for example num_images.train=1000')
+    add_config_arguments(parser, 'changes to the config, for example num_images.train=1000')
     args = parser.parse_args(argv)
     if args.seconds < 0 or args.workers < 0 or args.samples < 0:
         parser.error('--seconds, --workers and --samples must not be negative')
@@ -42,9 +42,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     from mmseg_bpkd.datasets.check import splits_of
 
     try:
-        args.cfg = read_config(args.config, args.cfg_options)
+        args.cfg = read_config(args.config, args.cfg_options, args.method)
         args.splits = splits_of(args.cfg)
-        args.out = args.out or osp.join('work_dirs/check_dataset', osp.splitext(osp.basename(args.config))[0])
+        args.out = args.out or osp.join('work_dirs/check_dataset', osp.splitext(osp.basename(args.cfg.filename))[0])
         os.makedirs(args.out, exist_ok=True)
     except Exception as error:
         parser.error(f'{args.config} with these options cannot be used: {type(error).__name__}: {error}')

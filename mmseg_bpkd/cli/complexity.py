@@ -19,6 +19,8 @@ import json
 import os.path as osp
 from typing import TYPE_CHECKING
 
+from .arguments import add_config_arguments
+
 if TYPE_CHECKING:
     from mmengine.config import Config
 
@@ -36,6 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--runs', type=int, default=5, help='number of timed runs; 0 does not measure the speed')
     parser.add_argument('--onnx', action='store_true', help='also measure the speed in ONNX Runtime, with one image')
     parser.add_argument('--out', metavar='JSON', help='also write the results to this file, after each network')
+    add_config_arguments(parser, 'changes to every config, for example model.student.backbone.depth=34')
     args = parser.parse_args()
     if args.onnx and args.runs < 1:
         parser.error('--onnx measures the speed, which needs --runs 1 or more')
@@ -49,7 +52,7 @@ def main() -> None:
 
     from mmseg_bpkd.analysis.complexity import measure, segmentors
     from mmseg_bpkd.config.errors import short_errors
-    from mmseg_bpkd.fileio.package_files import load_config_file
+    from mmseg_bpkd.config.reading import read_config
     from mmseg_bpkd.models.segmentors import build_segmentor
 
     init_default_scope('mmseg')
@@ -59,7 +62,7 @@ def main() -> None:
     print('|---|---|---:|---:|---:|---|---:|' + ('---:|' if args.onnx else ''))
     for path in args.configs:
         with short_errors(None, FileNotFoundError, ValueError):
-            cfg = load_config_file(path)
+            cfg = read_config(path, args.cfg_options, args.method)
             size = image_size(cfg, args)
         for role, config in segmentors(cfg):
             key = json.dumps((config.to_dict(), size))

@@ -1,7 +1,7 @@
 """The norm of the gradient of each loss, to balance the weights of a distillation.
 
     bpkd gradients CONFIG --checkpoint STUDENT.pth
-    bpkd gradients CONFIG --cfg-options model.distiller.losses.loss_bpkd.edge_weight=5
+    bpkd gradients CONFIG --method cwd --cfg-options model.distiller.losses.loss_cwd.weight=1
 
 The norm is that of the gradient with respect to all weights of the student, as a mean over some training batches. The
 last column compares it with the gradient of the student's own losses. Trained layers of a loss have their initial
@@ -12,7 +12,7 @@ import argparse
 import json
 import os.path as osp
 
-from .arguments import add_cfg_options
+from .arguments import add_config_arguments
 
 
 def parse_args() -> argparse.Namespace:
@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batches', type=int, default=8, help='number of training batches')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', metavar='JSON', help='also write the results to this file')
-    add_cfg_options(parser, 'changes to every config')
+    add_config_arguments(parser, 'changes to every config')
     args = parser.parse_args()
     if args.batches < 1:
         parser.error(f'--batches must be at least 1, got {args.batches}')
@@ -43,10 +43,10 @@ def main() -> None:
     print('| config | loss | value | gradient | relative to the task |\n|---|---|---:|---:|---:|')
     for path in args.configs:
         with short_errors(None, FileNotFoundError, ValueError):
-            cfg = read_config(path, args.cfg_options)
+            cfg = read_config(path, args.cfg_options, args.method)
             check_data_roots(cfg, 'train_dataloader')
             results[path] = measure_gradients(cfg, args.checkpoint, args.batches, args.seed)
-        name, task = osp.splitext(osp.basename(path))[0], results[path][TASK]['norm']
+        name, task = osp.splitext(osp.basename(cfg.filename))[0], results[path][TASK]['norm']
         for loss, row in results[path].items():
             print(
                 f'| {name} | {loss} | {row["value"]:.4g} | {row["norm"]:.4g} | {row["norm"] / task:.3g} |', flush=True

@@ -17,6 +17,7 @@ COMMANDS = (
     'test',
     'export',
     'predict',
+    'new',
     'check',
     'complexity',
     'gradients',

@@ -96,10 +96,10 @@ def compare_one_channel_with_zero(accuracy: ModuleType) -> None:
     original = accuracy.accuracy
 
     @functools.wraps(original)
-    def of_any_channels(pred, *args, **kwargs):
+    def accuracy_of_any_channels(pred, *args, **kwargs):
         return original(torch.cat([-pred, pred], 1) if pred.size(1) == 1 else pred, *args, **kwargs)
 
-    accuracy.accuracy = of_any_channels
+    accuracy.accuracy = accuracy_of_any_channels
 
 
 def conversion_is_private(data_preprocessor: ModuleType) -> bool:

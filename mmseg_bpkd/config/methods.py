@@ -41,9 +41,10 @@ def replace_method(cfg: Config, method: str) -> Config:
             f'--method {method}: unknown method{f"; the nearest is {closest}" if closest else ""}; the methods are '
             f'{", ".join(known)}; or give the path of a file that defines distiller'
         )
-    if not is_seg_distill(cfg.model):
+    model = cfg.get('model') or {}
+    if not is_seg_distill(model):
         raise ValueError(
-            f'--method {method}: {cfg.filename} has the model {cfg.model.get("type")!r}, expected the config of a '
+            f'--method {method}: {cfg.filename} has the model {model.get("type")!r}, expected the config of a '
             'distillation, with SegDistill'
         )
     added = Config.fromfile(path)

@@ -90,10 +90,10 @@ def compare_with_onnx(
     """
     found = [metrics_only(evaluate(copy.deepcopy(cfg), path)['metrics']) for path in (checkpoint, onnx)]
     pairs = {name: (value, found[1][name]) for name, value in found[0].items()}
-    for name, (of_torch, of_onnx) in pairs.items():
+    for name, (torch_value, onnx_value) in pairs.items():
         # MMSegmentation rounds metrics to 0.01, and 33.34 - 33.33 > 0.01 in floating point.
-        if not np.isclose(of_torch, of_onnx, rtol=0, atol=tolerance + 1e-6, equal_nan=True):
+        if not np.isclose(torch_value, onnx_value, rtol=0, atol=tolerance + 1e-6, equal_nan=True):
             raise ValueError(
-                f'{name} is {of_torch} in PyTorch but {of_onnx} with {onnx}: they may differ by {tolerance}'
+                f'{name} is {torch_value} in PyTorch but {onnx_value} with {onnx}: they may differ by {tolerance}'
             )
     return pairs

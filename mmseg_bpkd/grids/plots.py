@@ -109,8 +109,8 @@ def classes_plot(results: Results, reference: str, metric: str) -> Figure | None
     figure, (axis,) = _panels(1, 3.6, width=max(6.0, 0.9 * len(base)))
     offsets = np.linspace(-0.3, 0.3, len(others)) if len(others) > 1 else [0]
     for offset, name in zip(offsets, others):
-        of_name, look = results.per_class(name, metric), style(results.names.index(name))
-        gains = [of_name.get(cls, np.nan) - value for cls, value in base.items()]
+        class_iou, look = results.per_class(name, metric), style(results.names.index(name))
+        gains = [class_iou.get(cls, np.nan) - value for cls, value in base.items()]
         axis.plot(np.arange(len(base)) + offset, gains, look['marker'], color=look['color'], markersize=5, label=name)
     axis.axhline(0, color='gray', linewidth=1)
     for place in range(1, len(base)):

@@ -99,12 +99,12 @@ def cost_table(results: Results, reference: str) -> Table:
 def class_table(results: Results, metric: str) -> Table | None:
     """IoU of each class; None if the results do not have it."""
     values = {name: results.per_class(name, metric) for name in results.names}
-    classes = next((list(of_name) for of_name in values.values() if of_name), None)
+    classes = next((list(class_iou) for class_iou in values.values() if class_iou), None)
     if classes is None:
         return None
     table = Table(f'{title(per_class_name(metric))} of each class', ['', *classes], note='Mean over the seeds.')
-    for name, of_name in values.items():
-        cells = [of_name.get(cls, math.nan) for cls in classes]
+    for name, class_iou in values.items():
+        cells = [class_iou.get(cls, math.nan) for cls in classes]
         table.rows.append([name, *('' if math.isnan(value) else f'{value:.2f}' for value in cells)])
     return table
 

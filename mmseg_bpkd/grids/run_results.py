@@ -101,7 +101,7 @@ class Results:
     def per_class(self, name: str, metric: str) -> dict[str, float]:
         """The mean over seeds of the IoU of each class; empty if the results do not have it."""
         values = self.values_per_class(name, metric)
-        return {cls: float(np.mean(of_class)) if of_class else math.nan for cls, of_class in values.items()}
+        return {cls: float(np.mean(ious)) if ious else math.nan for cls, ious in values.items()}
 
     def values_per_class(self, name: str, metric: str) -> dict[str, list[float]]:
         """The IoU of each class, one value per seed in which it has one; empty if the results have no classes."""
@@ -198,9 +198,9 @@ def body_counts(counts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
-def main_metrics(of_runs: Sequence[Sequence[str]]) -> list[str]:
+def main_metrics(metric_names: Sequence[Sequence[str]]) -> list[str]:
     """The mean IoUs that all runs have. Of several bands, that of 3 pixels or else the first."""
-    common = [name for name in of_runs[0] if 'mIoU' in name and all(name in names for names in of_runs)]
+    common = [name for name in metric_names[0] if 'mIoU' in name and all(name in names for names in metric_names)]
     chosen: dict[str, str] = {}
     for name in common:
         kind = name.split('@')[0]

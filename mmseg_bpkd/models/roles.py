@@ -20,6 +20,9 @@ def student_config(model: dict) -> ConfigDict:
     Args:
         model: the config of a `SegDistill` or a subclass, of a `plain_segmentor`, of an algorithm of MMRazor, or of
             any other model, which is returned unchanged.
+
+    Raises:
+        ValueError: for changes of a network that MMRazor would ignore.
     """
     config = copy.deepcopy(ConfigDict(model))
     common = {key: config.get(key) for key in COMMON}
@@ -29,11 +32,19 @@ def student_config(model: dict) -> ConfigDict:
         segmentor = {key: value for key, value in config.items() if key not in common and key != 'type'}
         return resolve_segmentor(segmentor, **common)
     if 'architecture' in config:  # MMRazor's own algorithms
-        architecture = config.architecture
-        if 'cfg_path' in architecture:
-            # Beside `cfg_path`, MMRazor's `pretrained` is a bool: whether to download the published weights.
-            architecture.pop('pretrained', None)
-        return resolve_segmentor(architecture, data_preprocessor=config.get('data_preprocessor'))
+        architecture, preprocessor = config.architecture, config.get('data_preprocessor')
+        if 'type' in architecture:  # of `plain_segmentor`, or the network itself
+            student = student_config(architecture)
+            student.data_preprocessor = preprocessor or student.get('data_preprocessor')
+            return student
+        changes = sorted(architecture.keys() - {'cfg_path', 'pretrained', '_scope_'})
+        if changes:
+            raise ValueError(
+                f'model.architecture has {", ".join(changes)} beside cfg_path, which MMRazor ignores: add '
+                "type='plain_segmentor' to architecture and teacher, and remove pretrained; see docs/mmrazor.md"
+            )
+        # Beside `cfg_path`, MMRazor's `pretrained` is a bool: whether to download the published weights.
+        return resolve_segmentor(dict(cfg_path=architecture.cfg_path), data_preprocessor=preprocessor)
     return config
 
 
@@ -90,8 +101,8 @@ def _registered(kind: Any) -> Any:
     """Returns the class or function that a config's `type` stands for; None if the name is not registered."""
     if not isinstance(kind, str):
         return kind
-    with MODELS.switch_scope_and_registry(None) as of_default_scope:
-        for registry in (of_default_scope, SEGMENTORS):  # the default scope may not be set yet
+    with MODELS.switch_scope_and_registry(None) as default_registry:
+        for registry in (default_registry, SEGMENTORS):  # the default scope may not be set yet
             with suppress(RuntimeError):  # a name that is not registered raises or gives None
                 found = registry.get(kind)
                 if found is not None:

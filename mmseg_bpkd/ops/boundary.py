@@ -119,8 +119,8 @@ def _class_sets(labels: Tensor, members: Tensor) -> Tensor:
     table[rank // bits, members.nonzero().squeeze(1)] = 1 << (rank % bits)
     table = table.to(INT_TYPES[bits]).to(labels.device, non_blocking=True)
     sets = torch.empty(len(table), *labels.shape, dtype=table.dtype, device=labels.device)
-    for word, of_labels in zip(sets, table):
-        torch.index_select(of_labels, 0, labels.flatten(), out=word.flatten())
+    for word, bits_of_labels in zip(sets, table):
+        torch.index_select(bits_of_labels, 0, labels.flatten(), out=word.flatten())
     return sets
 
 

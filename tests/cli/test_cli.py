@@ -1,10 +1,12 @@
 """The command `bpkd`."""
 
+import json
 import re
 import subprocess
 import sys
 
 import pytest
+import runs
 
 import mmseg_bpkd
 from mmseg_bpkd.cli import main
@@ -25,6 +27,7 @@ def test_the_help_has_a_line_for_each_command(arguments):
         'test',
         'export',
         'predict',
+        'new',
         'check',
         'complexity',
         'gradients',
@@ -76,3 +79,38 @@ def test_modules_of_the_working_directory_can_be_imported_by_a_config(bpkd, tmp_
     )
     with pytest.raises(RuntimeError, match='own module imported'):
         bpkd('train', 'own.py')
+
+
+LEAF = 'mmseg_bpkd::bpkd/bpkd_pspnet-r18w16_pspnet-r18w8_1xb8-600_synthetic-112x112.py'
+
+
+def test_check_takes_a_method_and_options(bpkd, capsys, tmp_path):
+    options = ['--samples', 0, '--workers', 0, '--cfg-options', 'val_dataloader.dataset.num_scenes=7']
+    assert bpkd('check', LEAF, '--method', 'cwd', *options) == 0
+    assert '7 samples drawn' in capsys.readouterr().out
+    name = 'cwd_pspnet-r18w16_pspnet-r18w8_1xb8-600_synthetic-112x112'
+    assert (tmp_path / 'work_dirs/check_dataset' / name / 'report.json').is_file()
+    assert bpkd('check', 'mmseg_bpkd::_base_/datasets/synthetic_160x120.py', '--method', 'cwd') == 2
+    assert 'has the model None, expected the config of a distillation' in capsys.readouterr().err
+
+
+def test_complexity_takes_a_method_and_options(bpkd, capsys):
+    arguments = ['--runs', 0, '--out', 'complexity.json', '--size', 32, 32]
+    parameters = []
+    for options in ([], ['--method', 'cwd', '--cfg-options', 'model.num_classes=4']):
+        assert not bpkd('complexity', LEAF, *arguments, *options)
+        parameters.append(json.load(open('complexity.json'))[1]['parameters'])
+    # Weights and bias of five classes fewer, in the head (16 channels) and the auxiliary head (8).
+    assert parameters[0] - parameters[1] == 5 * (16 + 1) + 5 * (8 + 1)
+    assert bpkd('complexity', LEAF, '--method', 'cwdd').startswith('error: --method cwdd: unknown method; the nearest')
+
+
+def test_gradients_takes_a_method_and_options(bpkd, capsys, tmp_path):
+    config = runs.write_config(tmp_path)
+    assert not bpkd('gradients', config, '--batches', 1, '--method', 'kd')
+    first = capsys.readouterr().out
+    option = 'model.distiller.losses.loss_kd.weight=0'
+    assert not bpkd('gradients', config, '--batches', 1, '--method', 'kd', '--cfg-options', option)
+    second = capsys.readouterr().out
+    assert re.search(r'^\| kd_config \| distill.loss_kd \| [\d.]+ ', first, re.MULTILINE) and 'loss_bpkd' not in first
+    assert '| kd_config | distill.loss_kd | 0 | 0 |' in second

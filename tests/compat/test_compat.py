@@ -134,6 +134,18 @@ else:
 import sys
 import mmrazor.models
 assert sys.getrecursionlimit() < 2**20""",
+    'overwritten records': """
+import torch
+from mmrazor.models.task_modules.recorder import ModuleOutputsRecorder
+layer = torch.nn.Identity()
+recorder = ModuleOutputsRecorder('')
+recorder.initialize(layer)
+with recorder:
+    layer(torch.ones(1)).zero_()
+try:
+    assert recorder.get_record_data() == 1
+except ValueError as error:
+    assert 'was overwritten' in str(error)""",
     'safe downloads': """
 import os, pickle, torch
 from mmengine.runner.checkpoint import CheckpointLoader

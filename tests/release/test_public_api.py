@@ -42,3 +42,12 @@ except SystemExit:
     print(sorted({'torch', 'mmengine', 'mmcv', 'mmseg', 'mmrazor', 'matplotlib'} & {*sys.modules}))"""
     done = subprocess.run([sys.executable, '-c', code, *arguments], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == '[]', done.stdout + done.stderr
+
+
+def test_the_losses_import_neither_networks_nor_the_runner():
+    code = """
+import sys
+import mmseg_bpkd.models.losses
+print(sorted({'mmcv', 'mmrazor', 'mmseg', 'mmengine.runner'} & {*sys.modules}))"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == '[]\n', done.stdout + done.stderr

@@ -99,13 +99,13 @@ def cam_figure(
             raise ValueError(f'image {images.name(index)} has no pixel of {class_name}: choose another image')
         show(row[0], to_rgb(image))
         row[0].set_xlabel(images.name(index), fontsize=9)
-        of_image = numbers[images.name(index)] = {}
+        image_cams = numbers[images.name(index)] = {}
         for axis, network in zip(row[1:], networks):
             inputs = network.predictor.preprocess(image)
             small = hires_cam(network.model, inputs, layer, cls, torch.from_numpy(inside))
             cam = resize(small[None], image.shape[:2])[0].cpu().numpy()
             largest, share = float(cam.max()), share_inside(cam, inside)
-            of_image[network.name] = dict(maximum=largest, inside=share)
+            image_cams[network.name] = dict(maximum=largest, inside=share)
             scale = show(axis, cam / (largest or 1), cmap='inferno', vmin=0, vmax=1)
             axis.set_xlabel('all zero' if share is None else f'{100 * share:.0f} % inside', fontsize=9)
         for axis in row:

@@ -98,7 +98,7 @@ def measure_entropy(
         pixels += [area.sum().item() for area in areas]
         for network in networks:
             maps, square = entropy_maps(network, image, layer)
-            sums[network.name] += [[of_kind[area].double().sum().item() for area in areas] for of_kind in maps]
+            sums[network.name] += [[map_[area].double().sum().item() for area in areas] for map_ in maps]
             squares[network.name] += square / len(indices)
             pred = torch.from_numpy(network.predictor(image).astype(np.int64))
             metric = metrics[network.name]
@@ -115,7 +115,7 @@ def measure_entropy(
 
 
 def _by_name(means: np.ndarray) -> dict[str, dict]:
-    return {kind: dict(zip(AREAS, of_kind.tolist())) for kind, of_kind in zip(('raw', 'scaled'), means)}
+    return {kind: dict(zip(AREAS, entropies.tolist())) for kind, entropies in zip(('raw', 'scaled'), means)}
 
 
 def entropy_figure(
@@ -163,8 +163,8 @@ def _scatter(figure: Figure, measured: dict[str, dict], half_width: int) -> None
     axes = figure.subplots(1, 2, sharey=True)
     titles = dict(raw='activation as it is', scaled='activation divided by its root mean square')
     for axis, (kind, text) in zip(axes, titles.items()):
-        for place, (name, of_network) in enumerate(measured.items()):
-            look, x, y = style(place), of_network[kind]['near'], of_network[f'trimap/mIoU@{half_width}px']
+        for place, (name, measures) in enumerate(measured.items()):
+            look, x, y = style(place), measures[kind]['near'], measures[f'trimap/mIoU@{half_width}px']
             axis.plot(x, y, look['marker'], color=look['color'], markersize=8)
             axis.annotate(name, (x, y), xytext=(7, 4), textcoords='offset points', fontsize=9)
         axis.set_title(text, fontsize=10)

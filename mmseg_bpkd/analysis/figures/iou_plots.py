@@ -42,16 +42,16 @@ def classes_figure(
     """
     results = Results(sources, names, [metric])
     runs = {name: results.values_per_class(name, metric) for name in results.names}
-    for name, of_run in runs.items():
-        if not of_run:
+    for name, class_iou in runs.items():
+        if not class_iou:
             paths = ', '.join(run['path'] for run in results.runs[name].values())
             raise ValueError(f'{paths}: no {per_class_name(metric)} of each class; write it with tools/test.py --out')
     shown = list(classes or next(iter(runs.values())))
-    for name, of_run in runs.items():
-        missing = [cls for cls in shown if cls not in of_run]
+    for name, class_iou in runs.items():
+        missing = [cls for cls in shown if cls not in class_iou]
         if missing:
-            raise ValueError(f'{name} has no class {", ".join(missing)}: its classes are {", ".join(of_run)}')
-    numbers = {name: {cls: describe(of_run[cls]) for cls in shown} for name, of_run in runs.items()}
+            raise ValueError(f'{name} has no class {", ".join(missing)}: its classes are {", ".join(class_iou)}')
+    numbers = {name: {cls: describe(class_iou[cls]) for cls in shown} for name, class_iou in runs.items()}
     return _bars(numbers, shown, metric, results), dict(figure='classes', metric=per_class_name(metric), runs=numbers)
 
 
@@ -62,15 +62,15 @@ def _bars(numbers: dict[str, dict], shown: list[str], metric: str, results: Resu
     figure = Figure(figsize=(max(6.0, width), 0.9 + 2.9 * len(rows)), layout='constrained')
     axes = figure.subplots(len(rows), 1, squeeze=False, sharey=True)[:, 0]
     bar = 0.84 / len(numbers)
-    for axis, of_row in zip(axes, rows):
-        for place, (name, of_run) in enumerate(numbers.items()):
-            x = np.arange(len(of_row)) + (place - (len(numbers) - 1) / 2) * bar
-            means = [np.nan if of_run[cls]['mean'] is None else of_run[cls]['mean'] for cls in of_row]
-            spread = [of_run[cls]['std'] or np.nan for cls in of_row]
+    for axis, classes in zip(axes, rows):
+        for place, (name, class_iou) in enumerate(numbers.items()):
+            x = np.arange(len(classes)) + (place - (len(numbers) - 1) / 2) * bar
+            means = [np.nan if class_iou[cls]['mean'] is None else class_iou[cls]['mean'] for cls in classes]
+            spread = [class_iou[cls]['std'] or np.nan for cls in classes]
             looks = dict(color=style(place)['color'], hatch=[None, '///', '...', 'xxx'][place // 7 % 4])
             axis.bar(x, means, 0.9 * bar, label=_counted(results, name), edgecolor='white', linewidth=0, **looks)
             axis.errorbar(x, means, spread, fmt='none', ecolor='gray', capsize=2, linewidth=1)
-        axis.set_xticks(range(len(of_row)), of_row, rotation=25, ha='right')
+        axis.set_xticks(range(len(classes)), classes, rotation=25, ha='right')
         axis.tick_params(axis='x', length=0)
         axis.set_xlim(-0.6, len(rows[0]) - 0.4)
         axis.set_ylabel('IoU in %')
@@ -123,9 +123,9 @@ def curves_figure(
 
 def _shared_bands(results: Results) -> dict[float, str]:
     """Returns the bands of trimap mIoU that all runs have: {half-width: name of the metric}."""
-    of_runs = {run['path']: bands(list(run['metrics'])).get(TRIMAP, {}) for run in results.all_runs()}
-    first, widths = next(iter(of_runs.items()))
-    for path, others in of_runs.items():
+    run_bands = {run['path']: bands(list(run['metrics'])).get(TRIMAP, {}) for run in results.all_runs()}
+    first, widths = next(iter(run_bands.items()))
+    for path, others in run_bands.items():
         if not others:
             raise ValueError(
                 f'{path} has no {TRIMAP} of two or more bands: test with '
@@ -150,8 +150,8 @@ def _curves(axis: Axes, curves: dict[str, dict], results: Results) -> None:
     for name, curve in curves.items():
         x = [float(width) for width in curve]
         look = style(results.names.index(name))
-        spread = [of_width['std'] or np.nan for of_width in curve.values()]
-        means = [of_width['mean'] for of_width in curve.values()]
+        spread = [point['std'] or np.nan for point in curve.values()]
+        means = [point['mean'] for point in curve.values()]
         axis.errorbar(x, means, spread, label=_counted(results, name), markersize=4, capsize=2, **look)
         axis.set_xticks(x, list(curve))
     axis.set_xlabel('half-width of the band in pixels')

@@ -65,13 +65,13 @@ def grid_figure(
         show(below[1], to_rgb(mark(image, near, near)))
         below[1].set_xlabel(f'within {half_width} px of a boundary', fontsize=8)
         present |= set(np.unique(label[~void]).tolist())
-        of_image = numbers[images.name(index)] = {}
+        image_errors = numbers[images.name(index)] = {}
         for column, network in enumerate(networks, 2):
             pred = network.predictor(image)
-            wrong, of_image[network.name] = errors(pred, label, near)
+            wrong, image_errors[network.name] = errors(pred, label, near)
             show(above[column], palette[pred])
             show(below[column], to_rgb(mark(image, wrong, near)))
-            below[column].set_xlabel(_caption(of_image[network.name]), fontsize=8)
+            below[column].set_xlabel(_caption(image_errors[network.name]), fontsize=8)
             present |= set(np.unique(pred).tolist())
     names = networks[0].classes
     patches = [Patch(facecolor=palette[cls] / 255, edgecolor='gray', label=names[cls]) for cls in sorted(present)]

@@ -76,9 +76,9 @@ class SegIoU(IoUMetric):
             totals = [sum(area) for area in zip(*areas)]
             if not band:
                 self._warn_of_absent_classes(totals[3], len(areas))
-            of_classes = self.total_area_to_metrics(*totals, self.metrics, self.nan_to_num, self.beta)
-            del of_classes['aAcc']
-            self.per_class.update({f'{prefix}{name}{band}': (100 * x).tolist() for name, x in of_classes.items()})
+            class_metrics = self.total_area_to_metrics(*totals, self.metrics, self.nan_to_num, self.beta)
+            del class_metrics['aAcc']
+            self.per_class.update({f'{prefix}{name}{band}': (100 * x).tolist() for name, x in class_metrics.items()})
             self.per_image[f'{prefix}mIoU{band}'] = _counts(areas)
         return metrics
 

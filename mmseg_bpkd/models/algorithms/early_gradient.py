@@ -112,17 +112,17 @@ class ImageByImage(EarlyGradient):
         correct: Tensor | int = 0
         for one, label in zip(seg_logits.split(1), labels, strict=True):
             logits = upcast(one).requires_grad_()
-            losses, correct_of_one = self.of_image(logits, label)
+            losses, image_correct = self.image_losses(logits, label)
             for name, value in losses.items():
                 values[name] = values.get(name, 0) + value.detach() / len(labels)
             for name, gradient in gradients_of(losses, logits).items():
                 gradients.setdefault(name, []).append(gradient / len(labels))
-            correct += correct_of_one
+            correct += image_correct
         valid = (labels != self.head.ignore_index).sum()
         values['acc_seg'] = (100 * (correct + EPS) / (valid + EPS)).reshape(1)
-        return values, {name: torch.cat(of_images) for name, of_images in gradients.items()}
+        return values, {name: torch.cat(image_gradients) for name, image_gradients in gradients.items()}
 
-    def of_image(self, logits: Tensor, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    def image_losses(self, logits: Tensor, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Returns the losses of one image and the number of correct pixels. The upsampled logits are freed on return.
 
         Args:

@@ -14,7 +14,7 @@ from mmrazor.models.task_modules.recorder.base_recorder import BaseRecorder
 from mmseg.models.utils import resize
 from torch import Tensor, nn
 
-from ..losses.base import DistillLoss, check_spelling, contract_of
+from ..losses.base import DistillLoss, aligner_options, check_spelling, contract_of
 from ..losses.functional import two_class_logits, upcast
 from ..segmentors import input_channels, list_heads
 from .records import StagesRecorder, classifying_head, feature_recorder, feature_width, logits_recorder, stages
@@ -57,6 +57,7 @@ class SegDistiller(ConfigurableDistiller):
             the student's head, a network without the auxiliary head that a loss reads, or tensors that cannot be
             compared.
         RuntimeError: for a tensor that the forward pass did not record.
+        TypeError: for a loss without `forward`, or with an `align` that is neither a bool nor a dict.
     """
 
     def __init__(
@@ -77,9 +78,14 @@ class SegDistiller(ConfigurableDistiller):
             super().__init__(
                 student_recorders, teacher_recorders, connectors=connectors, distill_losses=_ours_first(losses)
             )
-        for loss in self.distill_losses.values():
+        for name, loss in self.distill_losses.items():
             if isinstance(loss, DistillLoss):
                 check_spelling(loss)
+            if getattr(loss.forward, '__func__', None) is nn.Module.forward:
+                raise TypeError(
+                    f'{name}: {type(loss).__name__} has no forward: define it; its arguments name the records, such as '
+                    'preds_S and preds_T'
+                )
         self.states_ignore_index = {name for name, loss in losses.items() if 'ignore_index' in loss}
         explicit = loss_forward_mappings or {}
         unknown = set(explicit) - set(losses)
@@ -146,7 +152,7 @@ class SegDistiller(ConfigurableDistiller):
         for name, loss in self.distill_losses.items():
             widths = {**self.student_widths[name], **teacher_widths[name]}
             contract = contract_of(loss)
-            if contract.align:
+            if aligner_options(loss) is not None:
                 self._add_aligners(name, widths)
             contract.build_layers(**{key: widths[key] for key in signature(contract.build_layers).parameters})
         self._check_loss_forward_mappings(
@@ -170,8 +176,14 @@ class SegDistiller(ConfigurableDistiller):
             loss.ignore_index = void
 
     def _add_aligners(self, loss_name: str, widths: dict[str, int | list[int]]) -> None:
-        align = contract_of(self.distill_losses[loss_name]).align
-        options = align if isinstance(align, dict) else {}
+        loss = self.distill_losses[loss_name]
+        options, known = aligner_options(loss) or {}, list(signature(ConvModuleConnector).parameters)[2:]
+        unknown = sorted(options.keys() - {*known})
+        if unknown:
+            raise ValueError(
+                f'{loss_name}: align of {type(loss).__name__} has {unknown}; the options of the layer are '
+                f'{", ".join(known)}'
+            )
         for argument in widths:
             if argument.endswith('_S'):
                 if not isinstance(widths[argument], int):
@@ -272,7 +284,7 @@ class SegDistiller(ConfigurableDistiller):
             mappings, contract = self.loss_forward_mappings[name], contract_of(loss)
             named = signature(contract.build_layers).parameters
             wanted = {argument for argument in named if argument in mappings}
-            if contract.align:
+            if aligner_options(loss) is not None:
                 wanted |= {argument for argument, mapping in mappings.items() if 'connector' not in mapping}
             widths[name] = {
                 argument: _width(name, mappings[argument], model)

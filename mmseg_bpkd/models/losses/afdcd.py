@@ -3,12 +3,11 @@
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
-from mmrazor.models.architectures.connectors import MGDConnector
 from torch import Tensor
 
 from .base import DistillLoss
 from .functional import in_full_precision, sum_of_terms
-from .mgd import squared_distance
+from .mgd import build_generator, squared_distance
 
 
 @in_full_precision
@@ -97,7 +96,7 @@ class AfDCDLoss(DistillLoss):
             raise ValueError(
                 f"the teacher's last stage has {stage_T} channels, which {self.groups} groups do not divide"
             )
-        self.generator = MGDConnector(stage_S, stage_T, lambda_mgd=self.mask_ratio)
+        self.generator = build_generator(stage_S, stage_T, self.mask_ratio)
 
     def forward(self, stage_S: Tensor, stage_T: Tensor) -> Tensor:
         """The sum of `terms`, a scalar."""

@@ -18,8 +18,8 @@ class DistillLoss(nn.Module):
                        and returns the weighted loss, a scalar.
     `terms`            A method with the arguments of `forward`. It returns {name: scalar}; each term is logged under
                        its own name, and `forward` returns their sum. None (the default): the loss has one term.
-    `align`            True, or the options of a layer, such as dict(bias=False): a trained 1x1 convolution maps each
-                       of the student's records to the teacher's width first.
+    `align`            True, or options of mmcv's `ConvModule`, such as dict(bias=False): a trained 1x1 convolution
+                       maps each of the student's records to the teacher's width first.
     `any_width`        True: student and teacher may have different widths; the loss compares them itself.
     `one_channel`      True: the logits of a head with one channel (sigmoid) arrive as they are. Otherwise, they arrive
                        as those of two classes, see `two_class_logits`.
@@ -65,6 +65,23 @@ def contract_of(loss: nn.Module) -> DistillLoss:
             'mmseg_bpkd.models.losses.DistillLoss can have: derive it from that class'
         )
     return _DEFAULTS
+
+
+def aligner_options(loss: nn.Module) -> dict[str, Any] | None:
+    """Returns the options of the layers that `align` asks for; None if it asks for none.
+
+    Raises:
+        TypeError: if `align` is neither a bool nor a dict.
+    """
+    align = contract_of(loss).align
+    if isinstance(align, bool):
+        return {} if align else None
+    if not isinstance(align, Mapping):
+        raise TypeError(
+            f'{type(loss).__name__} has align={align!r}, expected True, False, or the options of the layer, such as '
+            'dict(bias=False)'
+        )
+    return dict(align)
 
 
 def check_spelling(loss: DistillLoss) -> None:

@@ -25,7 +25,7 @@ def class_embeddings(feats: Tensor, maps: Tensor, most: int) -> tuple[Entries, E
     """
     feats = F.normalize(feats.flatten(2), dim=1)
     positions, exists = _random_positions(maps, most)
-    pixels = torch.stack([of_image.t()[chosen] for of_image, chosen in zip(feats, positions)])
+    pixels = torch.stack([image_feats.t()[chosen] for image_feats, chosen in zip(feats, positions)])
     means = F.normalize(maps.to(feats) @ feats.transpose(1, 2), dim=2)
     return (pixels, exists), (means[:, :, None], maps.any(2, keepdim=True))
 

@@ -2,8 +2,7 @@
 
 import torch.nn.functional as F
 from mmengine.registry import MODELS
-from mmrazor.models.architectures.connectors import MGDConnector
-from torch import Tensor
+from torch import Tensor, nn
 
 from .base import DistillLoss
 from .functional import upcast
@@ -12,6 +11,13 @@ from .functional import upcast
 def squared_distance(feats_S: Tensor, feats_T: Tensor) -> Tensor:
     """(F_S - F_T)^2, summed over each image, averaged over the images."""
     return F.mse_loss(upcast(feats_S), upcast(feats_T.detach()), reduction='sum') / len(feats_T)
+
+
+def build_generator(stage_S: int, stage_T: int, mask_ratio: float) -> nn.Module:
+    """Returns MMRazor's `MGDConnector`, from the student's channels to the teacher's."""
+    from mmrazor.models.architectures.connectors import MGDConnector  # takes seconds
+
+    return MGDConnector(stage_S, stage_T, lambda_mgd=mask_ratio)
 
 
 @MODELS.register_module()
@@ -33,7 +39,7 @@ class MGDLoss(DistillLoss):
         self.mask_ratio = mask_ratio
 
     def build_layers(self, stage_S: int, stage_T: int) -> None:
-        self.generator = MGDConnector(stage_S, stage_T, lambda_mgd=self.mask_ratio)
+        self.generator = build_generator(stage_S, stage_T, self.mask_ratio)
 
     def forward(self, stage_S: Tensor, stage_T: Tensor) -> Tensor:
         return self.weight * squared_distance(self.generator(stage_S), stage_T)

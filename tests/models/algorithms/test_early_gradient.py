@@ -100,7 +100,7 @@ def test_the_enlarged_logits_are_gone_before_their_gradient_is_made(monkeypatch)
 
     monkeypatch.setattr(early_gradient, 'resize', recorded)
     data, early = batch(1)['data_samples'], ImageByImage(student(loss_decode=CE).decode_head)
-    losses, correct = early.of_image(torch.randn(1, 3, 4, 4, requires_grad=True), data[0].gt_sem_seg.data)
+    losses, correct = early.image_losses(torch.randn(1, 3, 4, 4, requires_grad=True), data[0].gt_sem_seg.data)
     enlarged = weakref.ref(made.pop())
     assert enlarged() is None and losses['loss_ce'].requires_grad and 0 <= correct <= 32 * 32
 

@@ -7,6 +7,7 @@ import pytest
 import runs
 import tiny
 import torch
+import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import ExponentialMovingAverage, revert_sync_batchnorm
@@ -14,12 +15,19 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from mmrazor.models.algorithms import SingleTeacherDistill
+from mmrazor.models.task_modules.recorder import (
+    FunctionInputsRecorder,
+    MethodInputsRecorder,
+    ModuleOutputsRecorder,
+    ParameterRecorder,
+)
 from mmseg.models import ResNetV1c
 from mmseg.registry import MODELS as SEGMENTORS
 
 from mmseg_bpkd.fileio.checkpoint import load_strictly, read_checkpoint
 from mmseg_bpkd.models.algorithms import SegDistill
 from mmseg_bpkd.models.distillers import SegDistiller
+from mmseg_bpkd.models.losses import DistillLoss
 from mmseg_bpkd.models.roles import student_config
 from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
 
@@ -589,3 +597,100 @@ def test_a_record_is_not_overwritten_by_the_activation_behind_the_layer(algorith
     for recorders_of, expected in zip((model.distiller.teacher_recorders, model.distiller.student_recorders), seen):
         assert expected.min() < 0
         assert torch.equal(recorders_of.get_recorder('norm').get_record_data(), expected)
+
+
+def halved_in_place(x: torch.Tensor) -> torch.Tensor:
+    return x.mul_(0.5)
+
+
+class CallsHalved:
+    def halved(self, x):
+        return x.mul_(0.5)
+
+
+@MODELS.register_module()
+class RecordLoss(DistillLoss):
+    any_width = True
+
+    def forward(self, record_S, record_T):
+        self.received = record_S.detach(), record_T
+        return 0 * record_S.sum()
+
+
+def distillation_of(teacher_ckpt, kind: str, source: str) -> SegDistill:
+    """A distillation with a recorder of a layer of both networks, whose record a loss reads."""
+    recorders = dict(layer=dict(type=kind, source=source))
+    index = dict(data_idx=0) if kind == 'ModuleInputs' else {}
+    mappings = {f'record_{side}': dict(recorder='layer', from_student=side == 'S', **index) for side in ('S', 'T')}
+    distiller = dict(
+        type='SegDistiller',
+        losses=dict(loss_x=dict(type='RecordLoss')),
+        student_recorders=recorders,
+        teacher_recorders=recorders,
+        loss_forward_mappings=dict(loss_x=mappings),
+    )
+    return tiny.distillation(teacher_ckpt, distiller=distiller, fold_teacher=False).train()
+
+
+@pytest.mark.parametrize(
+    ('kind', 'source', 'relu'),
+    [
+        ('ModuleOutputs', 'backbone.layer1.0.bn2', None),  # ResNet adds the identity in place
+        ('ModuleOutputs', 'backbone.layer1.0.bn1', F.relu_),
+        ('ModuleInputs', 'backbone.layer1.0.relu', F.relu_),
+        ('ModuleInputs', 'backbone.layer1.0.relu', lambda x: F.relu(x, inplace=True)),
+    ],
+)
+def test_a_record_that_an_operation_overwrites_is_refused(teacher_ckpt, kind, source, relu):
+    model = distillation_of(teacher_ckpt, kind, source)
+    for network in (model.student, model.teacher):
+        network.backbone.layer1[0].relu.forward = relu or F.relu
+    with pytest.raises(ValueError, match=f"the record of '{source}' was overwritten .* record another layer"):
+        tiny.losses_of(model)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'source'), [('ModuleOutputs', 'backbone.layer1.0.bn1'), ('ModuleInputs', 'backbone.layer1.0.relu')]
+)
+def test_records_that_nothing_overwrites_are_what_the_layer_returned_or_got(teacher_ckpt, kind, source):
+    """The activation is a module with inplace=True, which `SegDistill` turns off."""
+    model, seen = distillation_of(teacher_ckpt, kind, source), []
+    for network in (model.student, model.teacher):
+        network.backbone.layer1[0].bn1.register_forward_hook(lambda *given: seen.append(given[-1].clone()))
+    for _ in range(2):  # the records of the first step are no records of the second one
+        tiny.losses_of(model)
+    teacher, student = seen[-2:]
+    received = model.distiller.distill_losses['loss_x'].received
+    assert student.min() < 0 and torch.equal(received[0], student) and torch.equal(received[1], teacher)
+
+
+@pytest.mark.parametrize('recorder', [FunctionInputsRecorder, MethodInputsRecorder])
+def test_the_inputs_that_a_function_overwrites_are_refused(recorder):
+    source = 'halved_in_place' if recorder is FunctionInputsRecorder else 'CallsHalved.halved'
+    recorder = recorder(f'{__name__}.{source}')
+    recorder.initialize()
+    with recorder:
+        x, y = torch.ones(2), torch.ones(2)
+        halved_in_place(x), CallsHalved().halved(y)
+    with pytest.raises(ValueError, match=f'{source}.* was overwritten'):
+        recorder.get_record_data(0, 0)
+
+
+def test_each_record_has_its_own_version_and_a_parameter_may_be_trained():
+    layer, outputs = torch.nn.Identity(), ModuleOutputsRecorder('')
+    outputs.initialize(layer)
+    weight = ParameterRecorder('weight')
+    weight.initialize(torch.nn.Linear(1, 1))
+    x = torch.ones(1)
+    with outputs, weight:
+        layer(x)
+        layer(x.zero_())
+        weight.get_record_data().data.zero_()
+        torch.nn.init.ones_(weight.get_record_data())
+    assert outputs.get_record_data(1).item() == outputs.get_record_data(-1).item() == 0
+    assert weight.get_record_data().item() == 1
+    with pytest.raises(ValueError, match='was overwritten'):
+        outputs.get_record_data(0)
+    with torch.inference_mode(), outputs:
+        layer(torch.ones(1))
+        assert outputs.get_record_data(0).item() == 1

@@ -61,6 +61,27 @@ class LossWhoseTermsAreATensor(LossThatReturnsADict):
         return F.mse_loss(preds_S, preds_T)
 
 
+@MODELS.register_module()
+class AlignedLoss(DistillLoss):
+    def __init__(self, align):
+        super().__init__()
+        self.align = align
+
+    def forward(self, feats_S, feats_T):
+        return F.mse_loss(feats_S, feats_T)
+
+
+@MODELS.register_module()
+class LossWithoutForward(DistillLoss):
+    def terms(self, preds_S, preds_T):
+        return dict(square=F.mse_loss(preds_S, preds_T))
+
+
+@MODELS.register_module()
+class PlainLossWithoutForward(nn.Module):
+    pass
+
+
 @pytest.fixture(scope='module')
 def teacher_ckpt(tmp_path_factory) -> str:
     return tiny.save_teacher(tmp_path_factory.mktemp('teacher') / 'teacher.pth')
@@ -131,6 +152,36 @@ def test_our_losses_have_no_misspelt_member():
 def test_the_distiller_checks_the_attributes_of_its_losses(teacher_ckpt):
     with pytest.raises(TypeError, match="LossWithMisspeltAlign.aling: .*did you mean 'align'"):
         tiny.distillation(teacher_ckpt, dict(loss_x=dict(type='LossWithMisspeltAlign')))
+
+
+@pytest.mark.parametrize(('align', 'bias'), [(True, True), ({}, True), (dict(bias=False), False)])
+def test_align_adds_a_1x1_convolution_with_its_options(align, bias, teacher_ckpt):
+    model = tiny.distillation(teacher_ckpt, dict(loss_x=dict(type='AlignedLoss', align=align))).train()
+    convolution = model.distiller.connectors['loss_x_feats_S'].conv_module.conv
+    assert convolution.weight.shape == (16, 8, 1, 1) and (convolution.bias is not None) is bias
+    tiny.losses_of(model)['distill.loss_x'].backward()
+    assert convolution.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ('align', 'error', 'message'),
+    [
+        ('no bias', TypeError, "AlignedLoss has align='no bias', expected True, False, or the options of the layer"),
+        (None, TypeError, 'AlignedLoss has align=None, expected True, False, or the options'),
+        (dict(biass=False), ValueError, "loss_x: align of AlignedLoss has ['biass']; the options of the layer are"),
+        (dict(in_channel=3), ValueError, "loss_x: align of AlignedLoss has ['in_channel']; the options of the layer"),
+        (False, ValueError, 'their widths differ'),
+    ],
+)
+def test_another_align_is_refused_by_name(align, error, message, teacher_ckpt):
+    with pytest.raises(error, match=re.escape(message)):
+        tiny.losses_of(tiny.distillation(teacher_ckpt, dict(loss_x=dict(type='AlignedLoss', align=align))).train())
+
+
+@pytest.mark.parametrize('loss', ['LossWithoutForward', 'PlainLossWithoutForward'])
+def test_a_loss_without_forward_is_refused_by_name(loss, teacher_ckpt):
+    with pytest.raises(TypeError, match=f'loss_x: {loss} has no forward: define it'):
+        tiny.distillation(teacher_ckpt, dict(loss_x=dict(type=loss)))
 
 
 @pytest.mark.parametrize(
