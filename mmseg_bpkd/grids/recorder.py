@@ -1,7 +1,6 @@
 """A hook that records what a training run costs and how its validation develops."""
 
 import json
-import os
 import resource
 import sys
 import time
@@ -11,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmseg_bpkd.evaluation.evaluate import metrics_only
+from mmseg_bpkd.fileio.writing import replacing
 
 
 class RunRecorder(Hook):
@@ -85,9 +85,8 @@ class RunRecorder(Hook):
         self.peak_memory = max(self.peak_memory, peak_memory())
 
     def _show_progress(self, step: int, steps: int) -> None:
-        with open(f'{self.progress}.part', 'w', encoding='utf-8') as file:
+        with replacing(self.progress, flush=False) as part, open(part, 'w', encoding='utf-8') as file:
             json.dump(dict(step=step, steps=steps, seconds=self.total_seconds), file)
-        os.replace(f'{self.progress}.part', self.progress)
 
 
 def peak_memory() -> float:

@@ -2,7 +2,6 @@
 
 import ast
 import fcntl
-import json
 import os
 import os.path as osp
 import platform
@@ -21,10 +20,10 @@ import mmseg_bpkd
 from mmseg_bpkd.config.errors import short_errors
 from mmseg_bpkd.datasets.check import check_classes
 from mmseg_bpkd.datasets.check.roots import check_data_roots
-from mmseg_bpkd.engine.hooks.atomic_checkpoint import AtomicLocalBackend
 from mmseg_bpkd.engine.train import apply_training_options, check_hooks, train, warn_of_another_batch_size
 from mmseg_bpkd.evaluation.evaluate import evaluate, metrics_only
 from mmseg_bpkd.fileio.checkpoint import last_checkpoint
+from mmseg_bpkd.fileio.writing import check_writable, write_json
 
 from .grid_file import SETTINGS, Grid, Run, check_checkpoints
 from .recorder import RunRecorder
@@ -58,11 +57,11 @@ def execute(run: Run, folder: str, result: str) -> None:
         if osp.isfile(result):
             return
         check_checkpoints(run, folder)
-        AtomicLocalBackend().put_text(json.dumps(run.settings, indent=2) + '\n', osp.join(folder, SETTINGS))
-        os.makedirs(osp.dirname(result), exist_ok=True)
+        write_json(osp.join(folder, SETTINGS), run.settings)
+        check_writable(result)
         record = dict(name=run.name, **run.settings, versions=versions(), **_train(run, folder))
         record.update(_test(run, folder, f'{osp.splitext(result)[0]}.npz'))
-        AtomicLocalBackend().put_text(json.dumps(record, indent=2) + '\n', result)
+        write_json(result, record)
 
 
 def _train(run: Run, folder: str) -> dict:

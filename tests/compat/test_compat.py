@@ -64,6 +64,17 @@ from mmengine.config import Config
 with open(f'{folder}/own.py', 'w') as file:
     file.write("_base_ = 'mmseg_bpkd::_base_/schedules/80k.py'")
 assert Config.fromfile(f'{folder}/own.py').train_cfg.max_iters == 80000""",
+    'pictures on a full disk': """
+import os
+import numpy as np
+from mmengine.visualization import LocalVisBackend
+os.makedirs(f'{folder}/vis_image/x_0.png')
+try:
+    LocalVisBackend(folder).add_image('x', np.zeros((4, 4, 3), np.uint8))
+except OSError as error:
+    assert f'cannot write {folder}/vis_image/x_0.png' in str(error)
+else:
+    raise AssertionError('no error')""",
     'class weights and void': """
 import torch
 from mmseg.models.losses import cross_entropy

@@ -117,7 +117,7 @@ def steps(monkeypatch) -> list:
     """Replaces the export and the comparison of the metrics, and lists what was exported and compared."""
     done = []
 
-    def export(cfg, checkpoint, out, size) -> float:
+    def export(cfg, checkpoint, out, size, opset) -> float:
         done.append(f'exported {out}')
         open(out, 'w').close()
         return 0.0

@@ -1,8 +1,10 @@
 """Files with the pixel counts of each image. From them, a metric can be computed again for any selection of images."""
 
-import os
+import io
 
 import numpy as np
+
+from mmseg_bpkd.fileio.writing import write_bytes
 
 
 def save_counts(path: str, images: list[str], counts: dict[str, np.ndarray]) -> None:
@@ -13,9 +15,9 @@ def save_counts(path: str, images: list[str], counts: dict[str, np.ndarray]) -> 
         images: the names of the images.
         counts: {name: (images, 3, classes)}, see `SegIoU`.
     """
-    with open(f'{path}.part', 'wb') as file:
-        np.savez_compressed(file, images=np.array(images), **counts)
-    os.replace(f'{path}.part', path)
+    content = io.BytesIO()
+    np.savez_compressed(content, images=np.array(images), **counts)
+    write_bytes(path, content.getbuffer())
 
 
 def load_counts(path: str) -> dict[str, np.ndarray]:
