@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmseg_bpkd.config.options import merge_options
 from mmseg_bpkd.config.reading import read_config
 from mmseg_bpkd.fileio.checkpoint import last_checkpoint
+from mmseg_bpkd.fileio.reading import read_json
 
 GRID_KEYS = ('configs', 'seeds', 'merge', 'options', 'variants', 'work_dir', 'results')
 CONFIG_KEYS = ('config', 'seeds', 'merge', 'options', 'variants')
@@ -112,8 +113,7 @@ def check_checkpoints(run: Run, folder: str) -> None:
 def _check_settings(run: Run, path: str) -> None:
     if not osp.isfile(path):
         return
-    with open(path, encoding='utf-8') as file:
-        earlier = json.load(file)
+    earlier = read_json(path)
     for key, now in run.settings.items():
         if earlier.get(key, now) != now:
             raise ValueError(

@@ -11,6 +11,7 @@ from os import PathLike
 import numpy as np
 
 from mmseg_bpkd.evaluation.metrics import load_counts
+from mmseg_bpkd.fileio.reading import read_json
 
 from .statistics import Difference, bootstrap_interval, mean_iou, paired_difference
 
@@ -41,11 +42,8 @@ class Results:
         self.runs: dict[str, dict[int, dict]] = {}
         sources = [os.fspath(folder)] if isinstance(folder, (str, PathLike)) else folder
         for path in _json_files(sources):
-            with open(path, encoding='utf-8') as file:
-                run = json.load(file)
-            if 'metrics' not in run:
-                raise ValueError(f'{path} is not the result of a run: it has no metrics')
-            run = dict(_name_and_seed(path), **run)
+            run = {**_name_and_seed(path), **read_json(path)}
+            _check_result(run, path)
             seeds = self.runs.setdefault(run['name'], {})
             if run['seed'] in seeds:
                 raise ValueError(f'{path} and {seeds[run["seed"]]["path"]} have the same name and seed: remove one')
@@ -168,6 +166,15 @@ def _json_files(sources: Sequence[str]) -> list[str]:
             raise ValueError(f'no results in {source}: expected the JSON files of tools/experiment.py')
         files += found
     return files
+
+
+def _check_result(run: dict, path: str) -> None:
+    metrics = run.get('metrics')
+    if not isinstance(metrics, dict) or not all(isinstance(value, (int, float)) for value in metrics.values()):
+        raise ValueError(f'{path} is not the result of a run: it has no metrics, or they are not numbers')
+    for key, kind in dict(name=str, seed=int, per_class=dict, curve=list, overrides=dict, versions=dict).items():
+        if not isinstance(run.get(key, kind()), kind):
+            raise ValueError(f'{path} is damaged: its {key} is {run[key]!r}, expected a {kind.__name__}')
 
 
 def _name_and_seed(path: str) -> dict:

@@ -7,9 +7,11 @@ import os.path as osp
 import platform
 import subprocess
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
 import mmengine
 import mmseg
@@ -28,6 +30,7 @@ from mmseg_bpkd.fileio.writing import check_writable, write_json
 from .grid_file import SETTINGS, Grid, Run, check_checkpoints
 from .recorder import RunRecorder
 
+LOCK, ATTEMPTS = '.lock', 5
 ROOT = osp.dirname(osp.dirname(osp.abspath(mmseg_bpkd.__file__)))
 
 
@@ -41,6 +44,10 @@ def progress_file(folder: str) -> str:
     return osp.join(folder, 'progress.json')
 
 
+class Busy(RuntimeError):
+    """Another process trains the run."""
+
+
 def execute(run: Run, folder: str, result: str) -> None:
     """Trains or resumes a run, tests its last checkpoint, and writes its JSON. Does nothing if the JSON exists.
 
@@ -50,7 +57,7 @@ def execute(run: Run, folder: str, result: str) -> None:
         result: path of the JSON. The counts of each image are written to a .npz beside it.
 
     Raises:
-        RuntimeError: if another process works on the run.
+        Busy: if another process works on the run.
         ValueError: if the folder has a checkpoint of other settings.
     """
     with _only_process(folder):
@@ -135,21 +142,38 @@ def commit() -> str | None:
 @contextmanager
 def _only_process(folder: str) -> Iterator[None]:
     os.makedirs(folder, exist_ok=True)
-    with open(osp.join(folder, '.lock'), 'w') as file:
-        try:
-            # Unlocked by the system when this process ends. Unlike flock, data loader workers do not inherit it.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RuntimeError(
-                f'another process is training in {folder}: wait for it or end it, then start the grid again'
-            ) from None
+    with open(osp.join(folder, LOCK), 'w') as file:
+        for attempt in range(ATTEMPTS):
+            if _lock(file):
+                break
+            if attempt + 1 == ATTEMPTS:
+                raise Busy(f'another process is training in {folder}: wait for it or end it, then start the grid again')
+            time.sleep(0.2)  # `is_busy` of another process holds the lock for a moment
         yield
+
+
+def is_busy(folder: str) -> bool:
+    """Whether a process trains in the folder of a run."""
+    try:
+        with open(osp.join(folder, LOCK), 'r+') as file:
+            return not _lock(file)
+    except FileNotFoundError:
+        return False
+
+
+def _lock(file: IO) -> bool:
+    try:
+        # Unlocked by the system when this process ends. Unlike flock, data loader workers do not inherit it.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
 
 
 def main() -> None:
     spec = ast.literal_eval(sys.argv[1])
     folder, result = spec.pop('folder'), spec.pop('result')
-    with short_errors(None, FileNotFoundError, ValueError):
+    with short_errors(None, Busy, OSError, ValueError):
         execute(Run(**spec), folder, result)
 
 
