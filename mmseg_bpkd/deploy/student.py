@@ -14,7 +14,7 @@ from mmseg.registry import DATASETS
 
 from mmseg_bpkd.fileio.checkpoint import load_strictly, read_checkpoint, segmentor_state
 from mmseg_bpkd.fileio.package_files import find_checkpoint, find_config, paths_of
-from mmseg_bpkd.fileio.writing import check_writable, replacing
+from mmseg_bpkd.fileio.writing import check_writable, replacing, write_text
 from mmseg_bpkd.models.roles import student_config
 from mmseg_bpkd.models.segmentors import build_segmentor
 
@@ -29,6 +29,8 @@ CONFIG_KEYS = (
     'test_cfg',
     'test_dataloader',
     'test_evaluator',
+    'tta_model',
+    'tta_pipeline',
     'crop_size',  # for tools/analysis/complexity.py
 )
 MARK = '# Exported by mmseg_bpkd'  # how the config of an export begins
@@ -66,11 +68,10 @@ def export_student(cfg: Config, checkpoint: str, out: str, half: bool = False) -
     }
     content = io.BytesIO()
     torch.save(dict(meta=dict(dataset_meta=dataset_meta(cfg, loaded)), state_dict=state), content)
-    with replacing(out) as weights, replacing(config) as text:  # an old pair stays until both are written
+    with replacing(out) as weights:  # an old pair stays until both are written
         with open(weights, 'wb') as file:
             file.write(content.getbuffer())
-        with open(text, 'w', encoding='utf-8') as file:
-            file.write(f'{MARK}: the config of {osp.basename(out)}\n{plain.pretty_text}')
+        write_text(config, f'{MARK}: the config of {osp.basename(out)}\n{plain.pretty_text}')
     return config
 
 

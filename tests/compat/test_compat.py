@@ -122,6 +122,24 @@ except ValueError as error:
     assert f'{folder}/x.pth' in str(error)
 else:
     raise AssertionError('loaded')""",
+    'unreadable images': """
+from mmcv.transforms import LoadImageFromFile
+open(f'{folder}/x.png', 'w').write('damaged')
+try:
+    LoadImageFromFile()(dict(img_path=f'{folder}/x.png'))
+except ValueError as error:
+    assert str(error).startswith(f'cannot read the image {folder}/x.png')
+else:
+    raise AssertionError('loaded')""",
+    'unreadable labels': """
+from mmseg.datasets.transforms import LoadAnnotations
+open(f'{folder}/x.png', 'w').write('damaged')
+try:
+    LoadAnnotations()(dict(seg_map_path=f'{folder}/x.png', seg_fields=[], reduce_zero_label=False))
+except ValueError as error:
+    assert str(error).startswith(f'cannot read the label {folder}/x.png')
+else:
+    raise AssertionError('loaded')""",
     'configs in checkpoints': """
 import logging, torch
 from mmengine.runner import Runner

@@ -32,7 +32,7 @@ class DrawPredictionsHook(SegVisualizationHook):
         if not self.draw or mode == 'train' or not self.every_n_inner_iters(batch_idx, self.interval):
             return
         images = data_batch['inputs']
-        if isinstance(images[0], list):  # of test-time augmentation: the images at each scale
+        if isinstance(images[0], (list, tuple)):  # of test-time augmentation: the images at each scale
             images = images[0]
         for image, output in zip(images, outputs):
             height, width = output.ori_shape
