@@ -53,6 +53,7 @@ def main() -> None:
     from mmseg_bpkd.analysis.complexity import measure, segmentors
     from mmseg_bpkd.config.errors import short_errors
     from mmseg_bpkd.config.reading import read_config
+    from mmseg_bpkd.fileio.writing import check_writable, write_json
     from mmseg_bpkd.models.segmentors import build_segmentor
 
     init_default_scope('mmseg')
@@ -60,6 +61,8 @@ def main() -> None:
     onnx = ' ONNX Runtime |' if args.onnx else ''
     print(f'| network | | parameters, M | deployed, M | GFLOPs | size | frames per second |{onnx}')
     print('|---|---|---:|---:|---:|---|---:|' + ('---:|' if args.onnx else ''))
+    with short_errors(None, OSError):
+        check_writable(*filter(None, [args.out]))  # before the work
     for path in args.configs:
         with short_errors(None, FileNotFoundError, ValueError):
             cfg = read_config(path, args.cfg_options, args.method)
@@ -88,8 +91,8 @@ def main() -> None:
                 flush=True,
             )
             if args.out:  # after each network, because the next one may fail
-                with open(args.out, 'w') as file:
-                    json.dump(results, file, indent=2)
+                with short_errors(None, OSError):
+                    write_json(args.out, results)
 
 
 def image_size(cfg: 'Config', args: argparse.Namespace) -> tuple[int, int]:

@@ -15,6 +15,8 @@ import shutil
 import numpy as np
 from PIL import Image
 
+from mmseg_bpkd.fileio.writing import replacing
+
 SPLITS = {'train': 367, 'val': 101, 'test': 233}
 VOID, NUM_CLASSES = 11, 11
 
@@ -39,7 +41,8 @@ def convert_label(source: str, target: str) -> None:
             f'up to {label.max()}. Replace it by the file of the SegNet tutorial'
         )
     label[label == VOID] = 255
-    Image.fromarray(label).save(target)
+    with replacing(target) as part:
+        Image.fromarray(label).save(part, 'PNG')
 
 
 def convert_split(source: str, target: str, split: str) -> int:
@@ -62,7 +65,8 @@ def convert_split(source: str, target: str, split: str) -> int:
         )
     for name in names:
         convert_label(osp.join(labels, name), osp.join(target, 'annotations', split, name))
-        shutil.copyfile(osp.join(images, name), osp.join(target, 'images', split, name))
+        with replacing(osp.join(target, 'images', split, name)) as part:
+            shutil.copyfile(osp.join(images, name), part)
     return len(names)
 
 

@@ -1,7 +1,6 @@
 """The demo: trains a small student without distillation and with KD, CWD and BPKD. Its teacher is in checkpoints/."""
 
 import json
-import os
 import os.path as osp
 import time
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from mmseg_bpkd.evaluation.evaluate import evaluate
 from mmseg_bpkd.fileio.console import ConsoleRunner
 from mmseg_bpkd.fileio.package_files import load_config_file
 from mmseg_bpkd.fileio.work_dir import check_name, only_process
+from mmseg_bpkd.fileio.writing import save_figure, write_json, write_text
 from mmseg_bpkd.models.roles import student_config
 
 RUNS = {
@@ -113,8 +113,7 @@ def run_demo(settings: Settings) -> None:
         )
         results = {name: run(name, settings) for name in RUNS}
     text = table(results)
-    with open(osp.join(settings.work_dir, 'table.md'), 'w') as file:
-        file.write(text + '\n')
+    write_text(osp.join(settings.work_dir, 'table.md'), f'{text}\n')
     picture = osp.join(settings.work_dir, 'comparison.png')
     draw(settings, picture)
     print(f'\n{text}\n\nPicture: {picture} (errors within 3 px of a boundary are orange, others blue)')
@@ -156,9 +155,7 @@ def claim_work_dir(settings: Settings) -> None:
                 f'{settings.work_dir} holds a demo with {kept}, not with {wanted}: remove it, or choose another folder '
                 'with --work-dir'
             )
-    os.makedirs(settings.work_dir, exist_ok=True)
-    with open(record, 'w') as file:
-        json.dump(wanted, file)
+    write_json(record, wanted)
 
 
 def checkpoint(name: str, settings: Settings) -> str:
@@ -192,9 +189,7 @@ def run(name: str, settings: Settings) -> dict:
     model = MODELS.build(student_config(demo_config(name, settings).model))
     results['parameters'] = sum(p.numel() for p in model.parameters())
     results['ms_per_step'] = milliseconds
-    with open(f'{record}.part', 'w') as file:
-        json.dump(results, file, indent=2)
-    os.replace(f'{record}.part', record)
+    write_json(record, results)
     return results
 
 
@@ -224,4 +219,4 @@ def draw(settings: Settings, path: str, scenes: int = 2) -> None:
         networks.append(Network(title, cfg, Predictor(cfg, checkpoint(name, settings), device='cpu')))
     images = TestImages(networks[0].cfg)
     figure, _ = grid_figure(networks, images, images.spread(scenes))
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path, dpi=110)

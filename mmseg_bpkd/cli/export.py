@@ -42,6 +42,9 @@ def parse_args() -> argparse.Namespace:
         help='ONNX: the only size of images that the file accepts, one image at a time; default: any',
     )
     parser.add_argument(
+        '--opset', type=int, metavar='N', help='ONNX: version of the operators of the file, 17 or higher; default: 20'
+    )
+    parser.add_argument(
         '--check-data',
         action='store_true',
         help='ONNX: also compare the metrics on the test set with those of PyTorch; if one differs, nothing is written '
@@ -56,8 +59,8 @@ def parse_args() -> argparse.Namespace:
         if not args.out.endswith(suffix):
             hint = ', or add --safetensors' if args.out.endswith('.safetensors') else ''
             parser.error(f'the exported checkpoint must be named *{suffix}, got {args.out}{hint}')
-        if args.size or args.check_data:
-            parser.error('--size and --check-data are for --format onnx')
+        if args.size or args.opset or args.check_data:
+            parser.error('--size, --opset and --check-data are for --format onnx')
     elif args.half or args.safetensors:
         parser.error('--half and --safetensors are for --format pytorch')
     elif not args.out.endswith('.onnx'):
@@ -66,12 +69,12 @@ def parse_args() -> argparse.Namespace:
 
 
 def write_onnx_file(cfg: 'Config', args: argparse.Namespace) -> None:
-    from mmseg_bpkd.deploy.onnx import export_onnx
+    from mmseg_bpkd.deploy.onnx import OPSET, export_onnx
     from mmseg_bpkd.evaluation.evaluate import compare_with_onnx
 
     name = osp.splitext(args.out)[0]
     path = f'{name}.unchecked.onnx' if args.check_data else args.out
-    difference = export_onnx(cfg, args.checkpoint, path, args.size)
+    difference = export_onnx(cfg, args.checkpoint, path, args.size, opset=args.opset or OPSET)
     print(f'the largest difference from PyTorch is {difference:.1e} of the largest logit')
     if args.check_data:
         cfg.work_dir = f'{name}_check'  # of the logs

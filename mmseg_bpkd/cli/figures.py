@@ -12,8 +12,6 @@ place of the checkpoint, it stands for its teacher. RESULTS are folders or JSON 
 """
 
 import argparse
-import json
-import os
 import os.path as osp
 from typing import TYPE_CHECKING
 
@@ -86,17 +84,16 @@ def main() -> None:
     from mmengine.registry import init_default_scope
 
     from mmseg_bpkd.config.errors import short_errors
+    from mmseg_bpkd.fileio.writing import check_writable, save_figure, write_json
 
     init_default_scope('mmseg')
     MMLogger.get_current_instance().setLevel('ERROR')  # else each metric prints a table
-    with short_errors(None, FileNotFoundError, ValueError):
-        os.makedirs(osp.dirname(args.out) or '.', exist_ok=True)  # fail early
-        figure, numbers = draw(args)
     numbers_file = f'{osp.splitext(args.out)[0]}.json'
-    figure.savefig(args.out, dpi=150)
-    with open(numbers_file, 'w', encoding='utf-8') as file:
-        json.dump(numbers, file, indent=2)
-        file.write('\n')
+    with short_errors(None, OSError, ValueError):
+        check_writable(args.out, numbers_file)  # before the work
+        figure, numbers = draw(args)
+        save_figure(figure, args.out, dpi=150)
+        write_json(numbers_file, numbers)
     print(f'written: {args.out} and {numbers_file}')
 
 

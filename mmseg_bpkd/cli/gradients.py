@@ -9,7 +9,6 @@ weights. Hooks do not run, so AdaptiveLossWeightHook changes nothing.
 """
 
 import argparse
-import json
 import os.path as osp
 
 from .arguments import add_config_arguments
@@ -37,9 +36,12 @@ def main() -> None:
     from mmseg_bpkd.config.errors import short_errors
     from mmseg_bpkd.config.reading import read_config
     from mmseg_bpkd.datasets.check.roots import check_data_roots
+    from mmseg_bpkd.fileio.writing import check_writable, write_json
 
     MMLogger.get_current_instance().setLevel('ERROR')  # else it lists how every weight was initialized
     results = {}
+    with short_errors(None, OSError):
+        check_writable(*filter(None, [args.out]))  # before the work
     print('| config | loss | value | gradient | relative to the task |\n|---|---|---:|---:|---:|')
     for path in args.configs:
         with short_errors(None, FileNotFoundError, ValueError):
@@ -52,5 +54,5 @@ def main() -> None:
                 f'| {name} | {loss} | {row["value"]:.4g} | {row["norm"]:.4g} | {row["norm"] / task:.3g} |', flush=True
             )
     if args.out:
-        with open(args.out, 'w') as file:
-            json.dump(dict(checkpoint=args.checkpoint, batches=args.batches, gradients=results), file, indent=2)
+        with short_errors(None, OSError):
+            write_json(args.out, dict(checkpoint=args.checkpoint, batches=args.batches, gradients=results))

@@ -138,6 +138,19 @@ def name_the_checkpoint(runner: ModuleType) -> None:
     runner.Runner.resume = resume
 
 
+def ignores_failed_pictures(backend: ModuleType) -> bool:
+    return backend.LocalVisBackend.add_image.__module__ != __name__
+
+
+def write_pictures_or_fail(backend: ModuleType) -> None:
+    def add_image(self, name: str, image, step: int = 0, **kwargs) -> None:
+        from mmseg_bpkd.fileio.writing import write_png
+
+        write_png(osp.join(self._img_save_dir, f'{name}_{step}.png'), image[..., ::-1])
+
+    backend.LocalVisBackend.add_image = backend.force_init_env(add_image)
+
+
 FIXES = (
     Fix(
         'configs of OneDL',
@@ -186,5 +199,14 @@ FIXES = (
         'Runner.resume checks what it reads',
         does_not_name_the_checkpoint,
         name_the_checkpoint,
+    ),
+    Fix(
+        'pictures on a full disk',
+        'mmengine.visualization.vis_backend',
+        'add_image leaves a truncated picture, or none, if the disk is full or the folder cannot be written',
+        'mmengine 0.10',
+        'LocalVisBackend.add_image raises an error',
+        ignores_failed_pictures,
+        write_pictures_or_fail,
     ),
 )

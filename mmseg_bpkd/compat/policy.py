@@ -127,6 +127,41 @@ def _without_config(load_checkpoint: Callable) -> Callable:
     return load
 
 
+def hides_the_image(loading: ModuleType) -> bool:
+    return loading.LoadImageFromFile.transform.__module__ != __name__
+
+
+def name_the_image(loading: ModuleType) -> None:
+    kind = loading.LoadImageFromFile
+    kind.transform = _naming_what_it_reads(kind.transform, 'img_path', 'image')
+
+
+def hides_the_label(loading: ModuleType) -> bool:
+    return loading.LoadAnnotations._load_seg_map.__module__ != __name__
+
+
+def name_the_label(loading: ModuleType) -> None:
+    kind = loading.LoadAnnotations
+    kind._load_seg_map = _naming_what_it_reads(kind._load_seg_map, 'seg_map_path', 'label')
+
+
+def _naming_what_it_reads(load: Callable, key: str, what: str) -> Callable:
+    @functools.wraps(load)
+    def named(self, results: dict):
+        try:
+            return load(self, results)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # a damaged file can raise anything
+            reason = ' '.join(str(error).split()) or type(error).__name__
+            raise ValueError(
+                f'cannot read the {what} {results.get(key)} ({reason}): bpkd check CONFIG finds all such files'
+            ) from error
+
+    named.__module__ = __name__
+    return named
+
+
 FIXES = (
     Fix(
         'safe loading',
@@ -164,5 +199,23 @@ FIXES = (
         'Runner.resume no longer does',
         runs_configs,
         ignore_configs,
+    ),
+    Fix(
+        'unreadable images',
+        'mmcv.transforms.loading',
+        'errors about images that are damaged or too large do not name the file',
+        'mmcv 2.1',
+        'MMCV names the file',
+        hides_the_image,
+        name_the_image,
+    ),
+    Fix(
+        'unreadable labels',
+        'mmseg.datasets.transforms.loading',
+        'errors about labels that are damaged or too large do not name the file',
+        'mmsegmentation 1.2',
+        'MMSegmentation names the file',
+        hides_the_label,
+        name_the_label,
     ),
 )

@@ -24,6 +24,8 @@ READ = {*inspect.signature(Runner).parameters} - {'cfg', 'launcher'} | {
     'model_wrapper_cfg',
     'num_images',
     'sync_bn',
+    'tta_model',
+    'tta_pipeline',
     'vis_backends',
 }
 LOADER = [DataLoader, 'num_batch_per_epoch', 'disable_subprocess_warning']

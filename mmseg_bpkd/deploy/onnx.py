@@ -5,7 +5,7 @@ MMSegmentation calls `encode_decode`. Sliding windows, resizing and metrics ther
 """
 
 import json
-import os
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -15,20 +15,28 @@ from torch import Tensor, nn
 
 from mmseg_bpkd.evaluation.onnx import OnnxNetwork, preprocessing, require
 from mmseg_bpkd.fileio.checkpoint import read_checkpoint
+from mmseg_bpkd.fileio.writing import check_writable, replacing
 from mmseg_bpkd.models.segmentors import input_channels
 
-from .student import dataset_meta, load_segmentor
+from .student import check_not_read, dataset_meta, load_segmentor
 
-OPSET = 20
+OPSET, LOWEST_OPSET = 20, 17
+AXES = {0: 'batch', 2: 'height', 3: 'width'}  # of the image and of the logits, in a file for any size
 
 
 def export_onnx(
-    cfg: Config, checkpoint: str, out: str, size: tuple[int, int] | None = None, tolerance: float = 1e-4
+    cfg: Config,
+    checkpoint: str,
+    out: str,
+    size: tuple[int, int] | None = None,
+    tolerance: float = 1e-4,
+    opset: int = OPSET,
 ) -> float:
     """Writes the student of a checkpoint as an ONNX file, in inference mode, and compares it with PyTorch.
 
-    The input 'image' is (N, channels, H, W), float32, normalized by the mean and std that the metadata of the file
-    holds. The output 'logits' is (N, C, H, W). The metadata also hold the class names and the palette, as JSON.
+    The input 'image' is (N, channels, H, W), float32, normalized. The output 'logits' is (N, C, H, W). The metadata
+    hold JSON: `mean` and `std` in the order of the channels of the input, `bgr_to_rgb` (true: that order is RGB, false:
+    as OpenCV reads them), `classes` and `palette`.
 
     Args:
         cfg: the config of the distillation, or of a plain run.
@@ -36,6 +44,7 @@ def export_onnx(
         out: path of the file to write, NAME.onnx.
         size: height and width of the images, for a file with a batch size of 1. None: any size and any batch size.
         tolerance: largest difference of the logits, as a fraction of the largest logit.
+        opset: version of the operators of the file, at least 17.
 
     Returns:
         The largest difference found, as a fraction of the largest logit.
@@ -43,51 +52,58 @@ def export_onnx(
     Raises:
         FileNotFoundError: if there is no such checkpoint.
         ImportError: if a package for ONNX is not installed.
-        ValueError: if `out` does not end with '.onnx', if the checkpoint does not fit, if the network cannot be
-            exported, or if the logits differ by more than `tolerance`; then nothing is written.
+        OSError: if the file cannot be written.
+        ValueError: if `out` does not end with '.onnx', or is a file that the export reads, if the checkpoint does not
+            fit, if the network cannot be exported, or if the logits differ by more than `tolerance`; then nothing is
+            written.
     """
+    check_not_read([out], cfg, checkpoint)
     loaded = read_checkpoint(checkpoint)
-    return write_onnx(load_segmentor(cfg, loaded, checkpoint), out, size, tolerance, _metadata(cfg, loaded, checkpoint))
+    metadata = _metadata(cfg, loaded, checkpoint)
+    return write_onnx(load_segmentor(cfg, loaded, checkpoint), out, size, tolerance, metadata, opset)
 
 
 def write_onnx(
-    segmentor: BaseModel, out: str, size: tuple[int, int] | None, tolerance: float = 1e-4, metadata: dict = {}
+    segmentor: BaseModel,
+    out: str,
+    size: tuple[int, int] | None,
+    tolerance: float = 1e-4,
+    metadata: dict = {},
+    opset: int = OPSET,
 ) -> float:
     """Does what `export_onnx` does, for a segmentor that is already built. Returns and raises the same.
 
     Args:
         segmentor: in eval mode, on the CPU. Some of its layers are replaced.
-        out, size, tolerance: as in `export_onnx`.
+        out, size, tolerance, opset: as in `export_onnx`.
         metadata: {key: text}.
     """
     if not out.endswith('.onnx'):
         raise ValueError(f'the exported file must be named *.onnx, got {out}')
+    if opset < LOWEST_OPSET:
+        raise ValueError(f'the opset must be at least {LOWEST_OPSET}, got {opset}')
     require('onnx', 'onnxruntime', 'onnxscript')
-    os.makedirs(os.path.dirname(out) or '.', exist_ok=True)  # fail early
-    network = Network(segmentor).eval()
+    check_writable(out)
+    # Large enough that no map of a network has one row or column: PyTorch would take that number for a constant.
     channels = input_channels(segmentor)
-    shapes = [(1, channels, *size)] if size else [(2, channels, 64, 96), (1, channels, 128, 64)]
+    shapes = [(1, channels, *size)] if size else [(2, channels, 128, 192), (1, channels, 256, 128)]
     images = [torch.randn(shape) for shape in shapes]
+    network = Network(segmentor).eval()
     with torch.no_grad():
         expected = [network(image) for image in images]
     make_exportable(network)
-    part = f'{out}.part'
-    try:
-        program = _export(network, images[0], dynamic=size is None)
-        for node in program.model.graph:
-            node.metadata_props.clear()  # stack traces with the paths of this machine
-        program.model.metadata_props.update(metadata)
+    program = _export(network, images[0], opset, dynamic=size is None)
+    for node in program.model.graph:
+        node.metadata_props.clear()  # stack traces with the paths of this machine
+    program.model.metadata_props.update(metadata)
+    with replacing(out) as part:
         program.save(part)
-        difference = _largest_difference(OnnxNetwork(part), images, expected)
+        difference = _largest_difference(part, images, expected)
         if not difference <= tolerance:
             raise ValueError(
                 f'the logits of the ONNX file differ from those of PyTorch by {difference:.1e} of the largest logit; '
                 f'at most {tolerance:.1e} is allowed. Nothing was written'
             )
-        os.replace(part, out)
-    finally:
-        if os.path.exists(part):
-            os.remove(part)
     return difference
 
 
@@ -140,28 +156,27 @@ def make_exportable(model: nn.Module) -> None:
                 setattr(module, name, layer)
 
 
-def _largest_difference(run: OnnxNetwork, images: list[Tensor], expected: list[Tensor]) -> float:
+def _largest_difference(path: str, images: list[Tensor], expected: list[Tensor]) -> float:
     try:
+        run = OnnxNetwork(path)
         return max(float((run(x) - y).abs().max() / y.abs().max()) for x, y in zip(images, expected))
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise ValueError(
             f'ONNX Runtime cannot run this network ({reason}). If it was exported for any size, give a fixed one with '
             '--size HEIGHT WIDTH'
         ) from error
 
 
-def _export(network: nn.Module, image: Tensor, dynamic: bool):
-    free = torch.export.Dim.DYNAMIC
-    shapes = {'image': {0: free, 2: free, 3: free}} if dynamic else None
+def _export(network: nn.Module, image: Tensor, opset: int, dynamic: bool):
     try:
-        return torch.onnx.export(
+        program: Any = torch.onnx.export(
             network,
             (image,),
             input_names=['image'],
             output_names=['logits'],
-            dynamic_shapes=shapes,
-            opset_version=OPSET,
+            dynamic_shapes={'image': AXES} if dynamic else None,
+            opset_version=opset,
             dynamo=True,
             verbose=False,
         )
@@ -169,6 +184,10 @@ def _export(network: nn.Module, image: Tensor, dynamic: bool):
         reason = str(error).strip().splitlines()[0]
         advice = '. A fixed size may work: --size HEIGHT WIDTH' if dynamic else ''
         raise ValueError(f'PyTorch {torch.__version__} cannot export this network ({reason}){advice}') from error
+    found = program.model.opset_imports['']
+    if found != opset:  # PyTorch only warns
+        raise ValueError(f'PyTorch {torch.__version__} exports this network with opset {found}, not {opset}')
+    return program
 
 
 def _metadata(cfg: Config, loaded: dict, checkpoint: str) -> dict:

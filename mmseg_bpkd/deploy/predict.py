@@ -11,10 +11,13 @@ from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.utils import ProgressBar
+from PIL import Image
 from torch import Tensor
 
+from mmseg_bpkd.datasets.check.probes import probe
 from mmseg_bpkd.evaluation.onnx import load_onnx
 from mmseg_bpkd.fileio.checkpoint import read_checkpoint
+from mmseg_bpkd.fileio.writing import write_json, write_png
 from mmseg_bpkd.ops.boundary import boundary_band
 
 from .student import dataset_meta, load_segmentor, test_dataset
@@ -22,6 +25,8 @@ from .student import dataset_meta, load_segmentor, test_dataset
 IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 AT_BOUNDARY, ELSEWHERE = (0, 94, 213), (178, 114, 0)  # BGR; orange and blue, which color-blind people tell apart
 OPACITY = 0.5  # of the colors of classes over the image
+FOLDERS = ('labels', 'overlays', 'compared')
+RECORD = 'predictions.json'  # in a folder of predictions: the models, and the images
 COMPLETE = 0.9  # of the frames of a video; with fewer, it breaks off
 
 
@@ -92,14 +97,14 @@ def predict(predictors: dict[str, Predictor], source: str, out: str) -> None:
         out: the folder to write to.
 
     Raises:
-        FileNotFoundError, ValueError: as `images_of` and `check_same_classes`.
+        FileNotFoundError, ValueError: as `images_of`, `check_same_classes` and `check_folders`.
         OSError: if a picture cannot be written.
     """
     names, (first, *others) = list(predictors), predictors.values()
     check_same_classes(names, list(predictors.values()))
     total = count_images(source)
-    for folder in ('labels', 'overlays', *(['compared'] if others else [])):
-        os.makedirs(osp.join(out, folder), exist_ok=True)
+    check_folders(out, source)
+    write_json(osp.join(out, RECORD), dict(models=names, source=source))
     progress, count = ProgressBar(total or 0), 0
     sums: dict[str, float] = {}
     try:
@@ -127,9 +132,30 @@ def predict(predictors: dict[str, Predictor], source: str, out: str) -> None:
 
 
 def _write(out: str, folder: str, name: str, picture: np.ndarray) -> None:
-    path = osp.join(out, folder, f'{name}.png')
-    if not cv2.imwrite(path, picture):
-        raise OSError(f'cannot write {path}')
+    write_png(osp.join(out, folder, f'{name}.png'), picture)
+
+
+def check_folders(out: str, source: str) -> None:
+    """Checks that predictions overwrite nothing but earlier predictions.
+
+    Args:
+        out: the folder to write to.
+        source: the image, folder or video to predict.
+
+    Raises:
+        ValueError: if a folder of predictions has other files, such as the ground truth of a data set, or the source.
+    """
+    read = source if osp.isdir(source) else osp.dirname(osp.abspath(source))
+    for folder in (osp.join(out, name) for name in FOLDERS):
+        if not osp.isdir(folder):
+            continue
+        if osp.samefile(folder, read):
+            raise ValueError(f'the source is in {folder}, where predictions would be written: choose another --out')
+        if os.listdir(folder) and not osp.isfile(osp.join(out, RECORD)):
+            raise ValueError(
+                f'{folder} has files that are not of an earlier prediction, such as {os.listdir(folder)[0]!r}, since '
+                f'{out} has no {RECORD}: choose another folder with --out'
+            )
 
 
 def check_same_classes(names: Sequence[str], predictors: Sequence[Predictor]) -> None:
@@ -163,18 +189,43 @@ def images_of(source: str) -> Iterator[tuple[str, np.ndarray]]:
 
     Raises:
         FileNotFoundError: if there is nothing at the path, or no image in the folder.
-        ValueError: if a file cannot be read, if two images have the same name without extension, or, after the last
-            frame, if a video breaks off.
+        ValueError: if two images have the same name without extension; after the last image, if some cannot be read;
+            after the last frame, if a video breaks off.
     """
     if _is_video(source):
         yield from _frames(source)
         return
-    files = _image_files(source)
+    files, faults = _image_files(source), []
     for file in files:
-        image = cv2.imread(file, cv2.IMREAD_COLOR)
-        if image is None:
-            raise ValueError(f'{file} cannot be read as an image')
-        yield osp.splitext(osp.basename(file))[0], image
+        try:
+            image = read_image(file)
+        except ValueError as error:
+            faults.append(str(error))
+        else:
+            yield osp.splitext(osp.basename(file))[0], image
+    if faults:
+        count = f'{len(faults)} of {len(files)} images are left out: ' if len(files) > 1 else ''
+        raise ValueError(count + '; '.join(faults))
+
+
+def read_image(file: str) -> np.ndarray:
+    """Reads an image, (H, W, 3) uint8, BGR. Its name need not be UTF-8, with which OpenCV's own reader crashes.
+
+    Raises:
+        ValueError: if it cannot be read, is truncated, or is too large for OpenCV.
+    """
+    try:
+        with open(file, 'rb') as stream:
+            image = cv2.imdecode(np.frombuffer(stream.read(), np.uint8), cv2.IMREAD_COLOR)
+        if image is not None and not probe(file).complete:
+            with Image.open(file) as whole:  # OpenCV fills the rest of a truncated JPEG silently; PIL raises an error
+                whole.load()
+    except Exception as error:  # a damaged file can raise anything
+        reason = getattr(error, 'err', None) or getattr(error, 'strerror', None) or error
+        raise ValueError(f'{file} cannot be read as an image ({reason})') from error
+    if image is None:
+        raise ValueError(f'{file} cannot be read as an image')
+    return image
 
 
 def count_images(source: str) -> int | None:
@@ -186,7 +237,11 @@ def count_images(source: str) -> int | None:
 
 
 def _is_video(source: str) -> bool:
-    return osp.isfile(source) and not source.lower().endswith(IMAGES) and not cv2.haveImageReader(source)
+    if not osp.isfile(source) or source.lower().endswith(IMAGES):
+        return False
+    if any('\ud800' <= letter <= '\udfff' for letter in source):  # bytes that are not UTF-8
+        raise ValueError(f'OpenCV cannot open {source!r}, whose name is not UTF-8: rename it')
+    return not cv2.haveImageReader(source)
 
 
 def _image_files(source: str) -> list:
@@ -279,6 +334,7 @@ def side_by_side(pictures: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
     columns = []
     for title, picture in pictures:
         bar = np.full((24, picture.shape[1], 3), 255, np.uint8)
+        title = title.encode('ascii', 'replace').decode()  # all that OpenCV can draw
         cv2.putText(bar, title, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
         columns.append(np.concatenate([bar, picture]))
     return np.concatenate(columns, axis=1)

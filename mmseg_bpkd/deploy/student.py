@@ -1,6 +1,7 @@
 """Turning a distillation checkpoint into a plain MMSegmentation config and checkpoint."""
 
 import copy
+import io
 import os
 import os.path as osp
 from collections.abc import Sequence
@@ -12,8 +13,9 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS
 
 from mmseg_bpkd.fileio.checkpoint import load_strictly, read_checkpoint, segmentor_state
-from mmseg_bpkd.fileio.package_files import find_config, paths_of
+from mmseg_bpkd.fileio.package_files import find_checkpoint, find_config, paths_of
 from mmseg_bpkd.fileio.safetensors_files import SUFFIX, save_safetensors
+from mmseg_bpkd.fileio.writing import check_writable, replacing, write_text
 from mmseg_bpkd.models.roles import student_config
 from mmseg_bpkd.models.segmentors import build_segmentor
 
@@ -28,8 +30,11 @@ CONFIG_KEYS = (
     'test_cfg',
     'test_dataloader',
     'test_evaluator',
+    'tta_model',
+    'tta_pipeline',
     'crop_size',  # for tools/analysis/complexity.py
 )
+MARK = '# Exported by mmseg_bpkd'  # how the config of an export begins
 
 
 def export_student(cfg: Config, checkpoint: str, out: str, half: bool = False) -> str:
@@ -48,13 +53,15 @@ def export_student(cfg: Config, checkpoint: str, out: str, half: bool = False) -
     Raises:
         FileNotFoundError: if there is no such checkpoint.
         ImportError: for NAME.safetensors, if safetensors is not installed.
-        ValueError: if `out` ends with another suffix, if a file would be written over the checkpoint or over a file of
-            the config, if the checkpoint cannot be read or does not fit the student, or if neither the checkpoint nor
-            the data set names the classes.
+        OSError: if a file cannot be written. The files of an earlier export stay.
+        ValueError: if `out` ends with another suffix, if a file would be written over one that the export reads or that
+            is not of an earlier export, if the checkpoint cannot be read or does not fit the student, or if neither the
+            checkpoint nor the data set names the classes.
     """
     config = config_path(out)
-    _check_not_read((out, config), cfg, checkpoint)
-    os.makedirs(osp.dirname(out) or '.', exist_ok=True)  # fail early
+    check_not_read((out, config), cfg, checkpoint)
+    _check_exported(out, config)
+    check_writable(out, config)
     loaded = read_checkpoint(checkpoint)
     plain = plain_config(cfg)
     model = build_segmentor(plain.model)
@@ -63,11 +70,15 @@ def export_student(cfg: Config, checkpoint: str, out: str, half: bool = False) -
         key: value.half() if half and value.is_floating_point() else value for key, value in model.state_dict().items()
     }
     meta = dict(dataset_meta=dataset_meta(cfg, loaded, checkpoint))
-    if out.endswith(SUFFIX):
-        save_safetensors(out, state, meta)
-    else:
-        torch.save(dict(meta=meta, state_dict=state), out)
-    plain.dump(config)
+    with replacing(out) as weights:  # an old pair stays until both are written
+        if out.endswith(SUFFIX):
+            save_safetensors(weights, state, meta)
+        else:
+            content = io.BytesIO()
+            torch.save(dict(meta=meta, state_dict=state), content)
+            with open(weights, 'wb') as file:
+                file.write(content.getbuffer())
+        write_text(config, f'{MARK}: the config of {osp.basename(out)}\n{plain.pretty_text}')
     return config
 
 
@@ -82,16 +93,50 @@ def config_path(out: str) -> str:
     return osp.splitext(out)[0] + '.py'
 
 
-def _check_not_read(written: Sequence[str], cfg: Config, checkpoint: str) -> None:
+def check_not_read(written: Sequence[str], cfg: Config, checkpoint: str) -> None:
+    """Checks that an export does not overwrite what it reads, under whichever name.
+
+    Args:
+        written: the files that it writes.
+        cfg, checkpoint: as in `export_student`.
+
+    Raises:
+        ValueError: if one of them is the checkpoint, a file of the config, or a file that the config names.
+    """
     # The text of a config has the path of each of its files before the content of the file.
-    networks = [find_config(value) for path, value in paths_of(cfg) if path.endswith('.cfg_path') and value]
-    read = {osp.abspath(path) for path in (checkpoint, cfg.filename, *networks) if path} | {*cfg.text.splitlines()}
+    values = [(path, value) for path, value in paths_of(cfg) if isinstance(value, str)]
+    networks = [find_config(value) for path, value in values if path.endswith('.cfg_path')]
+    named = [find_checkpoint(value) for _, value in values]
+    files = [find_checkpoint(checkpoint), cfg.filename, *networks, *named, *cfg.text.splitlines()]
+    read = {_identity(path) for path in files}
     for path in written:
-        if osp.abspath(path) in read:
+        if _identity(path) in read - {None}:
             raise ValueError(
                 f'the export would overwrite {path}, which is the given checkpoint or a file of the given config: '
                 f'choose another name than {written[0]}'
             )
+
+
+def _identity(path: str | None) -> tuple[int, int] | None:
+    """What a file has under all of its names; None if there is no file."""
+    if not path or not osp.isfile(path):
+        return None
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def _check_exported(out: str, config: str) -> None:
+    if osp.lexists(config):
+        with open(config, encoding='utf-8', errors='replace') as file:
+            exported = file.readline().startswith(MARK)
+    else:
+        exported = not osp.lexists(out)
+    if not exported:
+        there = config if osp.lexists(config) else out
+        raise ValueError(
+            f'the export would overwrite {there}, which is not of an earlier export: choose another name than {out}, '
+            f'or remove {there}'
+        )
 
 
 def plain_config(cfg: Config) -> Config:

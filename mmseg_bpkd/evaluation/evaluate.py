@@ -17,9 +17,10 @@ from mmseg_bpkd.models.roles import student_config
 
 from .metrics import SegIoU, save_counts
 from .onnx import load_onnx
+from .tta import use_tta
 
 
-def evaluate(cfg: Config, checkpoint: str, per_image: str | None = None) -> dict[str, dict]:
+def evaluate(cfg: Config, checkpoint: str, per_image: str | None = None, tta: bool = False) -> dict[str, dict]:
     """Tests a segmentor on the test set of its config.
 
     Args:
@@ -27,6 +28,7 @@ def evaluate(cfg: Config, checkpoint: str, per_image: str | None = None) -> dict
         checkpoint: path or URL of a checkpoint of a distillation, of a plain run, or of an exported student; or path of
             an exported ONNX file.
         per_image: if given, the pixel counts of each image are written to this file, see `save_counts`.
+        tta: whether to test with several scales and flips, see `use_tta`.
 
     Returns:
         {'metrics': {name: percent}, 'per_class': {name: {class: percent, or None if the class does not occur}}}.
@@ -39,10 +41,14 @@ def evaluate(cfg: Config, checkpoint: str, per_image: str | None = None) -> dict
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         cfg.model = student_config(cfg.model)
     cfg.load_from, cfg.resume = None, False
+    onnx = load_onnx(cfg, checkpoint) if checkpoint.endswith('.onnx') else None
+    if tta:
+        use_tta(cfg)
     runner = ConsoleRunner.from_cfg(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    if checkpoint.endswith('.onnx'):
-        model.encode_decode = load_onnx(cfg, checkpoint)
+    model = model.module if tta else model
+    if onnx:
+        model.encode_decode = onnx
     else:  # `load_from` is not used, because the Runner only warns about missing weights
         load_strictly(model, segmentor_state(read_checkpoint(checkpoint), model, checkpoint), checkpoint)
 

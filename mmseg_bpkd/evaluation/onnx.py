@@ -28,6 +28,7 @@ class OnnxNetwork:
     Raises:
         FileNotFoundError: if there is no such file.
         ImportError: if ONNX Runtime is not installed.
+        ValueError: if it is no such file, or is damaged.
     """
 
     def __init__(self, path: str, device: str | None = None) -> None:
@@ -39,16 +40,25 @@ class OnnxNetwork:
         self.path = path
         # Azure's provider calls models on a server.
         usable = [name for name in onnxruntime.get_available_providers() if name != 'AzureExecutionProvider']
-        self.session = onnxruntime.InferenceSession(
-            path, providers=['CPUExecutionProvider'] if device == 'cpu' else usable
-        )
+        try:
+            self.session = onnxruntime.InferenceSession(
+                path, providers=['CPUExecutionProvider'] if device == 'cpu' else usable
+            )
+            names = [value.name for value in [*self.session.get_inputs(), *self.session.get_outputs()]]
+            if names != ['image', 'logits']:
+                raise ValueError(f'its input and output are {names} instead of image and logits')
+            texts = self.session.get_modelmeta().custom_metadata_map
+            self.dataset_meta, self.preprocessing = (
+                {key: json.loads(texts[key]) for key in keys if key in texts}
+                for keys in (('classes', 'palette'), ('mean', 'std', 'bgr_to_rgb'))
+            )
+            _check_metadata(**self.dataset_meta)
+        except Exception as error:  # a damaged file can raise anything
+            raise ValueError(
+                f'{path} is damaged, or no file of bpkd export --format onnx ({_first_line(error)})'
+            ) from error
         self.provider = self.session.get_providers()[0]
         self.shape = self.session.get_inputs()[0].shape
-        texts = self.session.get_modelmeta().custom_metadata_map
-        self.dataset_meta, self.preprocessing = (
-            {key: json.loads(texts[key]) for key in keys if key in texts}
-            for keys in (('classes', 'palette'), ('mean', 'std', 'bgr_to_rgb'))
-        )
 
     def __call__(self, inputs: Tensor, batch_img_metas: list[dict] | None = None) -> Tensor:
         """Returns the logits, (N, C, H, W), on the device of the images.
@@ -58,7 +68,7 @@ class OnnxNetwork:
             batch_img_metas: not used.
 
         Raises:
-            ValueError: if the file was exported for another size.
+            ValueError: if the file was exported for another size, or cannot be run.
         """
         wrong = [n for n, wanted in zip(inputs.shape[1:], self.shape[1:]) if isinstance(wanted, int) and n != wanted]
         if wrong:
@@ -67,8 +77,26 @@ class OnnxNetwork:
                 '--size, or resize the images in the test pipeline'
             )
         batches = inputs.split(1) if self.shape[0] == 1 else [inputs]
-        logits = [self.session.run(['logits'], {'image': batch.cpu().numpy()})[0] for batch in batches]
-        return torch.from_numpy(np.concatenate(logits)).to(inputs.device)
+        try:
+            parts = [self.session.run(['logits'], {'image': batch.cpu().numpy()})[0] for batch in batches]
+            logits = torch.from_numpy(np.concatenate(parts))
+        except Exception as error:
+            raise ValueError(f'ONNX Runtime cannot run {self.path} ({_first_line(error)})') from error
+        classes = len(self.dataset_meta.get('classes', ())) or logits.shape[1]
+        expected = (len(inputs), classes, *inputs.shape[2:])
+        if logits.shape != expected or logits.isnan().any():
+            found = 'NaN' if logits.shape == expected else f'logits of shape {tuple(logits.shape)}'
+            raise ValueError(f'{self.path} is damaged: it returns {found}, expected {expected}')
+        return logits.to(inputs.device)
+
+
+def _check_metadata(classes: list[str] = [], palette: list[list[int]] = []) -> None:
+    if len(classes) != len(palette) or any(len(color) != 3 for color in palette):
+        raise ValueError(f'{len(classes)} classes have {len(palette)} colors')
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def load_onnx(cfg: Config, path: str, device: str | None = None) -> OnnxNetwork:

@@ -6,8 +6,10 @@ import os
 import os.path as osp
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
 from mmengine.logging import print_log
 
@@ -33,7 +35,7 @@ def only_process(folder: str) -> Iterator[None]:
     os.makedirs(folder, exist_ok=True)
     with open(osp.join(folder, LOCK), 'a+', encoding='utf-8', errors='replace') as file:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, data loader workers do not inherit it
+            _lock(file)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 file.seek(0)
@@ -48,6 +50,28 @@ def only_process(folder: str) -> Iterator[None]:
             file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
             file.flush()
         yield
+
+
+def _lock(file: IO) -> None:
+    for attempt in range(5):
+        try:
+            # Unlike flock, data loader workers do not inherit it.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError:
+            if attempt == 4:
+                raise
+        time.sleep(0.2)  # `is_in_use` of another process holds the lock for a moment
+
+
+def is_in_use(folder: str) -> bool:
+    """Whether another process has locked a folder with `only_process`."""
+    try:
+        with open(osp.join(folder, LOCK), 'r+') as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EACCES, errno.EAGAIN)
+    return False
 
 
 def last_checkpoint(folder: str, out_dir: str | None = None) -> str | None:

@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from mmseg_bpkd.config.options import merge_options
 from mmseg_bpkd.config.reading import read_config
-from mmseg_bpkd.fileio.data_files import read_data
+from mmseg_bpkd.fileio.data_files import read_data, read_json
 from mmseg_bpkd.fileio.work_dir import check_name, last_checkpoint
 
 GRID_KEYS = ('configs', 'seeds', 'merge', 'options', 'variants', 'work_dir', 'results')
@@ -114,9 +114,7 @@ def check_checkpoints(run: Run, folder: str) -> None:
 def _check_settings(run: Run, path: str) -> None:
     if not osp.isfile(path):
         return
-    earlier = read_data(path)
-    if not isinstance(earlier, dict):
-        raise ValueError(f'{path} does not hold the settings of a run: remove it')
+    earlier = read_json(path)
     for key, now in run.settings.items():
         if earlier.get(key, now) != now:
             raise ValueError(

@@ -1,12 +1,14 @@
 """How far the runs of a grid are, and how long they still take."""
 
-import json
 import shutil
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+
+from mmseg_bpkd.fileio.data_files import read_json
 
 from .grid_file import Run
 from .worker import progress_file
@@ -33,12 +35,9 @@ class Job:
     code: int | None = None
 
     def read_progress(self, folder: str) -> None:
-        try:
-            with open(progress_file(folder), encoding='utf-8') as file:
-                progress = json.load(file)
-        except FileNotFoundError:
-            return
-        self.step, self.steps, self.seconds = (progress[key] for key in ('step', 'steps', 'seconds'))
+        with suppress(FileNotFoundError, ValueError, KeyError):  # it only estimates the time left
+            progress = read_json(progress_file(folder))
+            self.step, self.steps, self.seconds = (progress[key] for key in ('step', 'steps', 'seconds'))
 
 
 def seconds_left(jobs: Sequence[Job], parallel: int) -> float | None:

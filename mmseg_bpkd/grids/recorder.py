@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import resource
 import sys
 import time
@@ -12,6 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmseg_bpkd.evaluation.evaluate import metrics_only
+from mmseg_bpkd.fileio.writing import replacing
 
 NUMBERS = ('training_seconds', 'total_seconds', 'peak_memory')
 TABLES = ('curve', 'starts')
@@ -88,9 +88,8 @@ class RunRecorder(Hook):
         self.peak_memory = max(self.peak_memory, peak_memory())
 
     def _show_progress(self, step: int, steps: int) -> None:
-        with open(f'{self.progress}.part', 'w', encoding='utf-8') as file:
+        with replacing(self.progress, flush=False) as part, open(part, 'w', encoding='utf-8') as file:
             json.dump(dict(step=step, steps=steps, seconds=self.total_seconds), file)
-        os.replace(f'{self.progress}.part', self.progress)
 
 
 def _checked(record: dict, source: str) -> dict:

@@ -1,11 +1,14 @@
 """Tables of results, as Markdown and CSV."""
 
 import csv
+import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from mmseg_bpkd.fileio.writing import replacing
 
 from .run_results import Results, per_class_name, title
 
@@ -28,13 +31,18 @@ class Table:
 
     # Too short for a dependency such as tabulate or pandas.
     def markdown(self) -> str:
-        lines = [f'## {self.heading}', '', _row(self.header), '|---|' + '---:|' * (len(self.header) - 1)]
+        lines = [f'## {_escaped(self.heading)}', '', _row(self.header), '|---|' + '---:|' * (len(self.header) - 1)]
         lines += [_row(row) for row in self.rows]
-        return '\n'.join(lines + (['', self.note] if self.note else [])) + '\n'
+        return '\n'.join(lines + (['', _escaped(self.note)] if self.note else [])) + '\n'
 
 
 def _row(cells: Sequence[str]) -> str:
-    return '| ' + ' | '.join(cells) + ' |'
+    return '| ' + ' | '.join(map(_escaped, cells)) + ' |'
+
+
+def _escaped(text: str) -> str:
+    """Names and options of runs as Markdown: no tags, links or columns."""
+    return ' '.join(html.escape(text, quote=False).replace('|', '\\|').replace('[', '\\[').split())
 
 
 def accuracy_table(results: Results) -> Table:
@@ -150,7 +158,7 @@ def write_csv(results: Results, path: str) -> None:
     """Writes one line per run, with every metric and the cost."""
     metrics = sorted({name for run in results.all_runs() for name in run['metrics']})
     costs = ['steps', 'ms_per_step', 'training_s', 'wall_clock_s', 'peak_memory_mib']
-    with open(path, 'w', newline='', encoding='utf-8') as file:
+    with replacing(path) as part, open(part, 'w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file)
         writer.writerow(['name', 'seed', *metrics, *costs])
         for name in results.names:

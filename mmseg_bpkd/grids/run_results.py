@@ -11,7 +11,7 @@ from os import PathLike
 import numpy as np
 
 from mmseg_bpkd.evaluation.metrics import load_counts
-from mmseg_bpkd.fileio.data_files import read_data
+from mmseg_bpkd.fileio.data_files import read_json
 
 from .statistics import Difference, bootstrap_interval, mean_iou, paired_difference
 
@@ -42,8 +42,7 @@ class Results:
         self.runs: dict[str, dict[int, dict]] = {}
         sources = [os.fspath(folder)] if isinstance(folder, (str, PathLike)) else folder
         for path in _json_files(sources):
-            run = read_result(path)
-            run = dict(_name_and_seed(path), **run)
+            run = {**_name_and_seed(path), **read_result(path)}
             seeds = self.runs.setdefault(run['name'], {})
             if run['seed'] in seeds:
                 raise ValueError(f'{path} and {seeds[run["seed"]]["path"]} have the same name and seed: remove one')
@@ -165,9 +164,13 @@ def read_result(path: str) -> dict:
     Raises:
         ValueError: if it is not such a file.
     """
-    run = read_data(path)
-    if not isinstance(run, dict) or not isinstance(run.get('metrics'), dict):
-        raise ValueError(f'{path} is not the result of a run: it has no metrics')
+    run = read_json(path)
+    metrics = run.get('metrics')
+    if not isinstance(metrics, dict) or not all(isinstance(value, (int, float)) for value in metrics.values()):
+        raise ValueError(f'{path} is not the result of a run: it has no metrics, or they are not numbers')
+    for key, kind in dict(name=str, seed=int, per_class=dict, curve=list, overrides=dict, versions=dict).items():
+        if not isinstance(run.get(key, kind()), kind):
+            raise ValueError(f'{path} is damaged: its {key} is {run[key]!r}, expected a {kind.__name__}')
     return run
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from mmseg_bpkd.engine.hooks.save_on_signal import ignores_hangup
+from mmseg_bpkd.fileio.work_dir import is_in_use
 
 from .grid_file import Grid, Run
 from .processes import Process
@@ -44,7 +45,7 @@ def run_grid(grid: Grid, parallel: int, start: Start, poll_seconds: float = 1.0)
             while not scheduler.done:
                 scheduler.start_jobs()
                 scheduler.poll()
-                time.sleep(poll_seconds if scheduler.running else 0)
+                time.sleep(0 if scheduler.done else poll_seconds)
         except BaseException:
             scheduler.stop()
             raise
@@ -61,6 +62,7 @@ class Scheduler:
         self.jobs = [_finished_job(run, grid) or Job(run, steps[run.name]) for run in grid.runs]
         self.waiting = [job for job in self.jobs if job.code is None]
         self.running: list[tuple[Job, Process]] = []
+        self.elsewhere: set[str] = set()  # runs that another process was seen to train
         self.line = ProgressLine()
         finished = len(self.jobs) - len(self.waiting)
         self.line.say(f'{len(self.jobs)} runs, {finished} finished before. Results: {grid.results}')
@@ -70,9 +72,13 @@ class Scheduler:
         return not self.waiting and not self.running
 
     def start_jobs(self) -> None:
-        """Starts jobs until `parallel` of them run."""
-        while self.waiting and len(self.running) < self.parallel:
-            job = self.waiting.pop(0)
+        """Starts jobs until `parallel` of them run. Those that another process trains have to wait."""
+        for job in list(self.waiting):
+            if len(self.running) == self.parallel:
+                break
+            if self._is_left_to_others(job):
+                continue
+            self.waiting.remove(job)
             job.slot = min(set(range(self.parallel)) - {other.slot for other, _ in self.running})
             folder = self.grid.folder(job.run)
             os.makedirs(folder, exist_ok=True)
@@ -82,13 +88,33 @@ class Scheduler:
             open(log, 'ab').close()  # exists even if the command cannot start
             self.running.append((job, self.start(command(self.grid, job.run), log, job.slot)))
 
+    def _is_left_to_others(self, job: Job) -> bool:
+        """Whether a run that waits is trained, or was finished, by another process."""
+        finished = _finished_job(job.run, self.grid)
+        if finished:
+            job.step, job.seconds, job.code = finished.step, finished.seconds, 0
+            self.waiting.remove(job)
+            self.line.say(f'{job.run.id} was finished by another process')
+        elif is_in_use(self.grid.folder(job.run)):
+            if job.run.id not in self.elsewhere:
+                self.line.say(f'{job.run.id} is trained by another process: waiting for it')
+            self.elsewhere.add(job.run.id)
+        else:
+            return False
+        return True
+
     def poll(self) -> None:
         """Looks how far the running jobs are, and reports those that have ended."""
         for job, process in list(self.running):
             job.read_progress(self.grid.folder(job.run))
             job.code = process.poll()
-            if job.code is not None:
-                self.running.remove((job, process))
+            if job.code is None:
+                continue
+            self.running.remove((job, process))
+            if job.code and (self.grid.is_finished(job.run) or is_in_use(self.grid.folder(job.run))):
+                job.code = None  # another process was faster, after this one was started
+                self.waiting.append(job)
+            else:
                 self.line.say(self._outcome(job))
         self.line.show(self._summary())
 

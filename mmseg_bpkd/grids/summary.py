@@ -6,6 +6,8 @@ import os
 import os.path as osp
 from collections.abc import Sequence
 
+from mmseg_bpkd.fileio.writing import save_figure, write_text
+
 from .plots import plots
 from .result_tables import Table, tables, write_csv
 from .run_results import Results
@@ -53,19 +55,17 @@ def summarize(
     """
     results = Results(folder, names, metrics)
     references = [results.reference(name) for name in against] if against else [results.reference()]
-    os.makedirs(out, exist_ok=True)
     all_tables = tables(results, references, block)
-    with open(osp.join(out, 'summary.md'), 'w', encoding='utf-8') as file:
-        file.write('\n'.join(table.markdown() for table in all_tables))
+    write_text(osp.join(out, 'summary.md'), '\n'.join(table.markdown() for table in all_tables))
     write_csv(results, osp.join(out, 'runs.csv'))
     figures = []
     for name, figure in plots(results, references[0]).items():
         path = osp.join(out, f'{name}.png')
-        figure.savefig(path, dpi=130)
+        save_figure(figure, path, dpi=130)
         figures.append(_figure(path, CAPTIONS.get(name, 'Difference to the reference, mean over the seeds.')))
     figures += [_figure(path, osp.splitext(osp.basename(path))[0].replace('_', ' ')) for path in pictures]
-    with open(osp.join(out, 'report.html'), 'w', encoding='utf-8') as file:
-        file.write(_page('/'.join(osp.abspath(folder).split(os.sep)[-2:]), results, all_tables, figures))
+    page = _page('/'.join(osp.abspath(folder).split(os.sep)[-2:]), results, all_tables, figures)
+    write_text(osp.join(out, 'report.html'), page)
 
 
 def _page(name: str, results: Results, all_tables: Sequence[Table], figures: Sequence[str]) -> str:

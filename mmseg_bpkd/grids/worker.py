@@ -1,8 +1,6 @@
 """Trains and tests one run of a grid, in a process of its own."""
 
 import ast
-import json
-import os
 import os.path as osp
 import platform
 import subprocess
@@ -18,14 +16,15 @@ import mmseg_bpkd
 from mmseg_bpkd.config.errors import short_errors
 from mmseg_bpkd.datasets.check import check_classes, check_files
 from mmseg_bpkd.datasets.check.roots import check_data_roots
-from mmseg_bpkd.engine.hooks.atomic_checkpoint import AtomicLocalBackend
 from mmseg_bpkd.engine.train import apply_training_options, check_settings, train
 from mmseg_bpkd.evaluation.evaluate import evaluate, metrics_only
 from mmseg_bpkd.fileio.work_dir import WorkDirInUse, last_checkpoint, only_process
+from mmseg_bpkd.fileio.writing import check_writable, write_json
 
 from .grid_file import SETTINGS, Grid, Run, check_checkpoints
 from .recorder import RunRecorder
 
+LOCK, ATTEMPTS = '.lock', 5
 ROOT = osp.dirname(osp.dirname(osp.abspath(mmseg_bpkd.__file__)))
 
 
@@ -37,6 +36,10 @@ def command(grid: Grid, run: Run) -> list[str]:
 
 def progress_file(folder: str) -> str:
     return osp.join(folder, 'progress.json')
+
+
+class Busy(RuntimeError):
+    """Another process trains the run."""
 
 
 def execute(run: Run, folder: str, result: str) -> None:
@@ -55,11 +58,11 @@ def execute(run: Run, folder: str, result: str) -> None:
         if osp.isfile(result):
             return
         check_checkpoints(run, folder)
-        AtomicLocalBackend().put_text(json.dumps(run.settings, indent=2) + '\n', osp.join(folder, SETTINGS))
-        os.makedirs(osp.dirname(result), exist_ok=True)
+        write_json(osp.join(folder, SETTINGS), run.settings)
+        check_writable(result)
         record = dict(name=run.name, **run.settings, versions=versions(), **_train(run, folder))
         record.update(_test(run, folder, f'{osp.splitext(result)[0]}.npz'))
-        AtomicLocalBackend().put_text(json.dumps(record, indent=2) + '\n', result)
+        write_json(result, record)
 
 
 def _train(run: Run, folder: str) -> dict:
@@ -139,7 +142,7 @@ def commit() -> str | None:
 def main() -> None:
     spec = ast.literal_eval(sys.argv[1])
     folder, result = spec.pop('folder'), spec.pop('result')
-    with short_errors(None, FileNotFoundError, ValueError, WorkDirInUse):
+    with short_errors(None, OSError, ValueError, WorkDirInUse):
         execute(Run(**spec), folder, result)
 
 

@@ -74,6 +74,17 @@ runner = types.SimpleNamespace(work_dir=folder, message_hub=hub, logger=logging.
 hook = CheckpointHook(by_epoch=False, save_best='mIoU')
 hook.before_train(runner)
 assert hook.best_ckpt_path is None""",
+    'pictures on a full disk': """
+import os
+import numpy as np
+from mmengine.visualization import LocalVisBackend
+os.makedirs(f'{folder}/vis_image/x_0.png')
+try:
+    LocalVisBackend(folder).add_image('x', np.zeros((4, 4, 3), np.uint8))
+except OSError as error:
+    assert f'cannot write {folder}/vis_image/x_0.png' in str(error)
+else:
+    raise AssertionError('no error')""",
     'class weights and void': """
 import torch
 from mmseg.models.losses import cross_entropy
@@ -167,6 +178,24 @@ try:
     CheckpointLoader.load_checkpoint(f'{folder}/x.pth')
 except ValueError as error:
     assert f'{folder}/x.pth' in str(error)
+else:
+    raise AssertionError('loaded')""",
+    'unreadable images': """
+from mmcv.transforms import LoadImageFromFile
+open(f'{folder}/x.png', 'w').write('damaged')
+try:
+    LoadImageFromFile()(dict(img_path=f'{folder}/x.png'))
+except ValueError as error:
+    assert str(error).startswith(f'cannot read the image {folder}/x.png')
+else:
+    raise AssertionError('loaded')""",
+    'unreadable labels': """
+from mmseg.datasets.transforms import LoadAnnotations
+open(f'{folder}/x.png', 'w').write('damaged')
+try:
+    LoadAnnotations()(dict(seg_map_path=f'{folder}/x.png', seg_fields=[], reduce_zero_label=False))
+except ValueError as error:
+    assert str(error).startswith(f'cannot read the label {folder}/x.png')
 else:
     raise AssertionError('loaded')""",
     'configs in checkpoints': """

@@ -7,14 +7,12 @@ import struct
 import zipfile
 import zlib
 
-import cv2
 import pytest
 import tiny
 import torch
 import toy
 from mmcv.transforms import LoadImageFromFile
 from mmseg.datasets.transforms import LoadAnnotations
-from PIL import Image
 
 from mmseg_bpkd.fileio.checkpoint import load_strictly, read_checkpoint
 from mmseg_bpkd.models.segmentors import build_segmentor, resolve_segmentor
@@ -238,11 +236,13 @@ def png(width: int, height: int) -> bytes:
 @pytest.mark.parametrize('size', [(2**15, 2**15 + 1), (2**20 + 1, 1)], ids=['pixels', 'width'])
 def test_an_image_beyond_the_limits_of_opencv_is_refused(tmp_path, size):
     (tmp_path / 'bomb.png').write_bytes(png(*size))
-    with pytest.raises((cv2.error, AssertionError), match='CV_IO_MAX_IMAGE|failed to load image'):
+    with pytest.raises(
+        ValueError, match=r'^cannot read the image .*bomb.png \(.*(CV_IO_MAX_IMAGE|failed to load image)'
+    ):
         LoadImageFromFile()(dict(img_path=str(tmp_path / 'bomb.png')))
 
 
 def test_a_label_beyond_the_limits_of_pillow_is_refused(tmp_path):
     (tmp_path / 'bomb.png').write_bytes(png(2**14, 2**14))
-    with pytest.raises(Image.DecompressionBombError):
+    with pytest.raises(ValueError, match=r'^cannot read the label .*bomb.png \(Image size .* exceeds limit'):
         LoadAnnotations()(dict(seg_map_path=str(tmp_path / 'bomb.png'), seg_fields=[], reduce_zero_label=False))

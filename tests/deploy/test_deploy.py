@@ -3,6 +3,8 @@
 import copy
 import json
 import os.path as osp
+import re
+import shutil
 import sys
 
 import cv2
@@ -11,6 +13,7 @@ import pytest
 import runs
 import tiny
 import torch
+from conftest import ROOT
 from mmengine.config import Config
 from torch import nn
 
@@ -117,6 +120,8 @@ def test_the_file_gives_the_logits_of_mmsegmentation_for_any_size(plain, exporte
     import onnxruntime
 
     session = onnxruntime.InferenceSession(exported)
+    shapes = [value.shape for value in (*session.get_inputs(), *session.get_outputs())]
+    assert shapes == [['batch', 3, 'height', 'width']] * 2
     meta = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
     assert meta['classes'] == ['a', 'b', 'c'] and meta['bgr_to_rgb'] and meta['palette'][1] == [255, 0, 0]
     images = [bgr_image(*extent, seed) for seed in (1, 2)]
@@ -132,6 +137,102 @@ def test_the_file_gives_the_logits_of_mmsegmentation_for_any_size(plain, exporte
         np.testing.assert_allclose(of_onnx, expected, atol=1e-5 * np.abs(expected).max())
 
 
+def test_the_example_of_the_docs_predicts_what_mmsegmentation_predicts(plain, exported, tmp_path, monkeypatch):
+    from mmseg.apis import inference_model
+
+    with open(osp.join(ROOT, 'docs/usage.md')) as file:
+        (example,) = (
+            block for block in re.findall(r'```python\n(.*?)```', file.read(), re.DOTALL) if 'onnxruntime' in block
+        )
+    assert len(example.strip().splitlines()) <= 12
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(exported, 'student.onnx')
+    cv2.imwrite('photo.png', bgr_image(37, 61))
+    exec(example, {})
+    model = deploy.load_segmentor(plain[0], torch.load(plain[1]), plain[1])
+    model.cfg = Config(dict(test_pipeline=plain[0].test_dataloader.dataset.pipeline))
+    expected = inference_model(model, bgr_image(37, 61)).pred_sem_seg.data[0].numpy()
+    found = cv2.imread('labels.png', cv2.IMREAD_UNCHANGED)
+    assert len(np.unique(expected)) > 1 and (found == expected).mean() > 0.999
+
+
+def damaged_files(exported, folder):
+    """Yields the names of files that are no ONNX files of an export, or were one."""
+    import onnx
+
+    with open(exported, 'rb') as file:
+        content = file.read()
+    contents = {'empty': b'', 'text': b'no model', 'half': content[: len(content) // 2], 'cut': content[:-30]}
+    generator = np.random.default_rng(0)
+    for i in range(20):  # near the start, where the nodes are, and anywhere
+        flipped = bytearray(content)
+        for place in generator.integers(0, 3000 if i % 2 else len(content), 5):
+            flipped[place] ^= 1 << int(generator.integers(8))
+        contents[f'flipped_{i}'] = bytes(flipped)
+    for name, data in contents.items():
+        (folder / f'{name}.onnx').write_bytes(data)
+        yield str(folder / f'{name}.onnx'), name.startswith('flipped')
+    for name in ('renamed', 'json', 'colors', 'nan', 'outside'):
+        model = onnx.load(exported)
+        meta = {entry.key: entry for entry in model.metadata_props}
+        if name == 'renamed':
+            model.graph.output[0].name = model.graph.node[-1].output[0] = 'other'
+        elif name == 'json':
+            meta['classes'].value = '[half'
+        elif name == 'colors':
+            meta['palette'].value = '[[0, 0, 0]]'
+        else:
+            weight = next(weight for weight in model.graph.initializer if len(weight.dims) == 4)
+            weight.ClearField('raw_data')
+            if name == 'nan':
+                weight.raw_data = np.full(weight.dims, np.nan, np.float32).tobytes()
+            else:
+                weight.data_location = onnx.TensorProto.EXTERNAL
+                weight.external_data.add(key='location', value='/etc/passwd')
+        (folder / f'{name}.onnx').write_bytes(model.SerializeToString())
+        yield str(folder / f'{name}.onnx'), False
+
+
+def test_a_damaged_file_is_an_error_with_its_name(plain, exported, tmp_path):
+    refused = 0
+    for path, may_work in damaged_files(exported, tmp_path):
+        try:
+            labels = Predictor(plain[0], path)(bgr_image(40, 56))
+        except ValueError as error:
+            assert path in str(error) and '\n' not in str(error)
+            refused += 1
+        else:
+            assert may_work and labels.shape == (40, 56)
+    assert refused > 9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('opset', [17, 20])
+def test_pidnet_is_exported_for_any_size_that_it_accepts(tmp_path, opset):
+    """It pools to one value, and one of its maps has 1/64 of the size."""
+    cfg = Config(
+        dict(
+            default_scope='mmseg',
+            model=dict(
+                type='plain_segmentor',
+                cfg_path='mmseg::pidnet/pidnet-s_2xb6-120k_1024x1024-cityscapes.py',
+                backbone=dict(channels=8, ppm_channels=12),
+                decode_head=dict(in_channels=32, channels=16),
+                num_classes=3,
+                data_preprocessor=tiny.PREPROCESSOR,
+            ),
+        )
+    )
+    model = deploy.load_segmentor(cfg, None, '')
+    images = [torch.randn(2, 3, 64, 96), torch.randn(1, 3, 200, 320), torch.randn(1, 3, 32, 48)]
+    with torch.no_grad():
+        expected = [model.encode_decode(image, [dict(img_shape=image.shape[2:])]) for image in images]
+    deploy.write_onnx(model, str(tmp_path / 'any.onnx'), None, 1e-3, opset=opset)
+    run = deploy.OnnxNetwork(str(tmp_path / 'any.onnx'))
+    for image, logits in zip(images, expected):
+        torch.testing.assert_close(run(image), logits, atol=1e-3 * float(logits.abs().max()), rtol=0)
+
+
 def test_the_file_holds_no_path_of_the_machine(exported):
     with open(exported, 'rb') as file:
         content = file.read()
@@ -139,9 +240,14 @@ def test_the_file_holds_no_path_of_the_machine(exported):
 
 
 def test_a_file_for_one_size_refuses_another(plain, tmp_path):
+    """It has an older version of the operators, which PyTorch exports through a conversion."""
+    import onnx
+
     path = str(tmp_path / 'fixed.onnx')
-    assert deploy.export_onnx(*plain, path, size=(40, 56)) < 1e-4
+    assert deploy.export_onnx(*plain, path, size=(40, 56), opset=17) < 1e-4
+    assert [(opset.domain, opset.version) for opset in onnx.load(path).opset_import] == [('', 17)]
     run = deploy.OnnxNetwork(path)
+    assert run.dataset_meta['classes'] == ['a', 'b', 'c'] and len(run.preprocessing) == 3
     images = torch.randn(2, 3, 40, 56)
     torch.testing.assert_close(run(images), torch.cat([run(images[:1]), run(images[1:])]))
     with pytest.raises(ValueError, match=r'exported for inputs of \[1, 3, 40, 56\], but got \[1, 3, 40, 64\]'):

@@ -75,6 +75,53 @@ def test_an_exported_config_has_the_pipeline_of_the_test_data():
     assert exported.test_pipeline == exported.test_dataloader.dataset.datasets[0].pipeline
 
 
+@pytest.mark.parametrize(
+    ('link', 'out'),
+    [
+        (lambda: os.symlink('.', 'same'), 'same/last.pth'),
+        (lambda: os.symlink('.', 'same'), 'same/bpkd_own.pth'),
+        (lambda: os.symlink('last.pth', 'x.pth'), 'x.pth'),
+        (lambda: os.link('last.pth', 'x.pth'), 'x.pth'),
+        (lambda: os.symlink('last.pth', 'x.onnx'), 'x.onnx'),
+        (lambda: os.symlink('config.py', 'x.py'), 'x.pth'),
+        (lambda: None, 'teacher.pth'),  # which the config names
+    ],
+)
+def test_an_export_does_not_overwrite_what_it_reads_under_another_name(bpkd, run, tmp_path, link, out):
+    link()
+    before = {name: (tmp_path / name).read_bytes() for name in os.listdir() if osp.isfile(name)}
+    options = ['--format', 'onnx'] if out.endswith('.onnx') else []
+    error = bpkd('export', 'bpkd_own.py', 'last.pth', out, *options)
+    assert error.startswith('error: the export would overwrite ') and 'which is the given' in error
+    assert {name: (tmp_path / name).read_bytes() for name in os.listdir() if osp.isfile(name)} == before
+
+
+@pytest.mark.parametrize(('name', 'out'), [('mynet.py', 'mynet.pth'), ('other.pth', 'other.pth')])
+def test_an_export_overwrites_no_file_that_is_not_of_an_earlier_export(bpkd, run, tmp_path, name, out):
+    (tmp_path / name).write_text('x = 1\n')
+    before = set(os.listdir())
+    options = ['--cfg-options', '+custom_imports.imports=[mynet]'] if name == 'mynet.py' else []
+    error = bpkd('export', 'bpkd_own.py', 'last.pth', out, *options)
+    assert error.startswith(f'error: the export would overwrite {name}, which is not of an earlier export')
+    assert (tmp_path / name).read_text() == 'x = 1\n' and set(os.listdir()) == before
+
+
+@pytest.mark.parametrize('fails', ['x.pth', 'x.py'])
+def test_a_full_disk_leaves_the_earlier_student(bpkd, run, tmp_path, fails):
+    assert not bpkd('export', 'bpkd_own.py', 'last.pth', 'x.pth', '--half')
+    before = {name: (tmp_path / name).read_bytes() for name in os.listdir() if osp.isfile(name)}
+    os.symlink('/dev/full', f'{fails}.part')  # each write to it fails as on a full disk
+    assert bpkd('export', 'bpkd_own.py', 'last.pth', 'x.pth') == f'error: the disk is full: cannot write {fails}'
+    assert {name: (tmp_path / name).read_bytes() for name in os.listdir() if osp.isfile(name)} == before
+
+
+@pytest.mark.parametrize('out', ['last.pth/x.pth', 'last.pth/x.onnx'])
+def test_a_place_that_cannot_be_written_is_found_before_the_checkpoint_is_read(bpkd, run, out):
+    options = ['--format', 'onnx', '--size', '32', '32'] if out.endswith('.onnx') else []
+    error = bpkd('export', 'bpkd_own.py', 'last.pth', out, *options)
+    assert error.startswith(f'error: cannot write {out}: ')
+
+
 def test_an_export_overwrites_an_earlier_one(bpkd, run, tmp_path):
     for _ in range(2):
         assert not bpkd('export', 'bpkd_own.py', 'last.pth', 'student.pth')
@@ -99,6 +146,7 @@ def test_a_mistake_ends_with_one_line(bpkd, run, arguments, message):
         (['x.onnx', '--half'], '--half and --safetensors are for --format pytorch'),
         (['x.onnx', '--safetensors'], '--half and --safetensors are for --format pytorch'),
         (['x.pth'], 'the exported file must be named *.onnx, got x.pth'),
+        (['x.onnx', '--opset', 'x'], 'invalid int value'),
     ],
 )
 def test_options_that_do_not_fit_the_format_are_refused(bpkd, capsys, arguments, message):
@@ -171,12 +219,19 @@ def test_a_missing_package_and_an_exceeded_tolerance_end_with_one_line(bpkd, run
     assert bpkd(*arguments) == 'error: the logits differ'
 
 
+def test_an_opset_that_is_too_old_is_refused(bpkd, run, capsys):
+    arguments = ['export', 'bpkd_own.py', 'last.pth', 'x.onnx', '--opset', '16']
+    assert bpkd(*arguments, '--format', 'onnx') == 'error: the opset must be at least 17, got 16'
+    assert bpkd('export', 'bpkd_own.py', 'last.pth', 'x.pth', '--opset', '17') == 2
+    assert '--size, --opset and --check-data are for --format onnx' in capsys.readouterr().err
+
+
 @pytest.fixture
 def steps(monkeypatch) -> list:
     """Replaces the export and the comparison of the metrics, and lists what was exported and compared."""
     done = []
 
-    def export(cfg, checkpoint, out, size) -> float:
+    def export(cfg, checkpoint, out, size, opset) -> float:
         done.append(f'exported {out}')
         open(out, 'w').close()
         return 0.0

@@ -1,15 +1,18 @@
 """`bpkd predict`, and the images and videos that it reads."""
 
+import json
 import os
+import zlib
 
 import cv2
 import numpy as np
 import pytest
 import runs
+import tiny
 import torch
 from mmengine.config import Config
 
-from mmseg_bpkd.deploy.predict import count_images, distinct_ends, images_of
+from mmseg_bpkd.deploy.predict import Predictor, count_images, distinct_ends, images_of, predict, read_image
 from mmseg_bpkd.models.roles import student_config
 from mmseg_bpkd.models.segmentors import build_segmentor
 
@@ -106,6 +109,104 @@ def test_hidden_files_are_left_out(tmp_path):
     cv2.imwrite(str(tmp_path / 'b.jpg'), random_image())
     (tmp_path / '._b.jpg').write_bytes(b'attributes that macOS stores')
     assert [name for name, _ in images_of(str(tmp_path))] == ['b'] and count_images(str(tmp_path)) == 1
+
+
+@pytest.mark.parametrize('folder', ['labels', 'overlays', 'compared'])
+def test_predictions_do_not_mix_with_the_files_of_a_data_set(bpkd, config, photo, tmp_path, folder):
+    checkpoint = save_student(Config.fromfile(config), tmp_path / 'last.pth')
+    truth = tmp_path / 'data' / folder / 'photo.png'
+    truth.parent.mkdir(parents=True)
+    truth.write_bytes(b'ground truth')
+    error = bpkd('predict', config, checkpoint, photo, '--out', 'data')
+    assert error.startswith(
+        f"error: data/{folder} has files that are not of an earlier prediction, such as 'photo.png'"
+    )
+    assert truth.read_bytes() == b'ground truth' and os.listdir('data') == [folder]
+
+
+def test_predictions_overwrite_earlier_predictions_but_not_their_source(bpkd, config, photo, tmp_path):
+    checkpoint = save_student(Config.fromfile(config), tmp_path / 'last.pth')
+    for _ in range(2):
+        assert not bpkd('predict', config, checkpoint, photo)
+    with open('predictions/predictions.json') as file:
+        assert json.load(file) == dict(models=[checkpoint], source=photo)
+    os.symlink('predictions', 'same')
+    before = cv2.imread('predictions/overlays/photo.png')
+    error = bpkd('predict', config, checkpoint, 'predictions/overlays/photo.png', '--out', 'same')
+    assert error == 'error: the source is in same/overlays, where predictions would be written: choose another --out'
+    assert (cv2.imread('predictions/overlays/photo.png') == before).all()
+
+
+def test_files_that_cannot_be_read_are_reported_and_the_others_are_predicted(bpkd, config, tmp_path, capsys):
+    checkpoint = save_student(Config.fromfile(config), tmp_path / 'last.pth')
+    (tmp_path / 'photos').mkdir()
+    jpeg, png = (cv2.imencode(ending, random_image())[1].tobytes() for ending in ('.jpg', '.png'))
+    huge = png[:16] + (2**20).to_bytes(4, 'big') * 2 + png[24:]
+    header = png[12:16] + huge[16:29]
+    huge = huge[:29] + zlib.crc32(header).to_bytes(4, 'big') + huge[33:]
+    bad = {'b.jpg': jpeg[:-40], 'c.png': png[:-40], 'd.jpg': b'', 'e.png': huge, 'f.jpg': jpeg[: len(jpeg) // 2]}
+    for name, content in {**bad, 'a.jpg': jpeg, 'z.png': png}.items():
+        (tmp_path / 'photos' / name).write_bytes(content)
+    (tmp_path / 'photos/g.jpg').mkdir()
+    error = bpkd('predict', config, checkpoint, 'photos')
+    assert error.startswith('error: 6 of 8 images are left out: photos/b.jpg cannot be read as an image')
+    assert all(f'photos/{name} cannot be read as an image' in error for name in (*bad, 'g.jpg')) and '\n' not in error
+    assert sorted(os.listdir('predictions/labels')) == ['a.png', 'z.png']
+    assert 'wrote the predictions of 2 images' in capsys.readouterr().out
+
+
+def test_opencv_fills_a_truncated_jpeg_and_it_is_refused_nevertheless(tmp_path, monkeypatch):
+    content = cv2.imencode('.jpg', random_image())[1].tobytes()
+    monkeypatch.setattr(cv2, 'imdecode', lambda *_: random_image())  # as OpenCV 4 does
+    (tmp_path / 'photo.jpg').write_bytes(content[:-40])
+    with pytest.raises(ValueError, match=r'photo.jpg cannot be read as an image \(image file is truncated'):
+        read_image(str(tmp_path / 'photo.jpg'))
+    (tmp_path / 'photo.jpg').write_bytes(content + b'appended by a camera')
+    assert (read_image(str(tmp_path / 'photo.jpg')) == random_image()).all()
+
+
+def test_names_that_are_not_utf8_are_read_and_written(bpkd, config, tmp_path):
+    """OpenCV's own functions crash with them."""
+    checkpoint = save_student(Config.fromfile(config), tmp_path / 'last.pth')
+    folder = os.fsencode(tmp_path) + b'/\xff'
+    try:
+        os.mkdir(folder)
+    except OSError:
+        pytest.skip('this file system has UTF-8 names only')
+    for name in (b'b\xe4.png', b'a.png', b'video\xe4'):
+        with open(folder + b'/' + name, 'wb') as file:
+            file.write(cv2.imencode('.png', random_image())[1].tobytes())
+    other = save_student(Config.fromfile(config), tmp_path / os.fsdecode(b'\xe4.pth'))
+    assert not bpkd('predict', config, checkpoint, os.fsdecode(folder), '--beside', config, other)
+    assert sorted(os.listdir(b'predictions/compared')) == [b'a.png', b'b\xe4.png']
+    error = bpkd('predict', config, checkpoint, os.fsdecode(folder + b'/video\xe4'))
+    assert error.startswith('error: OpenCV cannot open ') and error.endswith('whose name is not UTF-8: rename it')
+
+
+def test_a_full_disk_ends_with_one_line_and_leaves_no_part_of_a_picture(bpkd, config, photo, tmp_path):
+    checkpoint = save_student(Config.fromfile(config), tmp_path / 'last.pth')
+    assert not bpkd('predict', config, checkpoint, photo)
+    os.symlink('/dev/full', 'predictions/overlays/photo.png.part')
+    error = bpkd('predict', config, checkpoint, photo)
+    assert error == 'error: the disk is full: cannot write predictions/overlays/photo.png'
+    assert cv2.imread('predictions/overlays/photo.png').shape == (48, 64, 3)
+    assert os.listdir('predictions/overlays') == ['photo.png']
+
+
+def test_labels_of_more_than_256_classes_have_16_bits(tmp_path):
+    model = tiny.pspnet()
+    metainfo = dict(classes=[f'class {i}' for i in range(300)], palette=[[i % 256, 0, 0] for i in range(300)])
+    steps = [dict(type=name) for name in ('LoadImageFromFile', 'LoadAnnotations', 'PackSegInputs')]
+    dataset = dict(type='BaseSegDataset', metainfo=metainfo, pipeline=steps)
+    model = dict(type='plain_segmentor', num_classes=300, data_preprocessor=tiny.PREPROCESSOR, **model)
+    cfg = Config(dict(default_scope='mmseg', model=model, test_dataloader=dict(dataset=dataset)))
+    state = build_segmentor(student_config(cfg.model)).state_dict()
+    state['decode_head.conv_seg.bias'][290] = 1e6
+    torch.save(dict(state_dict=state), tmp_path / 'wide.pth')
+    cv2.imwrite(str(tmp_path / 'photo.png'), random_image())
+    predict({'wide': Predictor(cfg, str(tmp_path / 'wide.pth'), 'cpu')}, f'{tmp_path}/photo.png', f'{tmp_path}/out')
+    labels = cv2.imread(f'{tmp_path}/out/labels/photo.png', cv2.IMREAD_UNCHANGED)
+    assert labels.dtype == np.uint16 and (labels == 290).all()
 
 
 @pytest.mark.parametrize('name', ['drive.wmv', 'drive.m4v', 'drive'])

@@ -32,7 +32,7 @@ from mmseg_bpkd.grids.recorder import RunRecorder
 from mmseg_bpkd.grids.result_tables import accuracy_table, class_table
 from mmseg_bpkd.grids.run_results import Results
 from mmseg_bpkd.grids.scheduler import run_grid
-from mmseg_bpkd.grids.worker import execute
+from mmseg_bpkd.grids.worker import execute, is_busy
 
 WRITES_ITS_RESULT = 'import json, sys; json.dump(dict(metrics={}), open(sys.argv[1], "w"))'
 
@@ -216,11 +216,13 @@ def test_a_second_process_does_not_train_the_same_run(uninterrupted, tmp_path):
     other = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout.readline() == 'ready\n'
+        assert is_busy(str(tmp_path / 'run')) and not is_busy(str(tmp_path))
         with pytest.raises(RuntimeError, match='another process is training in .*run'):
             execute(run, str(tmp_path / 'run'), str(tmp_path / 'result.json'))
     finally:
         other.kill()
         other.wait()
+    assert not is_busy(str(tmp_path / 'run'))
 
 
 # The scheduler, with processes that only write a result.
@@ -336,6 +338,64 @@ def test_a_second_start_repeats_only_the_crashed_run(fakes, tmp_path):
     fakes.clear()
     assert run_grid(grid, 3, FakeProcess, 0) == 1
     assert [process.id for process in fakes] == ['bad-0']
+
+
+@pytest.mark.parametrize('seen_before', [True, False])
+def test_a_run_that_another_process_trains_is_waited_for(fakes, tmp_path, monkeypatch, capsys, seen_before):
+    """`seen_before`: whether the other process has the lock when this one looks, or gets it afterwards."""
+    grid = small_grid(tmp_path, 'bad-0', 'b-0')
+    looks = []
+
+    def busy(folder: str) -> bool:
+        if not folder.endswith('bad-0'):
+            return False
+        looks.append(folder)
+        if len(looks) == 4:  # the other process ends
+            with open(grid.result(grid.runs[0]), 'w') as file:
+                json.dump(dict(metrics={}, steps=10, wall_clock_s=1.0), file)
+        return seen_before or len(looks) > 1
+
+    monkeypatch.setattr(scheduler, 'is_busy', busy)
+    os.makedirs(grid.results)
+    assert run_grid(grid, 1, FakeProcess, 0) == 0
+    assert [process.id for process in fakes] == (['b-0'] if seen_before else ['bad-0', 'b-0'])
+    printed = capsys.readouterr().out
+    assert printed.count('bad-0 is trained by another process: waiting for it') == 1
+    assert 'bad-0 was finished by another process' in printed and '2 of 2 runs are finished' in printed
+    assert 'CRASHED' not in printed
+
+
+def test_a_run_whose_other_process_ends_without_a_result_is_trained(fakes, tmp_path, monkeypatch):
+    looks = iter([True, True])
+    monkeypatch.setattr(scheduler, 'is_busy', lambda folder: next(looks, False))
+    assert run_grid(small_grid(tmp_path, 'a-0'), 1, FakeProcess, 0) == 0
+    assert [process.id for process in fakes] == ['a-0']
+
+
+@pytest.mark.parametrize('content', [b'', b'{"metrics": ', b'[]', b'\xff\xfe\0'])
+@pytest.mark.parametrize('kind', ['result', 'settings'])
+def test_an_empty_or_half_written_file_of_a_run_is_named_before_the_first_start(fakes, tmp_path, content, kind):
+    grid = small_grid(tmp_path, 'a-0', 'b-0')
+    folder = grid.folder(grid.runs[1])
+    path = grid.result(grid.runs[1]) if kind == 'result' else osp.join(folder, 'settings.json')
+    for each in (grid.results, folder):
+        os.makedirs(each)
+    for name in ('last_checkpoint', 'iter_1.pth'):
+        with open(osp.join(folder, name), 'w') as file:
+            file.write(osp.join(folder, 'iter_1.pth'))
+    with open(path, 'wb') as file:
+        file.write(content)
+    with pytest.raises(ValueError, match=f'^{re.escape(path)} (is empty, damaged|holds a list)'):
+        run_grid(grid, 1, FakeProcess, 0)
+    assert not fakes
+
+
+def test_a_damaged_file_of_progress_is_ignored(tmp_path):
+    job = Job(Run('a', 0, 'a.py'), 10)
+    for content in ('', '[]', '{}'):
+        (tmp_path / 'progress.json').write_text(content)
+        job.read_progress(str(tmp_path))
+    assert (job.step, job.seconds) == (0, 0)
 
 
 def test_at_most_so_many_runs_as_jobs_are_trained_at_once_each_in_a_slot_of_its_own(fakes, tmp_path):

@@ -341,12 +341,47 @@ def test_results_that_cannot_be_used_are_an_error_that_says_why(folder, tmp_path
         summarize(str(tmp_path), str(tmp_path / 'out'), **options)
 
 
-@pytest.mark.parametrize('content', [b'', b'{"metrics": {"mI', b'[1]', b'{"metrics": 3}', b'\xff\xfe', b'[' * 10**5])
-def test_an_empty_or_half_result_is_named(folder, tmp_path, content):
-    (tmp_path / 'kd-0.json').write_bytes(content)
-    with pytest.raises(ValueError, match=r'(cannot read )?.*kd-0\.json') as caught:
+@pytest.mark.parametrize(
+    ('suffix', 'content'),
+    [
+        ('.json', b''),
+        ('.json', b'{"metrics": {"mIoU": 1'),
+        ('.json', b'[]'),
+        ('.json', b'\xff\xfe\0'),
+        ('.json', b'{"metrics": 1}'),
+        ('.json', b'{"metrics": {"mIoU": "1"}}'),
+        ('.json', b'{"metrics": {"mIoU": 1}, "seed": "1"}'),
+        ('.json', b'{"metrics": {"mIoU": 1}, "per_class": []}'),
+        ('.npz', b''),
+        ('.npz', b'half'),
+        ('.npz', None),
+    ],
+)
+def test_a_damaged_file_is_named(folder, tmp_path, suffix, content):
+    for name in ('student-0', 'kd-0'):
+        for each in ('.json', '.npz'):
+            (tmp_path / (name + each)).write_bytes(open(osp.join(folder, name + each), 'rb').read())
+    if content is None:
+        np.savez(tmp_path / 'kd-0.npz', images=['a'], mIoU=np.zeros(3))
+    else:
+        (tmp_path / f'kd-0{suffix}').write_bytes(content)
+    with pytest.raises(ValueError, match=f'kd-0{suffix} (is|holds)'):
         summarize(str(tmp_path), str(tmp_path / 'out'))
-    assert '\n' not in str(caught.value)
+
+
+def test_names_of_a_stranger_are_neither_tags_nor_columns_nor_formulas(folder, tmp_path):
+    record = json.loads(open(osp.join(folder, 'kd-0.json')).read())
+    names = {'<script>alert(1)</script>': '0', 'a|b\n# c': '1', '$x_{$': '2', '[x](javascript:alert(1))': '3'}
+    for name, file in names.items():
+        per_class = dict(IoU={f'${name}': 1.0, 'car': 2.0})
+        changed = dict(record, name=name, seed=0, overrides={name: name}, per_class=per_class)
+        (tmp_path / f'{file}.json').write_text(json.dumps(changed))
+    summarize(str(tmp_path), str(tmp_path / 'out'))
+    text = (tmp_path / 'out/summary.md').read_text()
+    assert '<' not in text and '](' not in text.replace('\\[x](', '') and '\n# c' not in text
+    accuracy = text.split('## Results')[1].split('\n\n')[1].splitlines()
+    assert {len(re.findall(r'(?<!\\)\|', line)) for line in accuracy} == {len(re.findall(r'\|', accuracy[1]))}
+    assert '<script' not in (tmp_path / 'out/report.html').read_text()
 
 
 def test_a_copy_of_a_result_is_not_a_second_seed(folder, tmp_path):

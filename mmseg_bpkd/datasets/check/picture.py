@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 from PIL import Image, ImageOps
 
 from mmseg_bpkd.datasets.labels import Value
+from mmseg_bpkd.fileio.writing import save_figure
 from mmseg_bpkd.ops.boundary import edge_masks
 
 from .all_checks import Result
@@ -58,7 +59,7 @@ def draw_samples(result: Result, count: int, path: str) -> None:
             axis.axis('off')
     patches = [Patch(color=color, label=name) for name, color in legend.items()]
     figure.legend(handles=patches, loc='lower center', ncol=LEGEND_COLUMNS, fontsize=8, frameon=False)
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def choose_samples(result: Result, count: int) -> list[Sample]:

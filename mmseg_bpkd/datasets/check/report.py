@@ -1,12 +1,13 @@
 """Formats the results as text and as JSON, and writes them."""
 
-import json
 import os
 import os.path as osp
 from dataclasses import asdict
 from math import prod
 
 from prettytable import PrettyTable
+
+from mmseg_bpkd.fileio.writing import write_json
 
 from .all_checks import Result
 from .findings import counted
@@ -27,9 +28,7 @@ def write_report(result: Result, config: str, folder: str, samples: int) -> str:
         os.remove(picture)
     with result.attempt('samples.png'):
         draw_samples(result, samples, picture)
-    with open(osp.join(folder, 'report.json'), 'w') as file:
-        json.dump(dict(config=config, **as_json(result)), file, indent=2)
-        file.write('\n')
+    write_json(osp.join(folder, 'report.json'), dict(config=config, **as_json(result)))
     written = ', samples.png' if osp.isfile(picture) else ''
     return f'{as_text(result)}\nwritten to {folder}: report.json{written}'
 

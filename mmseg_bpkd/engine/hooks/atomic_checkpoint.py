@@ -3,7 +3,6 @@
 import os
 import os.path as osp
 from collections.abc import Iterable
-from contextlib import suppress
 from glob import escape, glob
 
 from mmengine.dist import is_main_process
@@ -13,31 +12,14 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-PARTIAL = '.part'  # suffix of a file that is being written
+from mmseg_bpkd.fileio.writing import PARTIAL, write_bytes
 
 
 class AtomicLocalBackend(LocalBackend):
-    """Writes a local file under a temporary name, flushes it to the disk and renames it.
-
-    Raises:
-        OSError: naming the file, if it cannot be written. The temporary file is deleted, an old file stays.
-    """
+    """Writes local files as `write_bytes` does, which may raise its `WriteError`."""
 
     def put(self, obj: bytes, filepath: str) -> None:
-        os.makedirs(osp.dirname(filepath) or '.', exist_ok=True)
-        try:
-            with open(f'{filepath}{PARTIAL}', 'wb') as file:
-                file.write(obj)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            with suppress(OSError):
-                os.remove(f'{filepath}{PARTIAL}')
-            raise OSError(error.errno, error.strerror or str(error), filepath) from error
-        os.replace(f'{filepath}{PARTIAL}', filepath)
-        folder = os.open(osp.dirname(filepath) or '.', os.O_RDONLY)
-        os.fsync(folder)  # flushes the renaming
-        os.close(folder)
+        write_bytes(filepath, obj)
 
     def put_text(self, obj: str, filepath: str, encoding: str = 'utf-8') -> None:
         self.put(obj.encode(encoding), filepath)

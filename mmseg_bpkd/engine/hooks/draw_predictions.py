@@ -31,7 +31,10 @@ class DrawPredictionsHook(SegVisualizationHook):
     ) -> None:
         if not self.draw or mode == 'train' or not self.every_n_inner_iters(batch_idx, self.interval):
             return
-        for image, output in zip(data_batch['inputs'], outputs):
+        images = data_batch['inputs']
+        if isinstance(images[0], (list, tuple)):  # of test-time augmentation: the images at each scale
+            images = images[0]
+        for image, output in zip(images, outputs):
             height, width = output.ori_shape
             rgb = image.permute(1, 2, 0).cpu().numpy()[..., ::-1]
             self._visualizer.add_datasample(
