@@ -36,6 +36,7 @@ def test_a_place_that_cannot_be_written_is_found_before_the_test(bpkd, run, opti
     assert error.startswith('error: cannot write student.pth/x')
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_during_the_test_leaves_the_earlier_results(bpkd, run):
     written = ['--out', 'new/results.json', '--per-image', 'counts.npz']
     assert not bpkd(*run, *written)

@@ -71,6 +71,7 @@ def test_the_mean_iou_is_that_of_the_mean_probabilities_over_scales_and_flips(ru
     assert found == pytest.approx(miou_by_loops(cfg, checkpoint), abs=0.02) and abs(found - plain) > 0.05
 
 
+@pytest.mark.slow
 def test_one_scale_without_flip_gives_the_metrics_of_the_plain_test(run):
     cfg, checkpoint = run
     plain = evaluate(copy.deepcopy(cfg), checkpoint)['metrics']
@@ -111,6 +112,7 @@ def test_an_exported_config_keeps_the_pipeline(tmp_path):
     assert plain_config(cfg).tta_model == dict(type='SegTTAModel')
 
 
+@pytest.mark.slow
 def test_an_onnx_file_takes_the_place_of_the_network(run, tmp_path, monkeypatch):
     """With the network behind a stub of the file, since an export takes long."""
     cfg, checkpoint = run
