@@ -32,10 +32,10 @@ def pspnet(width: int = 4, **changes) -> dict:
     )
 
 
-def save_teacher(path, width: int = 8, num_classes: int = 3, seed: int = 7) -> str:
+def save_teacher(path, width: int = 8, num_classes: int = 3, seed: int = 7, preprocessor: dict = PREPROCESSOR) -> str:
     """Writes a checkpoint in MMSegmentation's format, with auxiliary head and random batch norm statistics."""
     torch.manual_seed(seed)
-    teacher = build_segmentor(resolve_segmentor(pspnet(width), num_classes, PREPROCESSOR))
+    teacher = build_segmentor(resolve_segmentor(pspnet(width), num_classes, preprocessor))
     for module in teacher.modules():
         if hasattr(module, 'running_mean'):
             module.running_mean.normal_(std=0.1)

@@ -5,6 +5,7 @@ import os.path as osp
 from collections.abc import Iterator, Sequence
 
 import cv2
+import mmcv
 import numpy as np
 import torch
 from mmcv.transforms import Compose
@@ -18,6 +19,7 @@ from mmseg_bpkd.datasets.check.probes import probe
 from mmseg_bpkd.evaluation.onnx import load_onnx
 from mmseg_bpkd.fileio.checkpoint import read_checkpoint
 from mmseg_bpkd.fileio.writing import write_json, write_png
+from mmseg_bpkd.models.segmentors import input_channels
 from mmseg_bpkd.ops.boundary import boundary_band
 
 from .student import dataset_meta, load_segmentor, test_dataset
@@ -58,24 +60,36 @@ class Predictor:
             raise ValueError(f'PyTorch cannot use the device {device!r}: {str(error).splitlines()[0]}') from error
         if onnx:
             self.model.encode_decode = onnx
-        steps = [step for step in test_dataset(cfg).pipeline if not loads(step)]
-        self.pipeline = Compose([dict(type='LoadImageFromNDArray'), *steps])
+        pipeline = test_dataset(cfg).pipeline
+        self.pipeline = Compose([dict(type='LoadImageFromNDArray'), *(step for step in pipeline if not loads(step))])
+        loader: dict = next((step for step in pipeline if step['type'] == 'LoadImageFromFile'), {})
+        self.decoding = dict(flag=loader.get('color_type', 'color'), backend=loader.get('imdecode_backend', 'cv2'))
+        self.channels = input_channels(self.model)
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Returns the class of each pixel, (H, W) uint8.
 
         Args:
-            image: (H, W, 3) uint8, BGR.
+            image: (H, W, 3) uint8, BGR; for a network of another number of channels, (H, W) or (H, W, channels).
+
+        Raises:
+            ValueError: if the image has another number of channels than the network takes.
         """
+        found = 1 if image.ndim == 2 else image.shape[2]
+        if found != self.channels:
+            raise ValueError(
+                f'the image has {found} channels, but the network takes {self.channels}: LoadImageFromFile of the test '
+                f'pipeline has color_type={self.decoding["flag"]!r}'
+            )
         result = self.model.test_step(self._batch(image))[0]
         return result.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8)
 
     def preprocess(self, image: np.ndarray) -> Tensor:
-        """Returns the image as the network gets it, (1, 3, h, w), after the test pipeline and the normalization.
+        """Returns the image as the network gets it, (1, channels, h, w), after the test pipeline and the normalization.
 
         Args:
-            image: (H, W, 3) uint8, BGR.
+            image: as in a call.
         """
         return self.model.data_preprocessor(self._batch(image), False)['inputs']
 
@@ -85,7 +99,7 @@ class Predictor:
     def overlay(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Returns the image with the colors of the classes over it, (H, W, 3) uint8, BGR."""
         colors = np.array(self.meta['palette'], np.uint8)[:, ::-1][labels]
-        return cv2.addWeighted(image, 1 - OPACITY, colors, OPACITY, 0)
+        return cv2.addWeighted(to_bgr(image), 1 - OPACITY, colors, OPACITY, 0)
 
 
 def predict(predictors: dict[str, Predictor], source: str, out: str) -> None:
@@ -108,7 +122,7 @@ def predict(predictors: dict[str, Predictor], source: str, out: str) -> None:
     progress, count = ProgressBar(total or 0), 0
     sums: dict[str, float] = {}
     try:
-        for name, image in images_of(source):
+        for name, image in images_of(source, **first.decoding):
             labels = first(image)
             _write(out, 'labels', name, labels)
             _write(out, 'overlays', name, first.overlay(image, labels))
@@ -116,7 +130,7 @@ def predict(predictors: dict[str, Predictor], source: str, out: str) -> None:
                 other_labels = second(image)
                 differences, fractions = compare(image, labels, other_labels)
                 pictures = [
-                    ('image', image),
+                    ('image', to_bgr(image)),
                     (names[0], first.overlay(image, labels)),
                     (names[1], second.overlay(image, other_labels)),
                     ('different: orange at boundaries, blue elsewhere', differences),
@@ -165,12 +179,20 @@ def check_same_classes(names: Sequence[str], predictors: Sequence[Predictor]) ->
         names: of the models, for the error message.
 
     Raises:
-        ValueError: if the names of their classes differ.
+        ValueError: if the names of their classes differ, or how they load images.
     """
-    first, *others = (predictor.meta['classes'] for predictor in predictors)
-    for name, classes in zip(names[1:], others):
-        if classes != first:
-            raise ValueError(f'{names[0]} and {name} have different classes: {", ".join(first)}; {", ".join(classes)}')
+    first, *others = predictors
+    for name, other in zip(names[1:], others):
+        classes, expected = other.meta['classes'], first.meta['classes']
+        if classes != expected:
+            raise ValueError(
+                f'{names[0]} and {name} have different classes: {", ".join(expected)}; {", ".join(classes)}'
+            )
+        if other.decoding != first.decoding:
+            raise ValueError(
+                f'{names[0]} and {name} load images differently: {first.decoding}; {other.decoding}. They need the '
+                'same color_type and imdecode_backend'
+            )
 
 
 def loads(step: dict) -> bool:
@@ -178,14 +200,26 @@ def loads(step: dict) -> bool:
     return step['type'].startswith(('Load', 'Render'))
 
 
-def images_of(source: str) -> Iterator[tuple[str, np.ndarray]]:
+def to_bgr(image: np.ndarray) -> np.ndarray:
+    """Returns a picture of an image of any type and number of channels, (H, W, 3) uint8: of more than three, the first
+    three.
+    """
+    if image.dtype != np.uint8:
+        image = (image * (255 / max(1, image.max()))).astype(np.uint8)
+    image = image if image.ndim == 3 else image[..., None]
+    return np.ascontiguousarray(image[..., :3] if image.shape[2] >= 3 else image[..., :1].repeat(3, 2))
+
+
+def images_of(source: str, flag: str = 'color', backend: str = 'cv2') -> Iterator[tuple[str, np.ndarray]]:
     """Yields (name, image) of an image, of the images of a folder in the order of their names, or of a video.
 
     Args:
         source: path of an image, a folder or a video. Hidden files of a folder are left out.
+        flag, backend: how to decode them, as in `mmcv.imfrombytes`.
 
     Yields:
-        The name without its extension (frames of a video are `frame_000000`, ...), and (H, W, 3) uint8, BGR.
+        The name without its extension (frames of a video are `frame_000000`, ...), and the image, by default
+        (H, W, 3) uint8, BGR.
 
     Raises:
         FileNotFoundError: if there is nothing at the path, or no image in the folder.
@@ -193,12 +227,13 @@ def images_of(source: str) -> Iterator[tuple[str, np.ndarray]]:
             after the last frame, if a video breaks off.
     """
     if _is_video(source):
-        yield from _frames(source)
+        for name, frame in _frames(source):
+            yield name, cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) if flag == 'grayscale' else frame
         return
     files, faults = _image_files(source), []
     for file in files:
         try:
-            image = read_image(file)
+            image = read_image(file, flag, backend)
         except ValueError as error:
             faults.append(str(error))
         else:
@@ -208,15 +243,18 @@ def images_of(source: str) -> Iterator[tuple[str, np.ndarray]]:
         raise ValueError(count + '; '.join(faults))
 
 
-def read_image(file: str) -> np.ndarray:
-    """Reads an image, (H, W, 3) uint8, BGR. Its name need not be UTF-8, with which OpenCV's own reader crashes.
+def read_image(file: str, flag: str = 'color', backend: str = 'cv2') -> np.ndarray:
+    """Reads an image, as `LoadImageFromFile` does. Its name need not be UTF-8, with which OpenCV's own reader crashes.
+
+    Args:
+        flag, backend: as in `images_of`.
 
     Raises:
         ValueError: if it cannot be read, is truncated, or is too large for OpenCV.
     """
     try:
         with open(file, 'rb') as stream:
-            image = cv2.imdecode(np.frombuffer(stream.read(), np.uint8), cv2.IMREAD_COLOR)
+            image = mmcv.imfrombytes(stream.read(), flag=flag, backend=backend)
         if image is not None and not probe(file).complete:
             with Image.open(file) as whole:  # OpenCV fills the rest of a truncated JPEG silently; PIL raises an error
                 whole.load()
@@ -285,7 +323,7 @@ def compare(
     """Marks where two predictions differ: near a boundary of either prediction, and elsewhere.
 
     Args:
-        image: (H, W, 3) uint8, BGR.
+        image: see `to_bgr`.
         first, second: the classes that the models predict, (H, W) uint8.
         half_width: how far from a boundary a pixel may be, in pixels.
 
@@ -306,11 +344,11 @@ def mark(image: np.ndarray, differs: np.ndarray, near: np.ndarray) -> np.ndarray
     """Returns the gray image with some pixels marked, orange near boundaries and blue elsewhere, (H, W, 3) uint8, BGR.
 
     Args:
-        image: (H, W, 3) uint8, BGR.
+        image: see `to_bgr`.
         differs: the pixels to mark, (H, W) bool.
         near: the pixels near boundaries, (H, W) bool.
     """
-    picture = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    picture = cv2.cvtColor(cv2.cvtColor(to_bgr(image), cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     picture[differs & near] = AT_BOUNDARY
     picture[differs & ~near] = ELSEWHERE
     return picture

@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from mmseg_bpkd.deploy.predict import to_bgr
+
 WIDTH = 2.4  # inches, of a picture
 
 
@@ -41,4 +43,4 @@ def show(axis: Axes, picture: np.ndarray, **options) -> AxesImage:
 
 
 def to_rgb(image: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(to_bgr(image), cv2.COLOR_BGR2RGB)
