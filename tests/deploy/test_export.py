@@ -286,7 +286,7 @@ def test_the_exported_config_still_maps_labels_but_not_for_inference(run, tmp_pa
     monkeypatch.chdir(tmp_path)
     cfg = Config.fromfile('config.py')
     load = dict(type='LoadCheckedAnnotations', num_classes=9, label_map={0: 0, 255: 1})
-    cfg.test_dataloader.dataset.pipeline.insert(1, load)
+    cfg.test_dataloader.dataset.pipeline.insert(1, dict(load))
     exported = Config.fromfile(export_student(cfg, 'last.pth', 'student.pth'))
     assert exported.test_dataloader.dataset.pipeline[1] == load
     assert exported.test_pipeline[1] == dict(type='LoadAnnotations')
