@@ -123,9 +123,9 @@ def test_a_teacher_stays_as_it_was_if_it_is_asked_for_or_was_built_before(teache
 @pytest.mark.parametrize(
     ('kind', 'source'),
     [
-        ('ModuleOutputs', 'backbone.layer4.1.conv2'),
-        ('ModuleOutputs', 'backbone.layer4.1.bn2'),
-        ('ModuleInputs', 'backbone.layer4.1.bn2'),
+        ('ModuleOutputs', 'backbone.layer4.1.conv1'),
+        ('ModuleOutputs', 'backbone.layer4.1.bn1'),
+        ('ModuleInputs', 'backbone.layer4.1.bn1'),
     ],
 )
 def test_what_is_recorded_between_a_convolution_and_its_norm_is_not_changed(teacher_ckpt, kind, source):
