@@ -61,8 +61,9 @@ class Predictor:
         if onnx:
             self.model.encode_decode = onnx
         pipeline = test_dataset(cfg).pipeline
-        self.pipeline = Compose([dict(type='LoadImageFromNDArray'), *(step for step in pipeline if not loads(step))])
         loader: dict = next((step for step in pipeline if step['type'] == 'LoadImageFromFile'), {})
+        load = dict(type='LoadImageFromNDArray', to_float32=loader.get('to_float32', False))
+        self.pipeline = Compose([load, *(step for step in pipeline if not loads(step))])
         self.decoding = dict(flag=loader.get('color_type', 'color'), backend=loader.get('imdecode_backend', 'cv2'))
         self.channels = input_channels(self.model)
 

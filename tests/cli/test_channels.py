@@ -4,7 +4,13 @@ import cv2
 import numpy as np
 import pytest
 import tiny
+import torch
 from conftest import ROOT
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmseg.registry import DATASETS
+
+from mmseg_bpkd.deploy.predict import Predictor, images_of
 
 CONFIG = """
 _base_ = ['{root}/configs/_base_/schedules/short.py', '{root}/configs/_base_/default_runtime.py',
@@ -80,6 +86,38 @@ def test_the_whole_path(bpkd, tmp_path, channels, color_type, capsys):
     colors = np.eye(3, dtype=int)[:, ::-1][labels[0]] * 255
     seen = image[..., None].repeat(3, 2) if channels == 1 else image[..., :3]
     assert abs(overlay - (colors + seen) / 2).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ('channels', 'load'),
+    [
+        (1, dict(color_type='grayscale')),
+        (3, dict(color_type='color')),
+        (4, dict(color_type='unchanged')),
+        (3, dict(color_type=3, to_float32=True)),  # of 16 bits
+    ],
+    ids=str,
+)
+def test_an_image_is_predicted_as_it_is_tested(tmp_path, channels, load):
+    write_data(tmp_path, channels)
+    if load.get('to_float32'):
+        image = np.random.default_rng(1).integers(0, 4096, (40, 40, 3)).astype(np.uint16)
+        cv2.imwrite(str(tmp_path / 'images/0.png'), image)
+    networks = dict(teacher=tiny.pspnet(8), student=tiny.pspnet(4))
+    text = CONFIG.format(root=ROOT, folder=str(tmp_path), channels=channels, color_type=load['color_type'], **networks)
+    (tmp_path / 'teacher.py').write_text(text + TEACHER)
+    cfg = Config.fromfile(tmp_path / 'teacher.py')
+    cfg.test_dataloader.dataset.pipeline[0].update(load)
+    preprocessor = {key: cfg.task.data_preprocessor[key] for key in ('mean', 'std', 'bgr_to_rgb')}
+    checkpoint = tiny.save_teacher(tmp_path / 'x.pth', 8, preprocessor=dict(tiny.PREPROCESSOR, **preprocessor))
+    predictor = Predictor(cfg, checkpoint, 'cpu')
+    _, image = next(images_of(str(tmp_path / 'images/0.png'), **predictor.decoding))
+    sample = pseudo_collate([DATASETS.build(cfg.test_dataloader.dataset)[0]])
+    expected = predictor.model.data_preprocessor(sample, False)['inputs']
+    assert torch.equal(predictor.preprocess(image), expected) and expected.shape[1] == channels
+    if load.get('to_float32'):
+        assert expected.max() > 50  # (4095 - 100) / 50: no bit is lost
+    assert predictor(image).shape == (40, 40)
 
 
 def test_an_image_of_another_number_of_channels_is_an_error_with_both(bpkd, tmp_path):
