@@ -62,7 +62,9 @@ def short_errors(cfg: Config | None = None, *kinds: type, launcher: str = 'none'
 
 
 def _line(error: Exception, cfg: Config | None, kinds: tuple[type, ...]) -> str | None:
-    text = str(error) if isinstance(error, kinds) else (cfg and explain_build_error(error, cfg)) or own_message(error)
+    in_worker = IN_WORKER.search(str(error))
+    message = in_worker[3] if in_worker else str(error)
+    text = message if isinstance(error, kinds) else (cfg and explain_build_error(error, cfg)) or own_message(error)
     text = text or next((meaning for part, meaning in LIBRARIES.items() if part in str(error)), None)
     return text and ' '.join(line.strip() for line in text.strip().splitlines())
 

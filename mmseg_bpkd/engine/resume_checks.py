@@ -15,7 +15,7 @@ COUNTERS = {'last_step', 'verbose'}  # arguments of a scheduler that are no sett
 
 
 def check_resumed(runner: Runner, checkpoint: dict, source: str) -> None:
-    """Checks a checkpoint before MMEngine resumes from it, and loads its weights.
+    """Checks a checkpoint before MMEngine resumes from it, and loads its weights. `read_checkpoint` has checked types.
 
     MMEngine only warns of weights that do not fit. It loads the state of another optimizer or schedule, which fails in
     the first step or mixes both.
@@ -35,11 +35,6 @@ def check_resumed(runner: Runner, checkpoint: dict, source: str) -> None:
             'best one. Resume from an iter_*.pth, or '
             f'{FROM_WEIGHTS}'
         )
-    for key in PARTS:
-        if not isinstance(checkpoint[key], dict):
-            raise ValueError(
-                f'cannot resume from {source}: {key} is a {type(checkpoint[key]).__name__}, expected a dict'
-            )
     _check_counts(runner, checkpoint['meta'], source)
     model = getattr(runner.model, 'module', runner.model)
     _check_method(model, checkpoint['message_hub'], source)

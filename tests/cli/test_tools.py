@@ -232,7 +232,7 @@ def test_a_subclass_of_seg_distill_is_tested_and_exported(trained, exported, tes
 
 def test_an_exported_checkpoint_has_the_ending_pth(trained, tmp_path):
     config, folder = trained
-    with pytest.raises(ValueError, match=r'must be named \*\.pth, got .*x\.pt$'):
+    with pytest.raises(ValueError, match=r'must be named \*\.pth or \*\.safetensors, got .*x\.pt$'):
         export_student(Config.fromfile(config), str(folder / 'run/iter_2.pth'), str(tmp_path / 'x.pt'))
     assert not os.listdir(tmp_path)
 

@@ -8,11 +8,10 @@ import cv2
 import numpy as np
 import pytest
 import runs
-import tiny
 import torch
 from mmengine.config import Config
 
-from mmseg_bpkd.deploy.predict import Predictor, count_images, distinct_ends, images_of, predict, read_image
+from mmseg_bpkd.deploy.predict import count_images, distinct_ends, images_of, read_image
 from mmseg_bpkd.models.roles import student_config
 from mmseg_bpkd.models.segmentors import build_segmentor
 
@@ -191,22 +190,6 @@ def test_a_full_disk_ends_with_one_line_and_leaves_no_part_of_a_picture(bpkd, co
     assert error == 'error: the disk is full: cannot write predictions/overlays/photo.png'
     assert cv2.imread('predictions/overlays/photo.png').shape == (48, 64, 3)
     assert os.listdir('predictions/overlays') == ['photo.png']
-
-
-def test_labels_of_more_than_256_classes_have_16_bits(tmp_path):
-    model = tiny.pspnet()
-    metainfo = dict(classes=[f'class {i}' for i in range(300)], palette=[[i % 256, 0, 0] for i in range(300)])
-    steps = [dict(type=name) for name in ('LoadImageFromFile', 'LoadAnnotations', 'PackSegInputs')]
-    dataset = dict(type='BaseSegDataset', metainfo=metainfo, pipeline=steps)
-    model = dict(type='plain_segmentor', num_classes=300, data_preprocessor=tiny.PREPROCESSOR, **model)
-    cfg = Config(dict(default_scope='mmseg', model=model, test_dataloader=dict(dataset=dataset)))
-    state = build_segmentor(student_config(cfg.model)).state_dict()
-    state['decode_head.conv_seg.bias'][290] = 1e6
-    torch.save(dict(state_dict=state), tmp_path / 'wide.pth')
-    cv2.imwrite(str(tmp_path / 'photo.png'), random_image())
-    predict({'wide': Predictor(cfg, str(tmp_path / 'wide.pth'), 'cpu')}, f'{tmp_path}/photo.png', f'{tmp_path}/out')
-    labels = cv2.imread(f'{tmp_path}/out/labels/photo.png', cv2.IMREAD_UNCHANGED)
-    assert labels.dtype == np.uint16 and (labels == 290).all()
 
 
 @pytest.mark.parametrize('name', ['drive.wmv', 'drive.m4v', 'drive'])

@@ -104,4 +104,5 @@ def test_the_leaf_of_aicsd_names_losses_of_its_model(tmp_path):
         'AdaptiveLossWeightHook',  # experiments/camvid_stride4/below_student names it custom_hooks.2
         'StopOnNaNHook',
         'SaveOnSignalHook',
+        'ProgressHook',
     ]

@@ -107,25 +107,26 @@ def test_adamw_is_not_resumed_as_sgd(tmp_path):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (dict(meta=None), 'meta is a NoneType, expected a dict'),
-        (dict(optimizer=[]), 'optimizer is a list, expected a dict'),
-        (dict(optimizer={}), 'its optimizer has no param_groups'),
-        (dict(param_schedulers='x'), 'its param_schedulers are no list of dicts'),
-        (dict(meta=dict(iter=10**12, epoch=0)), 'it is of iteration 1000000000000, expected at most 8'),
-        (dict(meta=dict(iter=-1, epoch=0)), 'it is of iteration -1, expected at most 8'),
-        (dict(meta=dict(iter='4', epoch=0)), "it is of iteration '4', expected at most 8"),
-        (dict(meta=dict(iter=2.0, epoch=0)), 'it is of iteration 2.0, expected at most 8'),
-        (dict(meta=dict(epoch=0)), 'it is of iteration None, expected at most 8'),
-        (dict(meta=dict(iter=2)), 'its epoch is None, expected a whole number'),
-        (dict(meta=dict(iter=2, epoch=0, data_stream=[])), 'its data_stream is [], expected a seed and a position'),
-        (dict(meta=dict(iter=2, epoch=0, data_stream=dict(seed=-1, position=0))), "its data_stream is {'seed': -1"),
-        (dict(message_hub=dict(log_scalars=[1])), 'its message_hub has no log_scalars'),
+        (dict(meta=None), 'damaged.*: meta is a NoneType, expected a dict'),
+        (dict(optimizer=[]), 'damaged.*: optimizer is a list, expected a dict'),
+        (dict(optimizer={}), 'cannot resume.* its optimizer has no param_groups'),
+        (dict(param_schedulers='x'), 'damaged.*: param_schedulers is a str, expected a list or dict'),
+        (dict(meta=dict(iter=10**12, epoch=0)), 'cannot resume.* it is of iteration 1000000000000, expected at most 8'),
+        (dict(meta=dict(iter=-1, epoch=0)), 'cannot resume.* it is of iteration -1, expected at most 8'),
+        (dict(meta=dict(iter='4', epoch=0)), 'damaged.*: meta.iter is a str, expected a int'),
+        (dict(meta=dict(iter=2.0, epoch=0)), 'damaged.*: meta.iter is a float, expected a int'),
+        (dict(meta=dict(epoch=0)), 'cannot resume.* it is of iteration None, expected at most 8'),
+        (dict(meta=dict(iter=2)), 'cannot resume.* its epoch is None, expected a whole number'),
+        (dict(meta=dict(iter=2, epoch=0, data_stream=[])), 'damaged.*: meta.data_stream is a list, expected a dict'),
+        (dict(meta=dict(iter=2, epoch=0, data_stream=dict(seed=-1, position=0))), 'resume.* its data_stream is .*-1'),
+        (dict(message_hub=dict(log_scalars=[1])), 'cannot resume.* its message_hub has no log_scalars'),
     ],
 )
 def test_a_damaged_checkpoint_is_refused(change, message, stopped, tmp_path):
     torch.save(dict(torch.load(stopped), **change), tmp_path / 'x.pth')
-    with pytest.raises(ValueError, match=re.escape(f'cannot resume from {tmp_path}/x.pth: {message}')):
+    with pytest.raises(ValueError, match=message) as error:
         resume(tmp_path / 'run', f'{tmp_path}/x.pth')
+    assert f'{tmp_path}/x.pth' in str(error.value)
 
 
 def test_a_finished_run_is_not_an_error(tmp_path):

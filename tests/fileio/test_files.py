@@ -1,7 +1,6 @@
 """Configs and checkpoints of the package are found from any working directory."""
 
 import os.path as osp
-import sys
 from collections import Counter
 from glob import glob
 
@@ -159,20 +158,3 @@ def test_recipes_have_names_of_their_own():
     leaves = [path for path in glob(osp.join(ROOT, 'configs/**/*.py'), recursive=True) if '/_base_/' not in path]
     assert len(leaves) > 100
     assert [name for name, count in Counter(map(osp.basename, leaves)).items() if count > 1] == []
-
-
-def test_safetensors_that_is_not_installed_is_named(tmp_path, monkeypatch):
-    (tmp_path / 'teacher.safetensors').write_bytes(b'')
-    monkeypatch.setitem(sys.modules, 'safetensors', None)
-    monkeypatch.setitem(sys.modules, 'safetensors.torch', None)
-    with pytest.raises(ImportError, match=r'teacher\.safetensors is read by .*: pip install safetensors$'):
-        read_checkpoint(str(tmp_path / 'teacher.safetensors'))
-    with pytest.raises(FileNotFoundError, match=r'^no checkpoint nowhere\.safetensors'):
-        read_checkpoint('nowhere.safetensors')
-
-
-def test_safetensors_are_read(tmp_path):
-    files = pytest.importorskip('safetensors.torch')
-    state = dict(weight=torch.arange(3.0))
-    files.save_file(state, tmp_path / 'teacher.safetensors')
-    assert torch.equal(read_checkpoint(str(tmp_path / 'teacher.safetensors'))['weight'], state['weight'])

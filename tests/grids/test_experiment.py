@@ -23,7 +23,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner, find_latest_checkpoint
 from mmseg_bpkd.cli import experiment
 from mmseg_bpkd.engine.train import apply_training_options
 from mmseg_bpkd.evaluation.metrics import load_counts
-from mmseg_bpkd.fileio.work_dir import last_checkpoint
+from mmseg_bpkd.fileio.work_dir import is_in_use, last_checkpoint
 from mmseg_bpkd.grids import processes, scheduler, worker
 from mmseg_bpkd.grids.grid_file import Grid, Run, load_grid
 from mmseg_bpkd.grids.processes import LocalProcess, SubmititJob, submitit_executor
@@ -32,7 +32,7 @@ from mmseg_bpkd.grids.recorder import RunRecorder
 from mmseg_bpkd.grids.result_tables import accuracy_table, class_table
 from mmseg_bpkd.grids.run_results import Results
 from mmseg_bpkd.grids.scheduler import run_grid
-from mmseg_bpkd.grids.worker import execute, is_busy
+from mmseg_bpkd.grids.worker import execute
 
 WRITES_ITS_RESULT = 'import json, sys; json.dump(dict(metrics={}), open(sys.argv[1], "w"))'
 
@@ -216,13 +216,13 @@ def test_a_second_process_does_not_train_the_same_run(uninterrupted, tmp_path):
     other = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout.readline() == 'ready\n'
-        assert is_busy(str(tmp_path / 'run')) and not is_busy(str(tmp_path))
+        assert is_in_use(str(tmp_path / 'run')) and not is_in_use(str(tmp_path))
         with pytest.raises(RuntimeError, match='another process is training in .*run'):
             execute(run, str(tmp_path / 'run'), str(tmp_path / 'result.json'))
     finally:
         other.kill()
         other.wait()
-    assert not is_busy(str(tmp_path / 'run'))
+    assert not is_in_use(str(tmp_path / 'run'))
 
 
 # The scheduler, with processes that only write a result.
@@ -355,7 +355,7 @@ def test_a_run_that_another_process_trains_is_waited_for(fakes, tmp_path, monkey
                 json.dump(dict(metrics={}, steps=10, wall_clock_s=1.0), file)
         return seen_before or len(looks) > 1
 
-    monkeypatch.setattr(scheduler, 'is_busy', busy)
+    monkeypatch.setattr(scheduler, 'is_in_use', busy)
     os.makedirs(grid.results)
     assert run_grid(grid, 1, FakeProcess, 0) == 0
     assert [process.id for process in fakes] == (['b-0'] if seen_before else ['bad-0', 'b-0'])
@@ -367,7 +367,7 @@ def test_a_run_that_another_process_trains_is_waited_for(fakes, tmp_path, monkey
 
 def test_a_run_whose_other_process_ends_without_a_result_is_trained(fakes, tmp_path, monkeypatch):
     looks = iter([True, True])
-    monkeypatch.setattr(scheduler, 'is_busy', lambda folder: next(looks, False))
+    monkeypatch.setattr(scheduler, 'is_in_use', lambda folder: next(looks, False))
     assert run_grid(small_grid(tmp_path, 'a-0'), 1, FakeProcess, 0) == 0
     assert [process.id for process in fakes] == ['a-0']
 

@@ -27,6 +27,9 @@ def check_classes(cfg: Config, *loaders: str) -> None:
         for split in splits:
             with suppress(Exception):  # the Runner says why a dataset cannot be built
                 split.dataset = DATASETS.build(dict(split.cfg, pipeline=[], lazy_init=True))
+        for split in splits:
+            for problem in _one_string(split):
+                raise ValueError(f'{split.name}: {problem}')
         splits = [split for split in splits if hasattr(split.dataset, 'metainfo')]
         model = cfg.model if 'train' in loaders else student_config(cfg.model)
         for check in (class_problems, partial(model_problems, model=model)):
@@ -38,6 +41,8 @@ def check_classes(cfg: Config, *loaders: str) -> None:
 def class_problems(split: Split) -> list[str]:
     """One sentence if the built dataset has no class names, too many, or not as many as its pipeline."""
     names, stated = split.dataset.metainfo.get('classes'), split.label_transform.get('num_classes')
+    if isinstance(names, str):
+        return _one_string(split)
     if not names:
         return [
             f'{split.type} has no class names, which validation needs: set metainfo=dict(classes=(...)) in '
@@ -53,6 +58,18 @@ def class_problems(split: Split) -> list[str]:
             f'num_classes to {len(names)}, in LoadCheckedAnnotations and in the config'
         ]
     return []
+
+
+def _one_string(split: Split) -> list[str]:
+    """One sentence if the names of the classes are a string, whose letters would count as classes."""
+    built = getattr(split.dataset, 'metainfo', None)  # a subset of the classes of a dataset class fails to be built
+    names = ((split.cfg.get('metainfo') or {}) if built is None else built).get('classes')
+    if not isinstance(names, str):
+        return []
+    return [
+        f'classes is the string {names!r}, expected a tuple of names or the path of a file with one name per line: '
+        f'write classes=({names!r},) in metainfo; in Python, the comma makes the tuple'
+    ]
 
 
 def model_problems(split: Split, model: dict) -> list[str]:

@@ -20,7 +20,7 @@ class ListingError(Exception):
 
 
 def list_split(split: Split, findings: Findings) -> None:
-    """Builds the dataset and sets `split.dataset`, `listed` and `pairs`. Problems become findings."""
+    """Builds the dataset and sets `split.dataset`, `places`, `listed` and `pairs`. Problems become findings."""
     try:
         _build(split)
         labels_missing = _missing_labels(split, split.places)
@@ -46,6 +46,7 @@ def _build(split: Split) -> None:
             f'{split.type} cannot be built ({type(error).__name__}: {error}): check '
             f'{split.loader}_dataloader.dataset in the config'
         ) from error
+    split.places = Places.of(vars(split.dataset), '')
 
 
 def _missing_labels(split: Split, places: Places) -> list[str]:
