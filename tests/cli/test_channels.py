@@ -28,12 +28,13 @@ augment = [
     dict(type='FastPhotoMetricDistortion')]
 data = dict(type='BaseSegDataset', data_root={folder!r}, img_suffix='.png', metainfo=dict(
     classes=('a', 'b', 'c'), palette=[[255, 0, 0], [0, 255, 0], [0, 0, 255]]),
-    data_prefix=dict(img_path='images', seg_map_path='labels'))
+    )
 pack = [dict(type='PackSegInputs')]
 train_dataloader = dict(batch_size=2, num_workers=0, sampler=dict(type='ResumableSampler'), dataset=dict(
-    **data, pipeline=[dict(type='SeedAugmentation'), *load, *augment, *pack]))
+    **data, data_prefix=dict(img_path='train/images', seg_map_path='train/labels'),
+    pipeline=[dict(type='SeedAugmentation'), *load, *augment, *pack]))
 val_dataloader = dict(batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False), dataset=dict(
-    **data, pipeline=[*load, *pack]))
+    **data, data_prefix=dict(img_path='images', seg_map_path='labels'), pipeline=[*load, *pack]))
 test_dataloader = val_dataloader
 val_evaluator = test_evaluator = [dict(type='SegIoU'), dict(type='TrimapIoU')]
 train_cfg = dict(max_iters=2, val_interval=2)
@@ -50,15 +51,16 @@ model = dict(type='SegDistill', teacher=teacher, student=student, teacher_ckpt='
 
 
 def write_data(folder, channels: int) -> np.ndarray:
-    """Four images of 40x40 pixels with labels. Returns the first image."""
+    """Four images of 40x40 pixels with labels for training, and four to test. Returns the first of these."""
     rng = np.random.default_rng(0)
-    for name in ('images', 'labels'):
-        (folder / name).mkdir()
-    for i in range(4):
-        label = rng.integers(0, 3, (5, 5)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
-        image = rng.integers(0, 60, (40, 40, channels)).astype(np.uint8) + 60 * label[..., None]
-        cv2.imwrite(str(folder / f'labels/{i}.png'), label)
-        cv2.imwrite(str(folder / f'images/{i}.png'), image)
+    for split in (folder / 'train', folder):
+        for name in ('images', 'labels'):
+            (split / name).mkdir(parents=True)
+        for i in range(4):
+            label = rng.integers(0, 3, (5, 5)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
+            image = rng.integers(0, 60, (40, 40, channels)).astype(np.uint8) + 60 * label[..., None]
+            cv2.imwrite(str(split / f'labels/{i}.png'), label)
+            cv2.imwrite(str(split / f'images/{i}.png'), image)
     return cv2.imread(str(folder / 'images/0.png'), cv2.IMREAD_UNCHANGED)
 
 

@@ -612,7 +612,7 @@ def test_yaml_and_json_are_data(tmp_path, monkeypatch, capsys):
         '.json': '{"configs": {"a": "a.py"}, "custom_imports": {"imports": ["evil_module"]}}',
     }
     for suffix, text in texts.items():
-        with pytest.raises(ValueError, match=f'grid{suffix}: unknown key custom_imports|cannot read .*python'):
+        with pytest.raises(ValueError, match=f'grid{suffix}: unknown key custom_imports|is .*python'):
             load_text(tmp_path, text, suffix)
         with pytest.raises(SystemExit):
             call_tool(monkeypatch, tmp_path / f'grid{suffix}', '--list')
@@ -622,14 +622,14 @@ def test_yaml_and_json_are_data(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ('suffix', 'text', 'message'),
     [
-        ('.json', '{"configs": ', r'cannot read .*grid\.json: Expecting value'),
-        ('.json', '[' * 10**5, r'cannot read .*grid\.json'),
+        ('.json', '{"configs": ', r'grid\.json is .*Expecting value'),
+        ('.json', '[' * 10**5, r'grid\.json is '),
         ('.json', '[1]', r'grid\.json: expected a dict with the keys configs, seeds'),
         ('.json', '{"_base_": "other.py"}', r'grid\.json: only a grid in Python can have a _base_'),
-        ('.yaml', 'a: [', r'cannot read .*grid\.yaml: while parsing'),
+        ('.yaml', 'a: [', r'grid\.yaml is .*while parsing'),
         ('.yaml', '', r'grid\.yaml: expected a dict'),
         ('.yaml', '1: 2', r'grid\.yaml: expected a dict'),
-        ('.yml', '\x00', r'cannot read .*grid\.yml'),
+        ('.yml', '\x00', r'grid\.yml is '),
     ],
 )
 def test_a_grid_that_is_no_yaml_or_json_is_an_error_of_one_line(tmp_path, suffix, text, message):
