@@ -80,6 +80,7 @@ def check_content(split: Split, readings: Sequence[Reading], findings: Findings)
     _check_faults(split, readings, findings)
     _check_sizes(split, readings, findings)
     _check_crop(split, readings, findings)
+    _check_batch(split, summary, findings)
     _check_bits(split, readings, findings)
     labeled = [reading for reading in readings if reading.values and fits(split.rule, reading)]
     if summary.outside:
@@ -134,6 +135,18 @@ def _check_crop(split: Split, readings: Sequence[Reading], findings: Findings) -
             split.name,
             f'the crop, {width}x{height} (width x height), does not fit into {which}, even at the largest training '
             f'scale: {examples(small, split.places.images)}; the rest of the crop will be void',
+        )
+
+
+def _check_batch(split: Split, summary: Summary, findings: Findings) -> None:
+    """Reports images of several sizes in a batch of validation or testing, where nothing crops or pads them."""
+    sizes = {largest_size(size, split.pipeline) for size in summary.sizes}
+    if split.loader != 'train' and split.batch_size > 1 and len(sizes) > 1 and not split.transform(*CROPS):
+        which = ', '.join(f'{width}x{height}' for width, height in sorted(sizes)[:3])
+        findings.error(
+            split.name,
+            f'{split.loader}_dataloader.batch_size is {split.batch_size}, but the images have {len(sizes)} sizes: '
+            f'{which}{", ..." if len(sizes) > 3 else ""}; a batch needs one size: set batch_size=1',
         )
 
 

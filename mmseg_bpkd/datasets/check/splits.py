@@ -57,6 +57,7 @@ class Split:
         loader: 'train', 'val' or 'test'.
         cfg: config of the dataset without wrappers and pipeline.
         pipeline: its transforms, followed by those of its wrappers.
+        batch_size: of its loader.
         dataset: the dataset, built without its pipeline. None if it cannot be built.
         listed: number of images that the dataset lists. None if they cannot be listed or have no files.
         pairs: images that exist, with their labels.
@@ -67,6 +68,7 @@ class Split:
     loader: str
     cfg: dict
     pipeline: list[dict]
+    batch_size: int = 1
     dataset: Any = None
     places: Places = Places()
     listed: int | None = None
@@ -120,14 +122,15 @@ def splits_of(cfg: dict) -> list[Split]:
     """The datasets of the train, val and test loaders. One for both validation and testing appears once."""
     splits: list[Split] = []
     for loader in LOADERS:
-        dataset = (cfg.get(f'{loader}_dataloader') or {}).get('dataset')
+        settings = cfg.get(f'{loader}_dataloader') or {}
+        dataset = settings.get('dataset')
         parts = list(_unwrap(dataset, [])) if dataset else []
         for i, (part, pipeline) in enumerate(parts):
             # Validation on the training set must be reported, so only val and test share a split.
             same = (split for split in splits if 'train' not in (loader, split.loader) or loader == split.loader)
             if not any({**part, 'test_mode': None} == {**split.cfg, 'test_mode': None} for split in same):
                 name = loader if len(parts) == 1 else f'{loader} part {i + 1}'
-                splits.append(Split(name, loader, part, pipeline))
+                splits.append(Split(name, loader, part, pipeline, settings.get('batch_size', 1)))
     return splits
 
 

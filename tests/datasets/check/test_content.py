@@ -130,3 +130,23 @@ def test_void_has_a_color_of_its_own_in_the_picture():
         assert colors.shape == (len(palette) + 2, 3) and (colors[:-2] == palette).all()
         others = np.abs(colors[:, None] - colors[None]).sum(2)[-2:]
         assert np.sort(others, 1)[:, 1].min() > 40
+
+
+@pytest.mark.parametrize(
+    ('loader', 'batch_size', 'step', 'reported'),
+    [
+        ('val', 2, None, True),
+        ('val', 1, None, False),
+        ('train', 2, None, False),
+        ('val', 2, dict(type='Resize', scale=(9, 8), keep_ratio=True), True),
+        ('val', 2, dict(type='Resize', scale=(9, 8)), False),
+    ],
+)
+def test_a_batch_of_images_of_two_sizes_is_found(tmp_path, loader, batch_size, step, reported):
+    images = [*IMAGES[:3], np.zeros((8, 12, 3), np.uint8)]
+    labels = [np.indices(image.shape[:2]).sum(0).astype(np.uint8) % 2 for image in images]
+    data = layouts.own(str(tmp_path), images, labels, ['a', 'b'])['train_dataloader']
+    data['dataset']['pipeline'] += [step] if step else []
+    problems = found({f'{loader}_dataloader': dict(data, batch_size=batch_size)}, 'error')
+    expected = 'val_dataloader.batch_size is 2, but the images have 2 sizes: 9x'
+    assert [expected in problem for problem in problems] == [True] * reported
