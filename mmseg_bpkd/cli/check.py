@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from mmengine.registry import init_default_scope
 
+    from mmseg_bpkd.config.errors import short_errors
     from mmseg_bpkd.datasets.check import check_datasets, write_report
 
     init_default_scope(args.cfg.get('default_scope') or 'mmseg')
@@ -73,5 +74,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         show_progress,
         args.cfg.get('model'),
     )
-    print(write_report(result, args.config, args.out, args.samples))
+    with short_errors(None, OSError):
+        print(write_report(result, args.config, args.out, args.samples))
     return result.exit_code

@@ -18,7 +18,7 @@ from PIL import Image
 from mmseg_bpkd.fileio.writing import replacing
 
 SPLITS = {'train': 367, 'val': 101, 'test': 233}
-VOID, NUM_CLASSES = 11, 11
+VOID = 11
 
 
 def parse_args() -> argparse.Namespace:
@@ -72,7 +72,10 @@ def convert_split(source: str, target: str, split: str) -> int:
 
 def main() -> None:
     args = parse_args()
-    counts = {split: convert_split(args.source, args.target, split) for split in SPLITS}
+    from mmseg_bpkd.config.errors import short_errors
+
+    with short_errors(None, OSError, ValueError):
+        counts = {split: convert_split(args.source, args.target, split) for split in SPLITS}
     if not any(counts.values()):
         raise SystemExit(
             f'{args.source} has none of the folders train, val, test with trainannot, valannot, testannot: give the '

@@ -136,6 +136,7 @@ def demo_config(name: str, settings: Settings) -> Config:
     cfg.randomness.seed = settings.seed
     cfg.work_dir = osp.join(settings.work_dir, name)
     cfg.log_level = 'ERROR'
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type != 'ProgressHook']  # `Progress` is the demo's
     return cfg
 
 

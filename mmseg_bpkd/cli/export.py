@@ -94,17 +94,14 @@ def main() -> None:
 
     from mmseg_bpkd.config.errors import short_errors
     from mmseg_bpkd.config.reading import read_config
-    from mmseg_bpkd.datasets.check import check_classes, check_files
-    from mmseg_bpkd.datasets.check.roots import check_data_roots
+    from mmseg_bpkd.datasets.check import check_data
     from mmseg_bpkd.deploy.student import export_student
 
     init_default_scope('mmseg')
     with short_errors(None, FileNotFoundError, ValueError):
         cfg = read_config(args.config, args.cfg_options, args.method)
         if args.check_data:
-            check_data_roots(cfg, 'test_dataloader')
-            check_classes(cfg, 'test')
-            check_files(cfg, 'test')
+            check_data(cfg, 'test')
     with short_errors(cfg, ImportError, OSError, ValueError):
         if args.format == 'onnx':
             write_onnx_file(cfg, args)

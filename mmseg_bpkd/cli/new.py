@@ -171,6 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from mmseg_bpkd.config.errors import short_errors
     from mmseg_bpkd.datasets.labels import format_values
+    from mmseg_bpkd.fileio.writing import write_text
 
     init_default_scope('mmseg')
     result = check(args)
@@ -200,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     settings = dict(classes=classes, crop_size=crop_size, scale=(width, height), root=root, **args.suffixes)
     for path, text in ((f'{args.name}.py', CONFIG), (f'{args.name}_teacher.py', TEACHER)):
-        with open(path, 'x', encoding='utf-8') as file:
-            file.write(text.format(name=args.name, **settings, **relative))
+        with short_errors(None, OSError):
+            write_text(path, text.format(name=args.name, **settings, **relative))
         print(f'wrote {path}')
     return 0

@@ -34,17 +34,14 @@ def main() -> None:
 
     from mmseg_bpkd.config.errors import short_errors
     from mmseg_bpkd.config.reading import load_config
-    from mmseg_bpkd.datasets.check import check_classes, check_files
-    from mmseg_bpkd.datasets.check.roots import check_data_roots
+    from mmseg_bpkd.datasets.check import check_data
     from mmseg_bpkd.engine.devices import end_process_group, use_available_devices, world_size
     from mmseg_bpkd.evaluation.evaluate import evaluate
     from mmseg_bpkd.fileio.writing import check_writable, write_json
 
     with short_errors(None, FileNotFoundError, ValueError, launcher=args.launcher):
         cfg = load_config(args)
-        check_data_roots(cfg, 'test_dataloader')
-        check_classes(cfg, 'test')
-        check_files(cfg, 'test')
+        check_data(cfg, 'test')
         if args.show_dir and world_size(args.launcher) > 1:
             raise ValueError('--show-dir draws the images of the first process only: test with one process')
     cfg.work_dir = args.work_dir or osp.join(

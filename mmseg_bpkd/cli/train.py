@@ -52,8 +52,7 @@ def main() -> None:
     args = parse_args()
     from mmseg_bpkd.config.errors import short_errors
     from mmseg_bpkd.config.reading import load_config
-    from mmseg_bpkd.datasets.check import check_classes, check_files
-    from mmseg_bpkd.datasets.check.roots import check_data_roots
+    from mmseg_bpkd.datasets.check import check_data
     from mmseg_bpkd.engine.devices import use_available_devices
     from mmseg_bpkd.engine.train import apply_training_options, check_settings, locked_folders, train
     from mmseg_bpkd.fileio.console import ConsoleRunner
@@ -62,9 +61,7 @@ def main() -> None:
         cfg = load_config(args)
     with short_errors(cfg, FileNotFoundError, PermissionError, launcher=args.launcher), locked_folders(cfg):
         apply_training_options(cfg, args)
-        check_data_roots(cfg, 'train_dataloader', 'val_dataloader')
-        check_classes(cfg, 'train', 'val')
-        check_files(cfg, 'train', 'val')
+        check_data(cfg, 'train', 'val')
         use_available_devices(cfg)
         runner = ConsoleRunner.from_cfg(cfg)
         check_settings(runner)

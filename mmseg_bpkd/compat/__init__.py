@@ -8,7 +8,8 @@ The tables of the modules list every change, with its reason and how one sees th
 * `policy`: files that are refused, and errors that say what to do. MMSEG_BPKD_TRUST_FILES=1 switches these off.
 
 A fix is applied right after the module that it changes was imported, and only if its fault is there. So `import
-mmseg_bpkd` costs little, and a healthy installation is not changed. Nothing else in this package patches a dependency.
+mmseg_bpkd` costs little, and a healthy installation is not changed. Nothing else in this package patches a dependency,
+except that `SaveOnSignalHook` replaces what data loader workers do first.
 """
 
 import os

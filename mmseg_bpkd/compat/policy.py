@@ -48,7 +48,7 @@ def _safe(load_url: Callable) -> Callable:
             raise FileNotFoundError(
                 f'cannot download {url} ({reason}): download it on another machine and copy it to {cache}, or '
                 'give the path of a file instead of the URL. If these are the ImageNet weights that a student starts '
-                'from, it can also start from random weights: tools/train.py --from-scratch'
+                'from, it can also start from random weights: bpkd train --from-scratch'
             ) from error
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise ValueError(

@@ -6,6 +6,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from mmseg_bpkd.fileio.package_files import paths_of
+from mmseg_bpkd.models.roles import takes_task
 
 from .signatures import arguments_of, registered
 
@@ -23,7 +24,7 @@ def share_ignore_index(cfg: Config) -> None:
         ValueError: if one of them states another label, or if a label would become 255 by `reduce_zero_label`.
     """
     model = cfg.get('model')
-    if not isinstance(model, dict) or 'architecture' in model:  # MMRazor's own algorithms have no such argument
+    if not isinstance(model, dict) or not takes_task(model):  # MMSegmentation's and MMRazor's have no such argument
         return
     void = model.get('ignore_index')
     void = DEFAULT if void is None else void

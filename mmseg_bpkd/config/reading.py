@@ -3,6 +3,7 @@
 import argparse
 import os
 import os.path as osp
+from collections.abc import Sequence
 
 from mmengine.config import Config
 
@@ -16,14 +17,19 @@ from .options import merge_options
 LOCAL_BACKEND = [dict(type='LocalVisBackend')]  # of configs/_base_/default_runtime.py
 
 
-def read_config(path: str, options: dict, method: str | None = None) -> Config:
+def read_config(path: str, options: dict, method: str | None = None, merge: Sequence[str] = ()) -> Config:
     """Returns a config with `--method` and `--cfg-options` applied. The options apply to the distiller of `method`.
+
+    Args:
+        merge: paths of configs that are merged over it first, in this order.
 
     Raises:
         FileNotFoundError: if there is no such config.
         ValueError: for an unknown method, an option that would have no effect, or two labels of void pixels.
     """
     cfg = load_config_file(path)
+    for other in merge:
+        cfg.merge_from_dict(load_config_file(other).to_dict())
     if method is not None:
         cfg = replace_method(cfg, method)
     merge_options(cfg, options)

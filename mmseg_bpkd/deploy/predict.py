@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from mmseg_bpkd.datasets.check.probes import probe
+from mmseg_bpkd.datasets.images import to_bgr
 from mmseg_bpkd.evaluation.onnx import load_onnx
 from mmseg_bpkd.fileio.checkpoint import read_checkpoint
 from mmseg_bpkd.fileio.writing import write_json, write_png
@@ -199,16 +200,6 @@ def check_same_classes(names: Sequence[str], predictors: Sequence[Predictor]) ->
 def loads(step: dict) -> bool:
     """Whether a step of a pipeline reads the image or the label."""
     return step['type'].startswith(('Load', 'Render'))
-
-
-def to_bgr(image: np.ndarray) -> np.ndarray:
-    """Returns a picture of an image of any type and number of channels, (H, W, 3) uint8: of more than three, the first
-    three.
-    """
-    if image.dtype != np.uint8:
-        image = (image * (255 / max(1, image.max()))).astype(np.uint8)
-    image = image if image.ndim == 3 else image[..., None]
-    return np.ascontiguousarray(image[..., :3] if image.shape[2] >= 3 else image[..., :1].repeat(3, 2))
 
 
 def images_of(source: str, flag: str = 'color', backend: str = 'cv2') -> Iterator[tuple[str, np.ndarray]]:

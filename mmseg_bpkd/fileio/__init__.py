@@ -1,1 +1,1 @@
-"""Checkpoints, and the files that come with the package."""
+"""Reading checkpoints and data, writing files, work directories, files of the package, and the terminal."""

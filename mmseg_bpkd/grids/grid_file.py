@@ -10,7 +10,6 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmseg_bpkd.config.options import merge_options
 from mmseg_bpkd.config.reading import read_config
 from mmseg_bpkd.fileio.data_files import read_data, read_json
 from mmseg_bpkd.fileio.work_dir import check_name, last_checkpoint
@@ -58,13 +57,9 @@ class Run:
             ValueError: for an option that would have no effect.
         """
         try:
-            cfg = read_config(self.config, {})
-            for path in self.merge:
-                cfg.merge_from_dict(read_config(path, {}).to_dict())
-            merge_options(cfg, self.options)
+            return read_config(self.config, self.options, merge=self.merge)
         except (FileNotFoundError, ValueError) as error:
             raise type(error)(f'{self.id}: {error}') from error
-        return cfg
 
 
 @dataclass

@@ -180,7 +180,7 @@ def _json_files(sources: Sequence[str]) -> list[str]:
     for source in sources:
         found = [source] if osp.isfile(source) else sorted(glob(osp.join(escape(source), '*.json')))
         if not found:
-            raise ValueError(f'no results in {source}: expected the JSON files of tools/experiment.py')
+            raise ValueError(f'no results in {source}: expected the JSON files of bpkd experiment')
         files += found
     return files
 

@@ -71,7 +71,7 @@ def summarize(
 def _page(name: str, results: Results, all_tables: Sequence[Table], figures: Sequence[str]) -> str:
     runs = results.all_runs()
     heading = f'Report: {html.escape(name)}'
-    lead = f'{len(runs)} runs of {len(results.names)} names. Made by <code>tools/experiment.py summarize</code>.'
+    lead = f'{len(runs)} runs of {len(results.names)} names. Made by <code>bpkd experiment summarize</code>.'
     first, *others = all_tables
     body = [_table(first), '<h2>Pictures</h2>', *figures, *map(_table, others)]
     return (

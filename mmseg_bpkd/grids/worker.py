@@ -14,8 +14,7 @@ from mmengine.runner import Runner
 
 import mmseg_bpkd
 from mmseg_bpkd.config.errors import short_errors
-from mmseg_bpkd.datasets.check import check_classes, check_files
-from mmseg_bpkd.datasets.check.roots import check_data_roots
+from mmseg_bpkd.datasets.check import check_data
 from mmseg_bpkd.engine.train import apply_training_options, check_settings, train
 from mmseg_bpkd.evaluation.evaluate import evaluate, metrics_only
 from mmseg_bpkd.fileio.work_dir import WorkDirInUse, last_checkpoint, only_process
@@ -24,7 +23,6 @@ from mmseg_bpkd.fileio.writing import check_writable, write_json
 from .grid_file import SETTINGS, Grid, Run, check_checkpoints
 from .recorder import RunRecorder
 
-LOCK, ATTEMPTS = '.lock', 5
 ROOT = osp.dirname(osp.dirname(osp.abspath(mmseg_bpkd.__file__)))
 
 
@@ -36,10 +34,6 @@ def command(grid: Grid, run: Run) -> list[str]:
 
 def progress_file(folder: str) -> str:
     return osp.join(folder, 'progress.json')
-
-
-class Busy(RuntimeError):
-    """Another process trains the run."""
 
 
 def execute(run: Run, folder: str, result: str) -> None:
@@ -70,9 +64,7 @@ def _train(run: Run, folder: str) -> dict:
     cfg.launcher, cfg.work_dir = 'none', folder
     unused = dict(amp=False, deterministic=False, auto_scale_lr=False, from_scratch=False)  # a grid sets `options`
     apply_training_options(cfg, Namespace(seed=run.seed, resume='auto', **unused))
-    check_data_roots(cfg, 'train_dataloader', 'val_dataloader')
-    check_classes(cfg, 'train', 'val')
-    check_files(cfg, 'train', 'val')
+    check_data(cfg, 'train', 'val')
     with short_errors(cfg):
         runner = Runner.from_cfg(cfg)
     check_settings(runner)
@@ -100,9 +92,7 @@ def _test(run: Run, folder: str, counts: str) -> dict:
         )
     cfg = run.load()
     cfg.launcher, cfg.work_dir = 'none', osp.join(folder, 'test')
-    check_data_roots(cfg, 'test_dataloader')
-    check_classes(cfg, 'test')
-    check_files(cfg, 'test')
+    check_data(cfg, 'test')
     results = evaluate(cfg, checkpoint, counts)
     return dict(checkpoint=checkpoint, metrics=metrics_only(results['metrics']), per_class=results['per_class'])
 

@@ -69,6 +69,11 @@ def network_config(cfg: dict, path: str) -> ConfigDict | None:
     return ConfigDict({**network, **resolved})
 
 
+def takes_task(model: dict) -> bool:
+    """Whether the model of a config takes `task` of a data set: a `SegDistill`, or a `plain_segmentor`."""
+    return is_seg_distill(model) or _registered(model.get('type')) is plain_segmentor
+
+
 def start_from_scratch(model: ConfigDict) -> None:
     """Removes the pretrained weights that the student of a distillation, or a plain segmentor, starts from, in place.
 

@@ -134,7 +134,7 @@ def test_a_variable_of_the_file_is_refused_with_the_places_it_was_copied_to(opti
         'model.compile_networks=[teacher,student]',
         '+vis_backends.1.type=TensorboardVisBackend',
         '+model.distiller.losses.loss_kd.type=KDLoss',
-        '+custom_hooks.4.type=EMAHook',
+        '+custom_hooks.5.type=EMAHook',
         '+new.key=1',
         '+train_dataloader.dataset.pipeline.8=x',
     ],

@@ -10,6 +10,7 @@ from mmseg.registry import METRICS
 from PIL import Image
 
 from mmseg_bpkd.config.reading import read_config
+from mmseg_bpkd.grids.grid_file import Run
 
 CAMVID = f'{ROOT}/configs/_base_/pairs/deeplabv3plus-r18w32_deeplabv3plus-r18w16_camvid.py'
 ROTATE = "dict(type='RandomRotate', prob=1, degree=30)"
@@ -100,3 +101,20 @@ def test_the_pipeline_and_the_metrics_treat_it_as_void(tmp_path, void):
         metric.process({}, [sample])
         name = next(name for name in metric.compute_metrics(metric.results) if 'mIoU' in name)
         assert metric.compute_metrics(metric.results)[name] == 100
+
+
+def test_a_plain_model_of_mmsegmentation_keeps_its_own_labels(tmp_path):
+    """Such as an exported student, whose heads, data set and metrics state the label."""
+    more = "model = dict(_delete_=True, type='EncoderDecoder', decode_head=dict(ignore_index=250))\n"
+    more += "val_evaluator = [dict(type='SegIoU', ignore_index=250)]"
+    assert ('SegIoU', 250) in values(config(tmp_path, more=more), 'ignore_index')
+
+
+def test_the_options_and_merged_files_of_a_grid_come_first(tmp_path):
+    (tmp_path / 'merge.py').write_text('model = dict(ignore_index=7)')
+    config(tmp_path)  # writes config.py
+    for run, void in (
+        (Run('a', 0, str(tmp_path / 'config.py'), (), {'model.ignore_index': 250}), 250),
+        (Run('b', 0, str(tmp_path / 'config.py'), (str(tmp_path / 'merge.py'),)), 7),
+    ):
+        assert ('SegIoU', void) in values(run.load(), 'ignore_index')

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from mmseg_bpkd.deploy.predict import to_bgr
+from mmseg_bpkd.datasets.images import to_bgr
 
 WIDTH = 2.4  # inches, of a picture
 

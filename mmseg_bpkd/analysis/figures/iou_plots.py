@@ -45,7 +45,7 @@ def classes_figure(
     for name, class_iou in runs.items():
         if not class_iou:
             paths = ', '.join(run['path'] for run in results.runs[name].values())
-            raise ValueError(f'{paths}: no {per_class_name(metric)} of each class; write it with tools/test.py --out')
+            raise ValueError(f'{paths}: no {per_class_name(metric)} of each class; write it with bpkd test --out')
     shown = list(classes or next(iter(runs.values())))
     for name, class_iou in runs.items():
         missing = [cls for cls in shown if cls not in class_iou]

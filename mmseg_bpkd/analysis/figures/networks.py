@@ -104,7 +104,8 @@ class TestImages:
     __test__ = False  # it is not a test of pytest
 
     def __init__(self, cfg: Config) -> None:
-        self.void = cfg.model.get('ignore_index')
+        steps = cfg.test_dataloader.dataset.get('pipeline', [])
+        self.void = next((s.ignore_index for s in steps if 'ignore_index' in s), cfg.model.get('ignore_index'))
         check_data_roots(cfg, 'test_dataloader')
         dataset = copy.deepcopy(cfg.test_dataloader.dataset)
         dataset.pipeline = [step for step in dataset.pipeline if loads(step)]

@@ -10,13 +10,14 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from mmseg_bpkd.datasets.labels import DataError
 
-from .classes import model_problems
+from .classes import check_classes, model_problems
 from .content import Summary, check_absent_classes, check_content
 from .decoding import Reading, read_pair, read_pairs
 from .findings import Findings
 from .listing import list_split
 from .pairing import Published, check_pairs, check_shared_images
 from .probes import probe_all
+from .roots import check_data_roots
 from .splits import Split, splits_of
 
 
@@ -112,6 +113,17 @@ def check_datasets(
             )
     result.check_readings()
     return result
+
+
+def check_data(cfg: Config, *loaders: str) -> None:
+    """What every command checks before it uses the data of the loaders ('train', 'val' or 'test').
+
+    Raises:
+        FileNotFoundError, ValueError: see `check_data_roots`, `check_classes` and `check_files`.
+    """
+    check_data_roots(cfg, *(f'{loader}_dataloader' for loader in loaders))
+    check_classes(cfg, *loaders)
+    check_files(cfg, *loaders)
 
 
 def check_files(cfg: Config, *loaders: str) -> None:

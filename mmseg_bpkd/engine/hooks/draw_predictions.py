@@ -10,6 +10,8 @@ from mmengine.runner import Runner
 from mmseg.engine.hooks import SegVisualizationHook
 from mmseg.structures import SegDataSample
 
+from mmseg_bpkd.datasets.images import to_bgr
+
 
 @HOOKS.register_module()
 class DrawPredictionsHook(SegVisualizationHook):
@@ -36,7 +38,7 @@ class DrawPredictionsHook(SegVisualizationHook):
             images = images[0]
         for image, output in zip(images, outputs):
             height, width = output.ori_shape
-            rgb = image.permute(1, 2, 0).cpu().numpy()[..., ::-1]
+            rgb = to_bgr(image.permute(1, 2, 0).cpu().numpy())[..., ::-1]
             self._visualizer.add_datasample(
                 f'{mode}_{self._name(output.img_path)}',
                 mmcv.imresize(rgb, (width, height)),

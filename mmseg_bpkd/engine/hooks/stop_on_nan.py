@@ -84,7 +84,7 @@ class StopOnNaNHook(Hook):
         return (
             f'{kept}; nothing was saved since. Try a lower learning rate (now {rate:.2g}), a longer warm-up, or '
             'optim_wrapper.clip_grad=dict(max_norm=10); with float16, try optim_wrapper.dtype=bfloat16. Check images '
-            f'and labels with tools/check_dataset.py.{first}'
+            f'and labels with bpkd check.{first}'
         )
 
 

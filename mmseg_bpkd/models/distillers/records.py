@@ -10,16 +10,13 @@ from mmrazor.models.task_modules.recorder.base_recorder import BaseRecorder
 from mmseg.models.backbones import DDRNet, PIDNet
 from mmseg.models.decode_heads import (
     IterativeDecodeHead,
-    Mask2FormerHead,
-    MaskFormerHead,
     PointHead,
     SegmenterMaskTransformerHead,
 )
 from torch import Tensor, nn
 
 from ..losses.functional import in_full_precision
-
-MASK_CLASSIFIERS = (MaskFormerHead, Mask2FormerHead)
+from ..segmentors import MASK_CLASSIFIERS
 
 
 def classifying_head(heads: nn.Module, name: str) -> tuple[str, nn.Module]:
