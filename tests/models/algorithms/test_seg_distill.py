@@ -537,7 +537,7 @@ def test_a_failed_download_of_imagenet_weights_says_which_file_to_put_where(offl
     offline(URLError('no network'))
     teacher_ckpt = tiny.save_teacher(tmp_path / 'teacher.pth')
     address = 'https://example.org/resnet18-1234.pth'
-    message = r'resnet18-1234\.pth \(no network\).*checkpoints/resnet18-1234\.pth.* tools/train.py --from-scratch$'
+    message = r'resnet18-1234\.pth \(no network\).*checkpoints/resnet18-1234\.pth.* bpkd train --from-scratch$'
     with pytest.raises(FileNotFoundError, match=message):
         tiny.distillation(teacher_ckpt, student=tiny.pspnet(4, pretrained=address))
 
