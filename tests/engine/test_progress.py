@@ -7,6 +7,7 @@ import pytest
 import runs
 import toy
 from mmengine.config import Config
+from mmengine.runner import LogProcessor
 
 from mmseg_bpkd.engine.hooks import ProgressHook
 from mmseg_bpkd.fileio.console import ConsoleRunner
@@ -65,3 +66,17 @@ def test_only_the_first_process_shows_progress(tmp_path, capfd, monkeypatch):
     runner = toy.runner(tmp_path, hooks=[ProgressHook(0)], default_hooks=LOG_OF_FOUR)
     runner.train()
     assert not [line for line in shown(capfd) if line.startswith('Iter(train)')]
+
+
+def test_a_line_does_not_reset_the_peak_memory_of_the_log(tmp_path, monkeypatch):
+    """On a GPU, each call of the LogProcessor resets it, so only the LoggerHook may call it."""
+    steps, original = [], LogProcessor.get_log_after_iter
+
+    def count(self, runner, batch_idx, mode):
+        if mode == 'train':
+            steps.append(runner.iter + 1)
+        return original(self, runner, batch_idx, mode)
+
+    monkeypatch.setattr(LogProcessor, 'get_log_after_iter', count)
+    toy.runner(tmp_path, hooks=[dict(type='ProgressHook', seconds=0)], default_hooks=LOG_OF_FOUR).train()
+    assert steps == [4, 8]

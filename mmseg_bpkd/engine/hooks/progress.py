@@ -1,5 +1,6 @@
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -42,7 +43,20 @@ class ProgressHook(Hook):
         elif time.monotonic() - self.shown > self.seconds or runner.iter + 1 == runner.max_iters:
             self.shown = time.monotonic()
             if is_main_process():
-                show(runner.log_processor.get_log_after_iter(runner, batch_idx, 'train')[1])
+                show(_line(runner))
+
+
+def _line(runner: Runner) -> str:
+    # Not by the LogProcessor, which resets the peak memory of the GPU: the log would have that of a few seconds.
+    hub = runner.message_hub
+    scalars = hub.log_scalars.items()
+    values = {name.removeprefix('train/'): log.current() for name, log in scalars if name.startswith('train/')}
+    parts = [f'{name}: {value:.4g}' for name, value in values.items() if name != 'base_lr']
+    parts.insert(1, f'eta: {timedelta(seconds=int(hub.runtime_info.get("eta", 0)))}')
+    if torch.cuda.is_available():
+        parts.insert(2, f'memory: {torch.cuda.max_memory_allocated() // 2**20}')
+    width = len(str(runner.max_iters))
+    return f'Iter(train) [{runner.iter + 1:{width}}/{runner.max_iters}]  ' + '  '.join(parts)
 
 
 def _items(runner: Runner) -> Iterator[tuple[str, str]]:
